@@ -1,0 +1,228 @@
+"""What the library tells its caller: progress while it works, and a frozen report when it is done.
+
+Everything here is standard library, so that a program can import it without paying for torch or
+FFmpeg. Reports keep exact values (``Fraction`` seconds, ``Path``); ``as_dict()`` turns them into
+what JSON knows. A field that was not measured is ``None``, never a made-up number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+__all__ = [
+    "CompareReport",
+    "FillReport",
+    "ForecastReport",
+    "FrameScore",
+    "GapReport",
+    "InstallationReport",
+    "OnProgress",
+    "PackagedModel",
+    "Progress",
+    "Report",
+    "Seconds",
+    "StageClock",
+    "to_plain",
+]
+
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one stage of the work is; ``total`` is None where nobody can know."""
+
+    stage: str
+    done: int
+    total: int | None
+
+
+OnProgress = Callable[[Progress], None] | None
+
+
+def to_plain(value: object) -> Plain:
+    """Turn a report's value into what JSON knows: fractions to floats, paths to strings.
+
+    An infinite or undefined float becomes None, because JSON has no word for it.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Fraction):
+        return float(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return {name: to_plain(getattr(value, name)) for name in names}
+    raise TypeError(f"a report cannot hold a {type(value).__name__}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Base of all reports: a frozen record that can be written as one JSON object."""
+
+    def as_dict(self) -> dict[str, Plain]:
+        """The report as plain values, in the order of its fields."""
+        plain = to_plain(self)
+        assert isinstance(plain, dict)
+        return plain
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall-clock seconds spent decoding, in the network, encoding, and altogether."""
+
+    decode: float = 0.0
+    model: float = 0.0
+    encode: float = 0.0
+    total: float = 0.0
+
+
+class StageClock:
+    """Adds up the wall-clock time of named stages; ``seconds()`` may be asked at any moment."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter()
+        self._spent = {"decode": 0.0, "model": 0.0, "encode": 0.0}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Count the time of the ``with`` block for ``stage`` (decode, model or encode)."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[stage] += time.perf_counter() - begin
+
+    def seconds(self) -> Seconds:
+        """What was spent so far, rounded to milliseconds."""
+        total = time.perf_counter() - self._begin
+        return Seconds(
+            **{stage: round(spent, 3) for stage, spent in self._spent.items()},
+            total=round(total, 3),
+        )
+
+
+@dataclass(frozen=True)
+class GapReport(Report):
+    """One gap and what became of it. ``start`` and ``stop`` count ideal slots, half-open."""
+
+    start: int
+    stop: int
+    time: Fraction  # seconds of the slot ``start``
+    kind: str  # missing, corrupt, frozen, black or named
+    action: str  # fill, forecast, backcast, split, hold or leave
+    reason: str
+    context_before: int  # real frames that the network was shown on each side
+    context_after: int
+    estimated_psnr: float | None = None  # dB, from hidden real frames beside the gap
+    estimated_ssim: float | None = None
+    psnr: float | None = None  # dB, against a reference
+    ssim: float | None = None
+
+    @property
+    def n_frames(self) -> int:
+        """Number of slots in the gap."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class FillReport(Report):
+    """What ``fill_gaps`` did. ``output`` is None when nothing had to be written."""
+
+    input: Path
+    output: Path | None
+    frames_in: int  # frames decoded from the input
+    frames_made: int  # frames synthesized or held
+    frames_replaced: int  # frames of the input (frozen, black, named) that were thrown away
+    frame_rate: Fraction | None  # None: variable
+    gaps: tuple[GapReport, ...]
+    decode_errors: int  # packets that could not be decoded
+    streams_copied: int | None
+    model: str | None
+    device: str | None
+    dry_run: bool
+    seconds: Seconds
+
+
+@dataclass(frozen=True)
+class FrameScore(Report):
+    """One frame beside the true one."""
+
+    index: int  # forecast: the step from 1; comparison: the frame of the reference from 0
+    time: Fraction
+    psnr: float | None  # dB; None: the two are identical, or there was nothing to compare with
+    ssim: float | None
+
+
+@dataclass(frozen=True)
+class ForecastReport(Report):
+    """What ``forecast`` did. Scores are there only when real frames were held out."""
+
+    input: Path
+    output: Path | None
+    frames_in: int
+    frames_made: int
+    frame_rate: Fraction | None
+    time: Fraction  # of the first forecast frame, on the input's clock
+    context: int  # real frames that the network was shown
+    hold_out: bool
+    only_new: bool
+    psnr: float | None
+    ssim: float | None
+    frames: tuple[FrameScore, ...]
+    streams_copied: int | None
+    model: str | None
+    device: str | None
+    seconds: Seconds
+
+
+@dataclass(frozen=True)
+class CompareReport(Report):
+    """Two videos side by side. Frames are paired by time, counted from each one's first frame."""
+
+    reference: Path
+    other: Path
+    frames_compared: int
+    frames_identical: int
+    frames_only_in_reference: int
+    frames_only_in_other: int
+    psnr: float | None  # dB, mean over the frames that differ; None: all are identical
+    ssim: float  # mean over all pairs
+    worst_psnr: float | None
+    worst_ssim: float
+    frames: tuple[FrameScore, ...]
+
+
+@dataclass(frozen=True)
+class PackagedModel(Report):
+    """Weights that come with the package."""
+
+    name: str
+    path: Path
+    bytes: int
+
+
+@dataclass(frozen=True)
+class InstallationReport(Report):
+    """What is installed here: versions, devices that can compute, packaged models."""
+
+    version: str
+    python: str
+    platform: str
+    libraries: dict[str, str]
+    devices: tuple[str, ...]
+    models: tuple[PackagedModel, ...]
