@@ -1,0 +1,541 @@
+"""Time arithmetic: which frames a recording should have, which are missing, what to do about each.
+
+Pure and exact: every time is a ``Fraction`` of a second, every range is half-open, and nothing
+here knows about files or pixels. The words used everywhere else::
+
+    frames    |  |  |        |  |        what was decoded, in presentation order
+    slots     |  |  |  .  .  |  |        the ideal timeline: one slot a frame, missing or not
+    index     0  1  2  3  4  5  6
+    gap                3..5              slots that hold no usable frame
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, get_args
+
+from .errors import GapError
+from .rhythm import Clock, find_rhythm, find_runs
+
+__all__ = [
+    "Action",
+    "Gap",
+    "Kind",
+    "NamedGap",
+    "Plan",
+    "PlannedGap",
+    "Slot",
+    "SlotRange",
+    "TimeRange",
+    "Timeline",
+    "format_time",
+    "interpolate_times",
+    "lay_slots",
+    "parse_gap",
+    "plan_gaps",
+    "read_gaps",
+    "resolve_gaps",
+    "to_ticks",
+    "to_time",
+]
+
+Kind = Literal["missing", "corrupt", "frozen", "black", "named"]
+Action = Literal["fill", "forecast", "backcast", "split", "hold", "leave"]
+
+# Named times are printed to the millisecond, so they find a slot at this distance.
+_NAMED_TOLERANCE = Fraction(1, 1000)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place on the ideal timeline."""
+
+    time: Fraction
+    """Seconds on the file's own clock."""
+    source: int | None
+    """Index of the decoded frame shown here (presentation order), None where there is none."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A run of slots ``[start, stop)`` without a usable frame."""
+
+    start: int
+    stop: int
+    kind: Kind
+
+    @property
+    def n_frames(self) -> int:
+        """Number of slots in the gap."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class PlannedGap:
+    """A gap and what is to be done about it.
+
+    ``fill`` uses both sides, ``forecast`` only the frames before, ``backcast`` only the frames
+    after (in reversed time). ``split``: a cut lies in the gap, so slots ``[start, cut)`` are
+    forecast and ``[cut, stop)`` backcast. ``hold`` repeats the nearest real frame. ``leave``
+    changes nothing: existing frames are kept, holes stay holes.
+    """
+
+    gap: Gap
+    action: Action
+    reason: str
+    """One sentence for people."""
+    n_before: int
+    """Usable frames before: present, in a row, in the same shot, at most the wished context."""
+    n_after: int
+    """The same after the gap."""
+    cut: int | None
+    """Slot that begins the new shot, when a cut lies in the gap (``start < cut <= stop``)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ideal timeline and the decisions on it.
+
+    Every slot without a source lies in exactly one gap; gaps are sorted and do not overlap.
+    """
+
+    slots: tuple[Slot, ...]
+    step: Fraction | None
+    """Nominal seconds from frame to frame; None for honest variable-frame-rate video."""
+    gaps: tuple[PlannedGap, ...]
+    cuts: tuple[int, ...]
+    """Slots that begin a new shot, sorted."""
+
+    @property
+    def n_to_make(self) -> int:
+        """Number of slots that will get a new frame (held ones included)."""
+        return sum(planned.gap.n_frames for planned in self.gaps if planned.action != "leave")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Slots as the timestamps alone tell them, before anything is decided."""
+
+    slots: tuple[Slot, ...]
+    step: Fraction | None
+    gaps: tuple[Gap, ...]
+    """Runs of slots without a source, of kind ``missing`` or ``corrupt``, sorted."""
+
+
+@dataclass(frozen=True)
+class SlotRange:
+    """A gap that the user named by slots of the ideal timeline, ``[start, stop)``."""
+
+    start: int
+    stop: int
+
+    def __str__(self) -> str:
+        return f"{self.start}:{self.stop}"
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """A gap that the user named by times in seconds: the slots in ``[start, stop)``."""
+
+    start: Fraction
+    stop: Fraction
+
+    def __str__(self) -> str:
+        return f"{format_time(self.start)}-{format_time(self.stop)}"
+
+
+NamedGap = SlotRange | TimeRange
+
+
+# Conversions: one function each way.
+
+
+def to_ticks(time: Fraction, time_base: Fraction) -> int:
+    """Return the tick nearest to `time` (seconds) in units of `time_base`; halves go up."""
+    ticks = time / time_base
+    # floor(x + 1/2) in integers
+    return (2 * ticks.numerator + ticks.denominator) // (2 * ticks.denominator)
+
+
+def to_time(ticks: int, time_base: Fraction) -> Fraction:
+    """Return the exact time in seconds of `ticks` units of `time_base`."""
+    return ticks * time_base
+
+
+def format_time(time: Fraction) -> str:
+    """Return `time` as ``HH:MM:SS.mmm``, rounded to the nearest millisecond."""
+    milliseconds = to_ticks(abs(time), Fraction(1, 1000))
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    sign = "-" if time < 0 else ""
+    return f"{sign}{hours:02}:{minutes:02}:{seconds:02}.{milliseconds:03}"
+
+
+def interpolate_times(before: Fraction, after: Fraction, n_frames: int) -> tuple[Fraction, ...]:
+    """Return `n_frames` times evenly between two real frames: ``t0 + (t1 - t0) k / (n + 1)``."""
+    return tuple(
+        before + (after - before) * Fraction(k, n_frames + 1) for k in range(1, n_frames + 1)
+    )
+
+
+# The ideal timeline.
+
+
+def lay_slots(
+    frame_times: Sequence[Fraction],
+    *,
+    packet_times: Iterable[Fraction] = (),
+    time_base: Fraction | None = None,
+) -> Timeline:
+    """Lay out the ideal timeline of a decoded video.
+
+    Packets that gave no frame say where frames were lost, at the ends too, and in variable rate
+    too; holes in a constant rate say where nothing was ever stored::
+
+        packets   |  |  |  |     |  |
+        frames    |  |     |     |  |
+        slots     |  |  .  |  .  |  |
+                        ^corrupt
+                              ^missing
+
+    :param frame_times: of the decoded frames, strictly increasing, in seconds.
+    :param packet_times: of the coded frames, in any order; those without a time are left out.
+    :param time_base: the container's tick, which says how exact the times are.
+    """
+    if not frame_times:
+        return Timeline((), None, ())
+    lost = _lost_packets(frame_times, packet_times)
+    known: list[tuple[Fraction, int | None]] = [(time, i) for i, time in enumerate(frame_times)]
+    if lost:
+        known += [(time, None) for time in lost]
+        known.sort(key=lambda entry: entry[0])
+    times = [time for time, _ in known]
+    rhythm = find_rhythm(times, time_base=time_base)
+
+    slots: list[Slot] = []
+    corrupt: list[int] = []
+    missing: list[int] = []
+    for i, (time, source) in enumerate(known):
+        if source is None:
+            corrupt.append(len(slots))
+        slots.append(Slot(time, source))
+        n = rhythm.n_missing.get(i, 0)
+        if n:
+            missing.extend(range(len(slots), len(slots) + n))
+            slots.extend(Slot(made, None) for made in interpolate_times(time, times[i + 1], n))
+    gaps = [Gap(start, stop, "corrupt") for start, stop in find_runs(corrupt)]
+    gaps += [Gap(start, stop, "missing") for start, stop in find_runs(missing)]
+    return Timeline(tuple(slots), rhythm.step, tuple(sorted(gaps, key=lambda gap: gap.start)))
+
+
+def _lost_packets(
+    frame_times: Sequence[Fraction], packet_times: Iterable[Fraction]
+) -> list[Fraction]:
+    """Return the times of packets that lie half a step or more away from every frame.
+
+    Half a step, because a container may give a frame and its packet different roundings, and
+    packets that are never shown (VP9's hidden frames) carry a time next to a shown one.
+    """
+    packets = sorted(set(packet_times))
+    if not packets:
+        return []
+    # Without holes the median is the step; with many lost packets only the packets know it.
+    times = frame_times if len(frame_times) >= len(packets) else packets
+    clock = Clock.of([*frame_times, *packets], None)
+    frames = clock.times[: len(frame_times)]
+    coded = clock.times[len(frame_times) :]
+    grid = frames if times is frame_times else coded
+    if len(grid) < 2:
+        return [] if packets[0] == frame_times[0] else packets
+    intervals = sorted(after - before for before, after in pairwise(grid))
+    reach = intervals[(len(intervals) - 1) // 2]
+    lost: list[Fraction] = []
+    last: int | None = None
+    nearest = 0
+    for time, packet in zip(packets, coded, strict=True):
+        while nearest + 1 < len(frames) and abs(frames[nearest + 1] - packet) <= abs(
+            frames[nearest] - packet
+        ):
+            nearest += 1
+        far_from_frames = 2 * abs(frames[nearest] - packet) >= reach
+        far_from_lost = last is None or 2 * (packet - last) >= reach
+        if far_from_frames and far_from_lost:
+            lost.append(time)
+            last = packet
+    # More lost frames than packets without a frame: the two clocks do not agree, so the
+    # differences say nothing.
+    return lost if len(lost) <= len(packets) - len(frames) else []
+
+
+# Gaps that the user names.
+
+_INDEX_RANGE = re.compile(r"\s*(\d+)\s*:\s*(\d+)\s*")
+_SECONDS = re.compile(r"\d+(\.\d*)?|\.\d+")
+
+
+def parse_gap(text: str) -> NamedGap:
+    """Read a gap as ``120:128`` (slots) or ``00:00:04.000-00:00:04.266``, ``4.0-4.266`` (times).
+
+    Both are half-open.
+
+    Raises:
+        GapError: `text` is neither, or names nothing because the end is not after the start.
+    """
+    named: NamedGap
+    match = _INDEX_RANGE.fullmatch(text)
+    if match:
+        named = SlotRange(int(match[1]), int(match[2]))
+    else:
+        start, dash, stop = text.partition("-")
+        if not dash:
+            raise _malformed(text)
+        named = TimeRange(_parse_time(start, text), _parse_time(stop, text))
+    if named.stop <= named.start:
+        raise GapError(
+            f"gap {text.strip()!r} is empty: the end must come after the start "
+            "(the end itself is not part of it)"
+        )
+    return named
+
+
+def _parse_time(text: str, whole: str) -> Fraction:
+    parts = text.strip().split(":")
+    *higher, seconds = parts
+    if len(parts) > 3 or not _SECONDS.fullmatch(seconds):
+        raise _malformed(whole)
+    time = Fraction(seconds)
+    for part, factor in zip(reversed(higher), (60, 3600), strict=False):
+        if not (part.isascii() and part.isdigit()):
+            raise _malformed(whole)
+        time += int(part) * factor
+    if higher and Fraction(seconds) >= 60:
+        raise _malformed(whole)
+    return time
+
+
+def _malformed(text: str) -> GapError:
+    return GapError(
+        f"cannot read gap {text.strip()!r}: write frames as 120:128 "
+        "or times as 00:00:04.000-00:00:04.266"
+    )
+
+
+def read_gaps(path: Path) -> tuple[NamedGap, ...]:
+    """Read a list of gaps from a text file, one a line; ``#`` begins a comment.
+
+    Raises:
+        GapError: the file cannot be read as text, or a line is not a gap (named with its number).
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise GapError(f"cannot read the list of gaps {path}: {why}") from error
+    gaps: list[NamedGap] = []
+    for number, line in enumerate(lines, start=1):
+        entry = line.partition("#")[0].strip()
+        if not entry:
+            continue
+        try:
+            gaps.append(parse_gap(entry))
+        except GapError as error:
+            raise GapError(f"{path}, line {number}: {error}") from error
+    return tuple(gaps)
+
+
+def resolve_gaps(
+    named: Iterable[NamedGap], slots: Sequence[Slot], *, origin: Fraction = Fraction(0)
+) -> tuple[Gap, ...]:
+    """Return the slots that the user's gaps mean, sorted.
+
+    :param origin: the time of the file's clock that the user calls zero.
+
+    Raises:
+        GapError: a gap lies outside the video, holds no slot, overlaps another, or leaves no
+            frame on either side.
+    """
+    times = [slot.time for slot in slots]
+    resolved = sorted(
+        ((_resolve(gap, times, origin), gap) for gap in named), key=lambda pair: pair[0].start
+    )
+    for (gap, name), (next_gap, next_name) in pairwise(resolved):
+        if next_gap.start < gap.stop:
+            raise GapError(
+                f"gaps {name} and {next_name} overlap: name each frame only once, "
+                "or join the two into one gap"
+            )
+    n_named = sum(gap.n_frames for gap, _ in resolved)
+    if resolved and n_named == len(slots):
+        raise GapError(
+            f"gap {resolved[0][1]} leaves no frame on either side: "
+            "at least one real frame must stay outside the gaps"
+        )
+    return tuple(gap for gap, _ in resolved)
+
+
+def _resolve(named: NamedGap, times: Sequence[Fraction], origin: Fraction) -> Gap:
+    if isinstance(named, SlotRange):
+        if named.stop > len(times) or named.start < 0:
+            raise GapError(f"gap {named} lies outside the video, which has frames 0:{len(times)}")
+        start, stop = named.start, named.stop
+    else:
+        first = times[0] - origin if times else Fraction(0)
+        last = times[-1] - origin if times else Fraction(0)
+        if not times or named.stop <= first or named.start > last + _NAMED_TOLERANCE:
+            raise GapError(
+                f"gap {named} lies outside the video, whose frames are at "
+                f"{format_time(first)}-{format_time(last)}"
+            )
+        start = bisect_left(times, named.start + origin - _NAMED_TOLERANCE)
+        stop = bisect_left(times, named.stop + origin - _NAMED_TOLERANCE)
+    if stop <= start:
+        raise GapError(
+            f"gap {named} holds no frame: the nearest one begins at "
+            f"{format_time(times[min(start, len(times) - 1)] - origin)}; name a longer range"
+        )
+    return Gap(start, stop, "named")
+
+
+# Decisions.
+
+# Painted over one another in this order; the strongest kind names a gap of several.
+_STRENGTH: tuple[Kind, ...] = ("black", "frozen", "missing", "corrupt", "named")
+
+
+def plan_gaps(
+    slots: Sequence[Slot],
+    gaps: Iterable[Gap],
+    *,
+    step: Fraction | None,
+    cuts: Iterable[int] = (),
+    kinds: Collection[Kind] = get_args(Kind),
+    max_gap: int = 16,
+    context: int = 4,
+) -> Plan:
+    """Decide what is done about each gap, with the reason.
+
+    Gaps that touch or overlap become one, since nothing between them could serve as context. The
+    rules, first match wins:
+
+    1. a kind that is not among `kinds` is left alone;
+    2. no real frame on either side: left;
+    3. longer than `max_gap`: held if the user named it, left otherwise;
+    4. a scene cut across the gap: each shot is continued on its own side, never morphed;
+    5. frames on one side only: forecast or backcast;
+    6. otherwise filled from both sides.
+
+    :param slots: the ideal timeline.
+    :param gaps: in any order; slots without a source that are in none count as missing.
+    :param cuts: slots that begin a new shot. A cut seen across a gap may be given as any slot
+        from its start to its stop; where exactly it was nobody knows, so it is put in the middle.
+    :param max_gap: most frames that are synthesized in one gap.
+    :param context: most frames used on each side.
+    """
+    asked, unasked = _paint(slots, gaps, kinds)
+    everything = sorted([*asked, *unasked], key=lambda gap: gap.start)
+    moved = _place_cuts(everything, sorted(set(cuts)), len(slots))
+    shots = sorted(moved)
+
+    planned: list[PlannedGap] = []
+    left_alone = set(unasked)
+    for k, gap in enumerate(everything):
+        floor = everything[k - 1].stop if k else 0
+        ceiling = everything[k + 1].start if k + 1 < len(everything) else len(slots)
+        at = bisect_left(shots, gap.start + 1)
+        cut = shots[at] if at < len(shots) and shots[at] <= gap.stop else None
+        # A shot that begins at the gap's first slot leaves nothing of it before the gap.
+        before_from = max(floor, shots[at - 1] if at else 0)
+        after = bisect_right(shots, gap.stop)
+        after_to = min(ceiling, shots[after] if after < len(shots) else len(slots))
+        n_before = min(context, gap.start - before_from)
+        n_after = min(context, after_to - gap.stop)
+        action, reason = _decide(gap, n_before, n_after, cut, max_gap, gap in left_alone)
+        planned.append(PlannedGap(gap, action, reason, n_before, n_after, cut))
+    return Plan(tuple(slots), step, tuple(planned), tuple(shots))
+
+
+def _paint(
+    slots: Sequence[Slot], gaps: Iterable[Gap], kinds: Collection[Kind]
+) -> tuple[list[Gap], list[Gap]]:
+    """Return the gaps to act on and those to leave alone, joined where they touch."""
+    n = len(slots)
+    wanted = bytearray(n)
+    unwanted = bytearray(n)
+    missing = _STRENGTH.index("missing") + 1
+    layers: list[tuple[int, int, int, bytearray]] = []
+    for gap in gaps:
+        layer = wanted if gap.kind in kinds else unwanted
+        layers.append((_STRENGTH.index(gap.kind) + 1, gap.start, gap.stop, layer))
+    for strength, start, stop, layer in sorted(layers, key=lambda entry: entry[0]):
+        layer[start:stop] = bytes([strength]) * (stop - start)
+    default = wanted if "missing" in kinds else unwanted
+    for i, slot in enumerate(slots):
+        if slot.source is None and not wanted[i] and not unwanted[i]:
+            default[i] = missing
+    # Existing frames that nobody wants replaced are no gap at all.
+    for i, slot in enumerate(slots):
+        if unwanted[i] and (wanted[i] or slot.source is not None):
+            unwanted[i] = 0
+    return _joined(wanted), _joined(unwanted)
+
+
+def _joined(painted: bytearray) -> list[Gap]:
+    runs = find_runs(i for i, strength in enumerate(painted) if strength)
+    return [Gap(start, stop, _STRENGTH[max(painted[start:stop]) - 1]) for start, stop in runs]
+
+
+def _place_cuts(gaps: Sequence[Gap], cuts: Sequence[int], n_slots: int) -> set[int]:
+    """Return the cuts, those across a gap moved to its middle."""
+    starts = [gap.start for gap in gaps]
+    placed: set[int] = set()
+    for cut in cuts:
+        at = bisect_right(starts, cut) - 1
+        if at >= 0 and cut <= gaps[at].stop:
+            gap = gaps[at]
+            if gap.start > 0 and gap.stop < n_slots:
+                placed.add(gap.start + (gap.n_frames + 1) // 2)
+        elif 0 < cut < n_slots:
+            placed.add(cut)
+    return placed
+
+
+_WHAT: dict[Kind, str] = {
+    "missing": "missing",
+    "corrupt": "undecodable",
+    "frozen": "frozen",
+    "black": "black",
+    "named": "named",
+}
+
+
+def _decide(
+    gap: Gap, n_before: int, n_after: int, cut: int | None, max_gap: int, left_alone: bool
+) -> tuple[Action, str]:
+    n = gap.n_frames
+    what = f"{n} {_WHAT[gap.kind]} frame{'s' if n != 1 else ''}"
+    if left_alone:
+        return "leave", f"{what}: not asked for"
+    if not n_before and not n_after:
+        return "leave", f"{what}: no real frame on either side"
+    if n > max_gap:
+        if gap.kind == "named":
+            return "hold", f"{what}: longer than the limit of {max_gap}, nearest frame repeated"
+        return "leave", f"{what}: longer than the limit of {max_gap}, left as it is"
+    before = f"{n_before} before"
+    after = f"{n_after} after"
+    if cut is not None:
+        if cut < gap.stop:
+            return "split", f"{what} across a scene cut: each shot continued from {before}, {after}"
+        return "forecast", f"{what} at a scene cut: the old shot continued from {before}"
+    if not n_after:
+        return "forecast", f"{what}: nothing usable after, continued from {before}"
+    if not n_before:
+        return "backcast", f"{what}: nothing usable before, continued backwards from {after}"
+    return "fill", f"{what}: filled from {before} and {after}"
