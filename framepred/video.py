@@ -229,7 +229,7 @@ class _Clock:
         return stamp * self._base, repaired
 
 
-def open_rgb_frames(path: str | Path) -> Iterator[np.ndarray]:
+def open_rgb_frames(path: str | Path) -> Iterator[Image]:
     """Yield a video's frames in presentation order as (H, W, 3) uint8 RGB; closes the file.
 
     Raises:
