@@ -1,0 +1,405 @@
+"""The command line: each command parses, calls the library function, and prints its report.
+
+Heavy modules are imported inside the commands, so that ``framepred --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+
+import typer
+
+from . import __version__, options
+from .errors import FramepredError, GapError
+from .outputs import check_output, name_output
+from .reports import OnProgress, Report
+
+if TYPE_CHECKING:
+    from .console import Terminal
+    from .timeline import NamedGap
+
+__all__ = ["app", "run"]
+
+R = TypeVar("R", bound=Report)
+
+_EXIT_CODES = (
+    "Exit codes: 0 done; 1 the tool failed on its input; 2 wrong usage; "
+    "3 some inputs of several failed; 130 interrupted."
+)
+
+app = typer.Typer(
+    name="framepred",
+    help="Fill the missing frames of a video, and forecast the frames after its last one.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app()
+
+
+def _terminate(number: int, _frame: object) -> NoReturn:
+    """Leave through all ``with`` blocks, so that no temporary file stays behind."""
+    raise SystemExit(128 + number)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"framepred {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("fill-gaps", epilog=_EXIT_CODES)
+def fill_gaps(
+    inputs: options.Inputs,
+    output: options.Output = None,
+    gap: options.NamedGaps = None,
+    gaps: options.GapFile = None,
+    detect: options.Detect = "missing,corrupt,frozen",
+    max_gap: options.MaxGap = 16,
+    context: options.Context = 4,
+    model: options.Model = "default",
+    device: options.Device = options.DeviceName.auto,
+    self_check: options.SelfCheck = True,
+    reference: options.Reference = None,
+    codec: options.Codec = None,
+    crf: options.Crf = None,
+    lossless: options.Lossless = False,
+    dry_run: options.DryRun = False,
+    overwrite: options.Overwrite = False,
+    json: options.Json = None,
+    progress: options.Progress = options.ProgressMode.auto,
+) -> None:
+    """Find the frames that a video lacks, make exactly those, and leave all else alone.
+
+    Writes clip.filled.mp4 beside clip.mp4. When there is nothing to fill, that is said and the
+    exit code is 0: no video is written, except that -o OUTPUT then gets a copy of the input.
+    """
+    kinds = options.parse_detect(detect)
+    outputs = _name_outputs(inputs, output, "filled")
+    _check_json(json, [*inputs, *outputs.values()])
+    with _open_terminal(progress) as terminal:
+        from . import filling, video
+
+        named = _read_gaps(gap or [], gaps)
+
+        def check(path: Path) -> None:
+            video.probe(path)
+            if not dry_run:
+                check_output(path, outputs[path], overwrite=overwrite)
+
+        batch = _Batch(terminal, inputs)
+        batch.check(check)
+        predictor = None
+        if not dry_run and batch.remaining:
+            from .predictor import Predictor
+
+            predictor = Predictor.load(model, device=device.value)
+        batch.work(
+            lambda path, on_progress: filling.fill_gaps(
+                path,
+                outputs[path] if output is not None else None,
+                gaps=named,
+                predictor=predictor,
+                detect=kinds,
+                max_gap=max_gap,
+                context=context,
+                self_check=self_check,
+                reference=reference,
+                codec=codec,
+                crf=crf,
+                lossless=lossless,
+                dry_run=dry_run,
+                overwrite=overwrite,
+                on_progress=on_progress,
+            ),
+            show=terminal.show_fill,
+        )
+        batch.finish(json)
+
+
+@app.command("forecast", epilog=_EXIT_CODES)
+def forecast(
+    inputs: options.Inputs,
+    frames: options.NFrames,
+    output: options.Output = None,
+    from_time: options.FromTime = None,
+    only_new: options.OnlyNew = False,
+    hold_out: options.HoldOut = False,
+    context: options.Context = 8,
+    model: options.Model = "default",
+    device: options.Device = options.DeviceName.auto,
+    codec: options.Codec = None,
+    crf: options.Crf = None,
+    lossless: options.Lossless = False,
+    overwrite: options.Overwrite = False,
+    json: options.Json = None,
+    progress: options.Progress = options.ProgressMode.auto,
+) -> None:
+    """Add frames after the end of a video, or after --from TIME.
+
+    Writes clip.forecast.mp4 beside clip.mp4: the whole video with the new frames behind it.
+    """
+    outputs = _name_outputs(inputs, output, "forecast")
+    _check_json(json, [*inputs, *outputs.values()])
+    start = _parse_time(from_time)
+    writes = output is not None or not hold_out
+    with _open_terminal(progress) as terminal:
+        from . import forecasting, video
+        from .predictor import Predictor
+
+        def check(path: Path) -> None:
+            video.probe(path)
+            if writes:
+                check_output(path, outputs[path], overwrite=overwrite)
+
+        batch = _Batch(terminal, inputs)
+        batch.check(check)
+        predictor = Predictor.load(model, device=device.value) if batch.remaining else None
+        batch.work(
+            lambda path, on_progress: forecasting.forecast(
+                path,
+                outputs[path] if output is not None else None,
+                n_frames=frames,
+                start=start,
+                only_new=only_new,
+                hold_out=hold_out,
+                predictor=predictor,
+                context=context,
+                codec=codec,
+                crf=crf,
+                lossless=lossless,
+                overwrite=overwrite,
+                on_progress=on_progress,
+            ),
+            show=terminal.show_forecast,
+        )
+        batch.finish(json)
+
+
+@app.command("scan", epilog=_EXIT_CODES)
+def scan(
+    inputs: options.Inputs,
+    gap: options.NamedGaps = None,
+    gaps: options.GapFile = None,
+    detect: options.Detect = "missing,corrupt,frozen",
+    max_gap: options.MaxGap = 16,
+    context: options.Context = 4,
+    json: options.Json = None,
+    progress: options.Progress = options.ProgressMode.auto,
+) -> None:
+    """List the gaps of a video and what fill-gaps would do about each; change nothing.
+
+    The list goes to stdout, with tabs between the columns when that is no terminal.
+    """
+    kinds = options.parse_detect(detect)
+    _check_json(json, inputs)
+    with _open_terminal(progress) as terminal:
+        from . import scanning, video
+
+        named = _read_gaps(gap or [], gaps)
+        batch = _Batch(terminal, inputs)
+        batch.check(lambda path: video.probe(path))
+        batch.work(
+            lambda path, on_progress: scanning.scan(
+                path,
+                detect=kinds,
+                gaps=named,
+                max_gap=max_gap,
+                context=context,
+                on_progress=on_progress,
+            ),
+            show=None if json == "-" else terminal.show_scan,
+        )
+        batch.finish(json)
+
+
+# Training and evaluation: `train` and `evaluate`.
+
+
+@app.command("compare", epilog=_EXIT_CODES)
+def compare(
+    reference: options.ReferenceInput,
+    other: options.Other,
+    json: options.Json = None,
+    progress: options.Progress = options.ProgressMode.auto,
+) -> None:
+    """Measure SSIM and PSNR of one video against another, frame by frame.
+
+    Frames are paired by their time after the first frame. --json has the scores of every frame.
+    """
+    _check_json(json, [reference, other])
+    with _open_terminal(progress) as terminal:
+        from . import comparison
+
+        with terminal.follow(other) as on_progress:
+            report = comparison.compare(reference, other, on_progress=on_progress)
+        if json != "-":
+            terminal.show_comparison(report)
+        if json is not None:
+            terminal.write_json(json, report.as_dict())
+
+
+@app.command("info", epilog=_EXIT_CODES)
+def info(json: options.Json = None) -> None:
+    """Print versions, the devices that can compute, and the packaged models."""
+    _check_json(json, [])
+    with _open_terminal(options.ProgressMode.none) as terminal:
+        from .installation import describe_installation
+
+        report = describe_installation()
+        if json != "-":
+            terminal.show_installation(report)
+        if json is not None:
+            terminal.write_json(json, report.as_dict())
+
+
+# What the commands share.
+
+
+@contextmanager
+def _open_terminal(progress: options.ProgressMode) -> Iterator[Terminal]:
+    """Turn what went wrong into one line and an exit code."""
+    from .console import Terminal
+
+    terminal = Terminal(progress.value)
+    try:
+        yield terminal
+    except FramepredError as error:
+        terminal.fail(str(error))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        terminal.fail("interrupted; nothing was left half-written")
+        raise typer.Exit(130) from None
+
+
+@dataclass
+class _Batch:
+    """Several inputs: all are checked first, and one that fails does not stop the others."""
+
+    terminal: Terminal
+    inputs: Sequence[Path]
+    errors: dict[Path, str] = field(default_factory=dict)
+    reports: dict[Path, Report] = field(default_factory=dict)
+
+    @property
+    def remaining(self) -> list[Path]:
+        """Inputs that have not failed, each once."""
+        return [path for path in dict.fromkeys(self.inputs) if path not in self.errors]
+
+    def check(self, check: Callable[[Path], object]) -> None:
+        for path in self.remaining:
+            with self._guard(path):
+                check(path)
+
+    def work(
+        self, work: Callable[[Path, OnProgress], R], *, show: Callable[[R], None] | None
+    ) -> None:
+        for path in self.remaining:
+            with self._guard(path):
+                with self.terminal.follow(path) as on_progress:
+                    report = work(path, on_progress)
+                self.reports[path] = report
+                if show is not None:
+                    show(report)
+                self.terminal.finish(path, getattr(report, "output", None))
+
+    @contextmanager
+    def _guard(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except FramepredError as error:
+            self.errors[path] = str(error)
+            self.terminal.fail(str(error), source=path)
+
+    def finish(self, json: str | None) -> None:
+        """Write the JSON report, and leave with the exit code of what failed."""
+        if json is not None and len(self.inputs) > 1:
+            results = [report.as_dict() for report in self.reports.values()]
+            failed = [
+                {"input": str(path), "error": error} for path, error in self.errors.items()
+            ]
+            self.terminal.write_json(json, {"results": results, "failed": failed})
+        elif json is not None:
+            for report in self.reports.values():
+                self.terminal.write_json(json, report.as_dict())
+        if self.errors:
+            raise typer.Exit(3 if self.reports else 1)
+
+
+def _name_outputs(inputs: Sequence[Path], output: Path | None, word: str) -> dict[Path, Path]:
+    """The output of each input; two of them must not be the same file."""
+    if output is not None and len(set(inputs)) > 1 and not output.is_dir():
+        raise typer.BadParameter(
+            "with several inputs this must be a folder that exists", param_hint="--output"
+        )
+    outputs = {path: name_output(path, word, output=output) for path in inputs}
+    taken: dict[Path, Path] = {}
+    for path, target in outputs.items():
+        other = taken.setdefault(target.absolute(), path)
+        if other != path:
+            raise typer.BadParameter(
+                f"{other} and {path} would both be written to {target}", param_hint="--output"
+            )
+    return outputs
+
+
+def _check_json(target: str | None, videos: Sequence[Path]) -> None:
+    """Refuse a report that would destroy a video."""
+    if target is None or target == "-":
+        return
+    path = Path(target)
+    if path.is_dir() or any(path.absolute() == video.absolute() for video in videos):
+        raise typer.BadParameter(f"{target} is not a place for a report", param_hint="--json")
+
+
+def _read_gaps(texts: Sequence[str], file: Path | None) -> tuple[NamedGap, ...]:
+    """All gaps that the user named; a malformed --gap is a usage error."""
+    from .timeline import parse_gap, read_gaps
+
+    try:
+        named = tuple(parse_gap(text) for text in texts)
+    except GapError as error:
+        raise typer.BadParameter(str(error), param_hint="--gap") from None
+    return named + (read_gaps(file) if file is not None else ())
+
+
+def _parse_time(text: str | None) -> Fraction | None:
+    """Seconds, or HH:MM:SS.mmm."""
+    if text is None:
+        return None
+    from .timeline import TimeRange, parse_gap
+
+    try:
+        named = parse_gap(f"{text}-9999:00:00")  # times are written alike everywhere
+    except GapError:
+        named = None
+    if not isinstance(named, TimeRange):
+        raise typer.BadParameter(
+            f"cannot read the time {text!r}: write 4.5 or 00:00:04.500", param_hint="--from"
+        )
+    return named.start

@@ -1,0 +1,339 @@
+"""What people see in a terminal: progress bars, tables of reports, one-line errors.
+
+Data goes to stdout: a table on a terminal, tab-separated lines in a pipe. Everything else goes to
+stderr. With ``--progress machine`` stderr holds nothing but one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from .outputs import write_text
+from .reports import OnProgress, Progress, to_plain
+from .timeline import format_time
+
+if TYPE_CHECKING:
+    from .reports import (
+        CompareReport,
+        FillReport,
+        ForecastReport,
+        GapReport,
+        InstallationReport,
+        Seconds,
+    )
+    from .scanning import ScanReport
+
+__all__ = ["Sheet", "Terminal"]
+
+_MAX_ROWS = 40  # gaps that a summary lists; the JSON report always has all of them
+_MIN_INTERVAL = 0.1  # seconds between two progress events of a machine
+
+
+@dataclass
+class Sheet:
+    """A table before it is known who reads it: a terminal gets lines and colours, a pipe tabs."""
+
+    headers: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    left: frozenset[str] = frozenset()  # headers of columns of words; the others hold numbers
+
+    def as_text(self) -> str:
+        """Tab-separated lines, the headers first."""
+        return "".join("\t".join(row) + "\n" for row in (self.headers, *self.rows))
+
+    def as_table(self, *, title: str | None = None) -> Table:
+        """A rich table; only the last column may wrap."""
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
+        for header in self.headers:
+            words = header in self.left
+            table.add_column(
+                header,
+                justify="left" if words else "right",
+                no_wrap=header != self.headers[-1],
+                overflow="fold",
+                header_style="bold",
+            )
+        for row in self.rows:
+            table.add_row(*(escape(cell) for cell in row))
+        return table
+
+
+class Terminal:
+    """Where a command talks to the person, or to the program, that started it.
+
+    ``progress``: "auto" (a bar on a terminal, else nothing), "bar", "machine" or "none".
+    """
+
+    def __init__(self, progress: str = "auto") -> None:
+        self._out = Console(soft_wrap=False, highlight=False)
+        self._err = Console(stderr=True, highlight=False)
+        if progress == "auto":
+            progress = "bar" if self._err.is_terminal else "none"
+        self._mode = progress
+
+    # For people (stderr).
+
+    def say(self, text: str) -> None:
+        """One line for people."""
+        if self._mode != "machine":
+            self._err.print(escape(text), soft_wrap=True)
+
+    def fail(self, message: str, *, source: Path | None = None) -> None:
+        """The one line of an error."""
+        line = " ".join(message.split())
+        if self._mode == "machine":
+            self._emit({"event": "error", "input": to_plain(source), "message": line})
+        else:
+            self._err.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
+
+    @contextmanager
+    def follow(self, source: Path | None = None) -> Iterator[OnProgress]:
+        """Show progress while the block runs; yields the callback for the library."""
+        if self._mode == "machine":
+            yield _Ticker(self._emit, source)
+        elif self._mode == "bar":
+            bars = Bars(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None if self._err.width >= 60 else 10),
+                MofNCompleteColumn(),
+                _RateColumn(),
+                TimeRemainingColumn(compact=True),
+                console=self._err,
+                transient=True,
+                expand=True,
+            )
+            with bars:
+                yield _BarUpdater(bars, source.name if source else None)
+        else:
+            yield None
+
+    def finish(self, source: Path, output: Path | None) -> None:
+        """Tell a program that one input is done."""
+        if self._mode == "machine":
+            self._emit({"event": "done", "input": str(source), "output": to_plain(output)})
+
+    def _emit(self, event: dict[str, object]) -> None:
+        sys.stderr.write(json.dumps(event, ensure_ascii=False) + "\n")
+        sys.stderr.flush()
+
+    # Data (stdout).
+
+    def write_json(self, target: str, payload: object) -> None:
+        """Write one JSON object to stdout (``-``) or to a file."""
+        text = json.dumps(to_plain(payload), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        if target == "-":
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            write_text(Path(target), text)
+
+    def write_sheet(self, sheet: Sheet, *, title: str | None = None) -> None:
+        """A table as data: for eyes on a terminal, tab-separated in a pipe."""
+        if self._out.is_terminal:
+            self._out.print(sheet.as_table(title=title))
+        else:
+            sys.stdout.write(sheet.as_text())
+            sys.stdout.flush()
+
+    # Reports.
+
+    def show_scan(self, report: ScanReport) -> None:
+        """The list of gaps on stdout, the summary on stderr."""
+        sheet = Sheet(
+            ("slots", "time", "frames", "kind", "action", "reason"),
+            left=frozenset({"kind", "action", "reason"}),
+        )
+        for planned in report.plan.gaps:
+            gap = planned.gap
+            sheet.rows.append((
+                f"{gap.start}:{gap.stop}",
+                format_time(report.plan.slots[gap.start].time),
+                str(gap.stop - gap.start),
+                gap.kind,
+                planned.action,
+                planned.reason,
+            ))
+        n_to_make = report.plan.n_to_make
+        self.say(
+            f"{report.info.path}: {_count(report.n_frames, 'frame')}, {_rate(report.plan.step)}, "
+            f"{_count(len(sheet.rows), 'gap')}, {_count(n_to_make, 'frame')} to make"
+        )
+        if sheet.rows or not self._out.is_terminal:
+            self.write_sheet(sheet)
+
+    def show_fill(self, report: FillReport) -> None:
+        """What was done about each gap, on stderr."""
+        if self._mode == "machine":
+            return
+        n_asked = sum(gap.n_frames for gap in report.gaps if gap.action != "leave")
+        if report.dry_run:
+            target = f", to be written to {report.output}" if report.output else ""
+            self.say(f"{report.input}: {_count(n_asked, 'frame')} to make{target} (dry run)")
+        elif not n_asked:
+            target = f"copied to {report.output}" if report.output else "no output written"
+            self.say(f"{report.input}: nothing to fill, {target}")
+        else:
+            self.say(
+                f"{report.input} -> {report.output}: {_count(report.frames_made, 'frame')} made, "
+                f"{_count(report.streams_copied or 0, 'other stream')} copied, "
+                f"{_spent(report.seconds)}"
+            )
+        if report.gaps:
+            self._err.print(_gap_sheet(report.gaps[:_MAX_ROWS]).as_table())
+        if len(report.gaps) > _MAX_ROWS:
+            self.say(f"... and {len(report.gaps) - _MAX_ROWS} more (--json lists all)")
+
+    def show_forecast(self, report: ForecastReport) -> None:
+        """What was forecast, on stderr; the scores of a hold-out are data, on stdout."""
+        target = f" -> {report.output}" if report.output else ""
+        self.say(
+            f"{report.input}{target}: {_count(report.frames_made, 'frame')} forecast from "
+            f"{format_time(report.time)} on, after {_count(report.context, 'real frame')}, "
+            f"{_spent(report.seconds)}"
+        )
+        if report.hold_out:
+            sheet = Sheet(("step", "time", "PSNR dB", "SSIM"))
+            for score in report.frames:
+                sheet.rows.append((
+                    str(score.index), format_time(score.time), *_scores(score.psnr, score.ssim)
+                ))
+            sheet.rows.append(("mean", "", *_scores(report.psnr, report.ssim)))
+            self.write_sheet(sheet)
+
+    def show_comparison(self, report: CompareReport) -> None:
+        """The scores on stdout, what could not be paired on stderr."""
+        sheet = Sheet(("", "PSNR dB", "SSIM"), left=frozenset({""}))
+        sheet.rows.append(("mean", *_scores(report.psnr, report.ssim)))
+        sheet.rows.append(("worst", *_scores(report.worst_psnr, report.worst_ssim)))
+        self.say(
+            f"{report.reference} | {report.other}: {_count(report.frames_compared, 'frame')} "
+            f"compared, {report.frames_identical} of them identical"
+        )
+        for n_alone, path in (
+            (report.frames_only_in_reference, report.reference),
+            (report.frames_only_in_other, report.other),
+        ):
+            if n_alone:
+                self.say(f"{_count(n_alone, 'frame')} only in {path}")
+        self.write_sheet(sheet)
+
+    def show_installation(self, report: InstallationReport) -> None:
+        """Versions, devices and models, on stdout."""
+        sheet = Sheet(("what", "which"), left=frozenset({"what", "which"}))
+        sheet.rows.append(("framepred", report.version))
+        sheet.rows.append(("python", f"{report.python} on {report.platform}"))
+        sheet.rows += [(name, version) for name, version in report.libraries.items()]
+        sheet.rows += [("device", device) for device in report.devices]
+        sheet.rows += [
+            ("model", f"{model.name} ({model.bytes / 1e6:.1f} MB, {model.path})")
+            for model in report.models
+        ]
+        self.write_sheet(sheet)
+
+
+class _Ticker:
+    """Progress as JSON lines, a few a second, and always the last of a stage."""
+
+    def __init__(self, emit: Callable[[dict[str, object]], None], source: Path | None) -> None:
+        self._emit = emit
+        self._source = source
+        self._stage = ""
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.stage == self._stage and now < self._next and progress.done != progress.total:
+            return
+        self._stage, self._next = progress.stage, now + _MIN_INTERVAL
+        self._emit({
+            "event": "progress",
+            "input": to_plain(self._source),
+            "stage": progress.stage,
+            "done": progress.done,
+            "total": progress.total,
+        })
+
+
+class _BarUpdater:
+    """Progress as bars, one for each stage."""
+
+    def __init__(self, bars: Bars, name: str | None) -> None:
+        self._bars = bars
+        self._name = f"{escape(name)} " if name else ""
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage not in self._tasks:
+            for task in self._tasks.values():
+                self._bars.update(task, visible=False)
+            self._tasks[progress.stage] = self._bars.add_task(
+                f"{self._name}{progress.stage}", total=progress.total
+            )
+        self._bars.update(
+            self._tasks[progress.stage], completed=progress.done, total=progress.total
+        )
+
+
+class _RateColumn(ProgressColumn):
+    """Frames a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
+
+
+def _gap_sheet(gaps: Sequence[GapReport]) -> Sheet:
+    headers = ["slots", "time", "kind", "action"]
+    estimated = any(gap.estimated_psnr is not None for gap in gaps)
+    scored = any(gap.psnr is not None for gap in gaps)
+    headers += ["est. dB", "est. SSIM"] if estimated else []
+    headers += ["PSNR dB", "SSIM"] if scored else []
+    headers.append("reason")
+    sheet = Sheet(headers, left=frozenset({"kind", "action", "reason"}))
+    for gap in gaps:
+        row = [f"{gap.start}:{gap.stop}", format_time(gap.time), gap.kind, gap.action]
+        row += _scores(gap.estimated_psnr, gap.estimated_ssim) if estimated else []
+        row += _scores(gap.psnr, gap.ssim) if scored else []
+        sheet.rows.append([*row, gap.reason])
+    return sheet
+
+
+def _scores(psnr: float | None, ssim: float | None) -> tuple[str, str]:
+    """Decibels and SSIM as people read them; a dash for what was not measured."""
+    return ("-" if psnr is None else f"{psnr:.2f}", "-" if ssim is None else f"{ssim:.4f}")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _rate(step: Fraction | None) -> str:
+    return "variable frame rate" if step is None else f"{float(1 / step):.6g} frames/s"
+
+
+def _spent(seconds: Seconds) -> str:
+    parts = f"decode {seconds.decode:.1f}, model {seconds.model:.1f}, encode {seconds.encode:.1f}"
+    return f"{seconds.total:.1f} s ({parts})"

@@ -1,0 +1,311 @@
+"""The options of the command line: their names, types and help, each defined once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Codec",
+    "Context",
+    "Crf",
+    "Detect",
+    "Device",
+    "DeviceName",
+    "DryRun",
+    "FromTime",
+    "GapFile",
+    "HoldOut",
+    "Input",
+    "Inputs",
+    "Json",
+    "Lossless",
+    "MaxGap",
+    "Model",
+    "NFrames",
+    "NamedGaps",
+    "OnlyNew",
+    "Other",
+    "Output",
+    "Overwrite",
+    "Progress",
+    "ProgressMode",
+    "Reference",
+    "ReferenceInput",
+    "SelfCheck",
+    "parse_detect",
+]
+
+KINDS = ("missing", "corrupt", "frozen", "black")
+
+_WHAT = "What to do"
+_HOW = "How to do it"
+_FILE = "Output file"
+_TALK = "Reports"
+
+
+class DeviceName(StrEnum):
+    """Where the network runs."""
+
+    auto = "auto"
+    cuda = "cuda"
+    mps = "mps"
+    cpu = "cpu"
+
+
+class ProgressMode(StrEnum):
+    """How progress is told on stderr."""
+
+    auto = "auto"
+    bar = "bar"
+    machine = "machine"
+    none = "none"
+
+
+def _complete_model(incomplete: str) -> list[str]:
+    from .installation import list_models
+
+    return [model.name for model in list_models() if model.name.startswith(incomplete)]
+
+
+def _complete_detect(incomplete: str) -> list[str]:
+    """Complete the last word of a list with commas."""
+    head, comma, last = incomplete.rpartition(",")
+    taken = head.split(",")
+    return [
+        f"{head}{comma}{kind}" for kind in KINDS if kind.startswith(last) and kind not in taken
+    ]
+
+
+def parse_detect(text: str) -> tuple[str, ...]:
+    """Split ``missing,frozen``; an unknown word is a usage error."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    unknown = [word for word in words if word not in KINDS]
+    if unknown:
+        raise typer.BadParameter(
+            f"{', '.join(unknown)}: choose from {', '.join(KINDS)}", param_hint="--detect"
+        )
+    return words
+
+
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="The video.", show_default=False)]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="INPUT",
+        help="One video, or several: then one that fails does not stop the others.",
+        show_default=False,
+    ),
+]
+ReferenceInput = Annotated[
+    Path, typer.Argument(metavar="REFERENCE", help="The true video.", show_default=False)
+]
+Other = Annotated[
+    Path, typer.Argument(metavar="OTHER", help="The video to judge.", show_default=False)
+]
+
+NamedGaps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gap",
+        metavar="START:STOP",
+        help="Make these frames anew, whatever is there: frames 120:128 counted from 0 with STOP "
+        "left out, or times 00:00:04.000-00:00:04.266 or 4.0-4.266. May be repeated.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+GapFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--gaps",
+        metavar="FILE",
+        help="A text file with one such gap a line; # begins a comment.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+Detect = Annotated[
+    str,
+    typer.Option(
+        "--detect",
+        metavar="KINDS",
+        help="What to look for: missing, corrupt, frozen, black, with commas. '' for nothing.",
+        autocompletion=_complete_detect,
+        rich_help_panel=_WHAT,
+    ),
+]
+MaxGap = Annotated[
+    int,
+    typer.Option(
+        "--max-gap",
+        metavar="N",
+        min=1,
+        help="A longer gap is not synthesized; the report says what happens to it instead.",
+        rich_help_panel=_WHAT,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "-n",
+        "--dry-run",
+        metavar="",
+        help="Print what would be done; write no video and load no network.",
+        rich_help_panel=_WHAT,
+    ),
+]
+Context = Annotated[
+    int,
+    typer.Option(
+        "--context",
+        metavar="N",
+        min=1,
+        help="Real frames that the network is shown on each side of a gap.",
+        rich_help_panel=_HOW,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME|PATH",
+        help="A packaged model ('framepred info' lists them) or a file of weights.",
+        autocompletion=_complete_model,
+        rich_help_panel=_HOW,
+    ),
+]
+Device = Annotated[
+    DeviceName,
+    typer.Option("--device", help="Where the network runs.", rich_help_panel=_HOW),
+]
+SelfCheck = Annotated[
+    bool,
+    typer.Option(
+        "--self-check/--no-self-check",
+        help="Hide real frames beside each gap, predict them too, and report how well that went "
+        "as the estimate for the gap. Costs up to three times the network's time.",
+        rich_help_panel=_HOW,
+    ),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="FILE",
+        help="The undamaged video: score the made frames against it, matched by time.",
+        show_default=False,
+        rich_help_panel=_TALK,
+    ),
+]
+
+NFrames = Annotated[
+    int,
+    typer.Option(
+        "--frames",
+        metavar="N",
+        min=1,
+        help="How many frames to forecast.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+FromTime = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="TIME",
+        help="Forecast after this time (4.5 or 00:00:04.500) instead of after the end; the output "
+        "ends with the forecast.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+OnlyNew = Annotated[
+    bool,
+    typer.Option(
+        "--only-new",
+        help="Write the forecast frames alone, from time 0, without other streams.",
+        rich_help_panel=_WHAT,
+    ),
+]
+HoldOut = Annotated[
+    bool,
+    typer.Option(
+        "--hold-out",
+        help="Hide the last N real frames, forecast them and score the forecast against them. "
+        "A video is then written only with -o.",
+        rich_help_panel=_WHAT,
+    ),
+]
+
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUTPUT",
+        help="The new video, or a folder for it. Default: beside the input.",
+        show_default=False,
+        rich_help_panel=_FILE,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "-y", "--overwrite", help="Replace an output that exists.", rich_help_panel=_FILE
+    ),
+]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        metavar="NAME",
+        help="FFmpeg's name of the video encoder. Default: the input's codec.",
+        show_default=False,
+        rich_help_panel=_FILE,
+    ),
+]
+Crf = Annotated[
+    int | None,
+    typer.Option(
+        "--crf",
+        metavar="N",
+        min=0,
+        max=63,
+        help="Constant quality of the encoder; smaller is better and larger.",
+        show_default=False,
+        rich_help_panel=_FILE,
+    ),
+]
+Lossless = Annotated[
+    bool,
+    typer.Option(
+        "--lossless",
+        help="Encode without loss: kept frames come out bit-identical.",
+        rich_help_panel=_FILE,
+    ),
+]
+
+Json = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FILE|-",
+        help="Write the report as one JSON object to a file, or to stdout (-).",
+        show_default=False,
+        rich_help_panel=_TALK,
+    ),
+]
+Progress = Annotated[
+    ProgressMode,
+    typer.Option(
+        "--progress",
+        help="Progress on stderr: a bar (auto: on a terminal only), one JSON object a line "
+        "(machine), or none.",
+        rich_help_panel=_TALK,
+    ),
+]
