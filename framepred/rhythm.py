@@ -103,7 +103,10 @@ def find_rhythm(times: Sequence[Fraction], *, time_base: Fraction | None = None)
     if step is None:
         return Rhythm(None, {})
     n_steps = len(times) - 1 + sum(n_missing.values())
-    doubt = Fraction(clock.tick, clock.units_per_second * n_steps)
+    # Where all the intervals are equal, nothing was rounded.
+    exact = all(after - before == step for before, after in pairwise(clock.times))
+    tick = 0 if exact else clock.tick
+    doubt = Fraction(tick, clock.units_per_second * n_steps)
     return Rhythm(_nominal(step / clock.units_per_second, doubt), n_missing)
 
 

@@ -243,41 +243,37 @@ def _lost_packets(
     Half a step, because a container may give a frame and its packet different roundings, and
     packets that are never shown (VP9's hidden frames) carry a time next to a shown one.
     """
-    packets = sorted(set(packet_times))
+    packets = list(packet_times)
     if not packets:
         return []
-    # Without holes the median is the step; with many lost packets only the packets know it.
-    times = frame_times if len(frame_times) >= len(packets) else packets
     clock = Clock.of([*frame_times, *packets], None)
     frames = clock.times[: len(frame_times)]
-    coded = clock.times[len(frame_times) :]
-    grid = frames if times is frame_times else coded
-    if len(grid) < 2:
-        return [] if packets[0] == frame_times[0] else packets
+    coded = sorted(set(clock.times[len(frame_times) :]))
+    # Without holes the median is the step; with many lost packets only the packets know it.
+    grid = frames if len(frames) >= len(coded) else coded
     intervals = sorted(after - before for before, after in pairwise(grid))
-    reach = intervals[(len(intervals) - 1) // 2]
-    lost: list[Fraction] = []
-    last: int | None = None
+    reach = intervals[(len(intervals) - 1) // 2] if intervals else 0
+    lost: list[int] = []
     nearest = 0
-    for time, packet in zip(packets, coded, strict=True):
+    for packet in coded:
         while nearest + 1 < len(frames) and abs(frames[nearest + 1] - packet) <= abs(
             frames[nearest] - packet
         ):
             nearest += 1
-        far_from_frames = 2 * abs(frames[nearest] - packet) >= reach
-        far_from_lost = last is None or 2 * (packet - last) >= reach
-        if far_from_frames and far_from_lost:
-            lost.append(time)
-            last = packet
+        far_from_frames = packet != frames[nearest] and 2 * abs(frames[nearest] - packet) >= reach
+        if far_from_frames and (not lost or 2 * (packet - lost[-1]) >= reach):
+            lost.append(packet)
     # More lost frames than packets without a frame: the two clocks do not agree, so the
     # differences say nothing.
-    return lost if len(lost) <= len(packets) - len(frames) else []
+    if len(lost) > len(coded) - len(frames):
+        return []
+    return [Fraction(packet, clock.units_per_second) for packet in lost]
 
 
 # Gaps that the user names.
 
-_INDEX_RANGE = re.compile(r"\s*(\d+)\s*:\s*(\d+)\s*")
-_SECONDS = re.compile(r"\d+(\.\d*)?|\.\d+")
+_INDEX_RANGE = re.compile(r"\s*([0-9]+)\s*:\s*([0-9]+)\s*")
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 
 
 def parse_gap(text: str) -> NamedGap:
@@ -427,8 +423,8 @@ def plan_gaps(
     1. a kind that is not among `kinds` is left alone;
     2. no real frame on either side: left;
     3. longer than `max_gap`: held if the user named it, left otherwise;
-    4. a scene cut across the gap: each shot is continued on its own side, never morphed;
-    5. frames on one side only: forecast or backcast;
+    4. frames on one side only: forecast or backcast;
+    5. a scene cut across the gap: each shot is continued on its own side, never morphed;
     6. otherwise filled from both sides.
 
     :param slots: the ideal timeline.
@@ -530,12 +526,12 @@ def _decide(
         return "leave", f"{what}: longer than the limit of {max_gap}, left as it is"
     before = f"{n_before} before"
     after = f"{n_after} after"
-    if cut is not None:
-        if cut < gap.stop:
-            return "split", f"{what} across a scene cut: each shot continued from {before}, {after}"
-        return "forecast", f"{what} at a scene cut: the old shot continued from {before}"
     if not n_after:
         return "forecast", f"{what}: nothing usable after, continued from {before}"
     if not n_before:
         return "backcast", f"{what}: nothing usable before, continued backwards from {after}"
+    if cut is not None:
+        if cut < gap.stop:
+            return "split", f"{what} across a scene cut: each shot continued from {before}, {after}"
+        return "forecast", f"{what} at a scene cut: the old shot continued from {before}"
     return "fill", f"{what}: filled from {before} and {after}"
