@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -158,7 +159,7 @@ def test_jitter_of_a_few_percent_changes_nothing(
     rhythm = find_rhythm(times, time_base=base)
     expected = {}
     kept = [k for k in range(60) if k not in holes]
-    for i, (before, after) in enumerate(zip(kept, kept[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(kept)):
         if after - before > 1:
             expected[i] = after - before - 1
     assert rhythm.n_missing == expected
@@ -170,4 +171,4 @@ def test_jitter_of_a_few_percent_changes_nothing(
 def test_runs_cover_exactly_the_indices(indices: set[int]) -> None:
     runs = find_runs(sorted(indices))
     assert [i for start, stop in runs for i in range(start, stop)] == sorted(indices)
-    assert all(a[1] < b[0] for a, b in zip(runs, runs[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in pairwise(runs))
