@@ -16,6 +16,7 @@ to RGB and back but for the rounding of RGB::
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -30,7 +31,17 @@ from numpy.typing import NDArray
 
 from .errors import MediaError
 
-__all__ = ["Frame", "Image", "Plane", "from_rgb", "read_thumbnail", "to_rgb"]
+__all__ = [
+    "Frame",
+    "Image",
+    "Plane",
+    "bit_depth",
+    "find_equal_layouts",
+    "from_rgb",
+    "read_thumbnail",
+    "repack",
+    "to_rgb",
+]
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
 Plane = NDArray[np.float32]
@@ -91,6 +102,26 @@ def bit_depth(pixels: VideoFormat) -> int:
     return max((c.bits for c in pixels.components), default=8)
 
 
+def find_equal_layouts(name: str, others: Iterable[str]) -> list[str]:
+    """Those of the pixel formats ``others`` that hold exactly the samples of ``name``."""
+    try:
+        wanted = _lay_out(name)
+    except MediaError:
+        return []
+    if bit_depth(VideoFormat(name, 16, 16)) != wanted.bits or VideoFormat(name, 16, 16).has_palette:
+        return []  # palettes and formats below 8 bits have no equal
+    found = []
+    for other in others:
+        try:
+            layout = _lay_out(other)
+        except MediaError:
+            continue
+        same = bit_depth(VideoFormat(other, 16, 16)) == wanted.bits
+        if same and layout.planar.replace("yuvj", "yuv") == wanted.planar.replace("yuvj", "yuv"):
+            found.append(other)
+    return found
+
+
 def to_rgb(frame: Frame) -> Image:
     """Convert a frame to RGB with its own matrix and range.
 
@@ -103,7 +134,7 @@ def to_rgb(frame: Frame) -> Image:
     """
     native = frame.native
     layout = _lay_out(native.format.name)
-    planes = _read_planes(_repack(native, layout.planar), layout)
+    planes = _read_planes(repack(native, layout.planar), layout)
     top = 255 if layout.bits <= 8 else 65535
     dtype = np.uint8 if top == 255 else np.uint16
     image = np.empty((native.height, native.width, 3), dtype)
@@ -173,13 +204,13 @@ def from_rgb(image: Image, *, like: Frame, time: Fraction) -> Frame:
                 plane += 2 ** (layout.bits - 1)
                 _write_plane(made, index, plane, layout.bits)
     if layout.has_alpha:
-        source = _repack(native, layout.planar)
+        source = repack(native, layout.planar)
         made.planes[-1].update(_fit(source.planes[-1], made.planes[-1].line_size))
     made.color_range = native.color_range
     made.colorspace = native.colorspace
     made.color_primaries = native.color_primaries
     made.color_trc = native.color_trc
-    made = _repack(made, native.format.name)
+    made = repack(made, native.format.name)
     return Frame(native=made, time=time, index=-1)
 
 
@@ -190,7 +221,7 @@ def read_thumbnail(frame: Frame, *, width: int = 160) -> Plane:
     """
     native = frame.native
     layout = _lay_out(native.format.name)
-    planar = _repack(native, layout.planar)
+    planar = repack(native, layout.planar)
     plane = _read_planes(planar, layout)[0]  # green stands for the luma of RGB
     size = max(1, -(-native.width // width))
     rows = plane.shape[0] // size * size or plane.shape[0]
@@ -232,8 +263,12 @@ def _lay_out(name: str) -> _Layout:
     return _Layout(planar, "yuv", bits, steps[0], steps[1], has_alpha=alpha)
 
 
-def _repack(native: VideoFrame, name: str) -> VideoFrame:
-    """Reorder samples into another layout of the same samples."""
+def repack(native: VideoFrame, name: str) -> VideoFrame:
+    """Move a picture's samples into another layout of the same samples.
+
+    Raises:
+        MediaError: swscale knows no way between the two.
+    """
     if native.format.name == name:
         return native
     if not hasattr(_local, "reformatter"):

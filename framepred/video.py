@@ -5,6 +5,13 @@ Only this module and ``colour`` import PyAV; everything FFmpeg raises is transla
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import math
+import os
+import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,16 +21,17 @@ from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer
+from av.codec.context import Flags
+from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from .colour import Frame, read_thumbnail, to_rgb
-from .colour import from_rgb as from_rgb
-from .errors import MediaError
+from .colour import Frame, Image, bit_depth, from_rgb, read_thumbnail, repack, to_rgb
+from .encoders import Encoder, Hdr, choose_encoder
+from .errors import MediaError, OutputError
 
 __all__ = [
     "Frame",
@@ -31,6 +39,7 @@ __all__ = [
     "Packet",
     "VideoInfo",
     "VideoReader",
+    "VideoWriter",
     "from_rgb",
     "open_rgb_frames",
     "probe",
@@ -38,6 +47,15 @@ __all__ = [
     "to_rgb",
 ]
 
+# Containers that FFmpeg lets write anything, readable or not.
+_HELD = {
+    "mpegts": frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}),
+    "mpeg": frozenset({"mpeg1video", "mpeg2video", "h264"}),
+    "vob": frozenset({"mpeg1video", "mpeg2video", "h264"}),
+    "mxf": frozenset({"mpeg2video", "h264", "dnxhd", "prores", "jpeg2000", "ffv1", "dvvideo"}),
+    "ogg": frozenset({"theora", "vp8"}),
+}
+_MP4_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp", "3g2", "psp", "ismv"})
 _N_PROBE_PACKETS = 64  # packets that are tried for a first picture before giving up
 
 
@@ -77,6 +95,8 @@ class VideoInfo:
     color_trc: int
     colorspace: int
     interlaced: bool
+    hdr: Hdr
+    has_dolby_vision: bool
     other_streams: tuple[OtherStream, ...]
 
 
@@ -229,6 +249,323 @@ class _Clock:
         return stamp * self._base, repaired
 
 
+class VideoWriter:
+    """Encode a video like another one, beside copies of its other streams.
+
+    ::
+
+        with VideoReader("in.mkv", copy_streams=True) as reader:
+            with VideoWriter("out.mkv", like=reader) as writer:
+                for item in reader.read():
+                    if isinstance(item, Frame):
+                        writer.write(item)
+                    else:
+                        writer.copy(item)
+
+    The file appears under its name only when the block ends well; until then it is
+    ``.NAME.XXXXXXXX.part`` beside it, which any exception removes. What the container cannot hold
+    of the other streams, and what PyAV cannot hand on, is listed in ``left_out``.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        like: VideoReader,
+        codec: str | None = None,
+        crf: int | None = None,
+        lossless: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Open the encoder and write the container's header, so that all that can fail fails now.
+
+        codec: an encoder's or a codec's name instead of the input's. crf: the encoder's own scale
+        (default: visually lossless). Streams, chapters and attachments are copied when ``like``
+        was opened with ``copy_streams``.
+
+        Raises:
+            OutputError: the file exists (and not ``overwrite``), is the input, cannot be written,
+                or the container cannot hold the codec.
+            MediaError: ``like`` has no picture that decodes.
+        """
+        self.path = Path(path)
+        self.left_out: tuple[str, ...] = ()
+        self.n_streams_copied = 0
+        self.n_frames = 0
+        self._like = like
+        self._check_path(overwrite)
+        if not like.info.pix_fmt:
+            raise MediaError(f"{like.path}: not one picture could be decoded")
+        muxer = self._find_muxer()
+        self.encoder = self._choose(muxer, codec, crf, lossless)
+        self._streams: dict[int, Stream] = {}
+        self._last_dts: dict[int, int] = {}
+        self._ends: dict[int, Fraction | None] = {}
+        self._pending: VideoFrame | None = None
+        self._step = 0
+        self._temporary = self._create_temporary()
+        self._container: OutputContainer | None = None
+        try:
+            with self._translated():
+                options = _make_container_options(muxer, like)
+                self._container = av.open(
+                    str(self._temporary.absolute()), "w", format=muxer, container_options=options
+                )
+                self._stream = self._add_video(self._container, self.encoder)
+                if like.copy_streams:
+                    self._add_others(self._container, muxer)
+                _copy_metadata(like._container.metadata, self._container.metadata, muxer)
+                self._container.start_encoding()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._abandon()
+
+    def write(self, frame: Frame) -> None:
+        """Encode a frame at ``frame.time``, rounded to the nearest tick of the input's clock.
+
+        Raises:
+            OutputError: the disk is full or the encoder refuses.
+            MediaError: the picture's size differs from the video's.
+            ValueError: the time is not after that of the frame before.
+        """
+        native = frame.native
+        context = self._stream.codec_context
+        if (native.width, native.height) != (context.width, context.height):
+            raise MediaError(
+                f"{self._like.path}: the picture changes from {context.width}x{context.height} to "
+                f"{native.width}x{native.height} at {float(frame.time):.3f} s; "
+                "split the video there first"
+            )
+        if native.format.name != self.encoder.pix_fmt:
+            native = repack(native, self.encoder.pix_fmt)
+        base = self._base
+        tick = math.floor(frame.time / base + Fraction(1, 2))
+        duration = native.duration if frame.index >= 0 and native.time_base else 0
+        length = duration * (_fraction(native.time_base) or base)
+        if self._pending is not None:
+            before = self._pending.pts or 0
+            if tick <= before:
+                raise ValueError(f"frame at {frame.time} s is not after the one before, {before * base} s")
+            self._step = self._pending.duration = tick - before
+            self._encode(self._pending)
+        native.pts, native.time_base = tick, base
+        native.duration = round(length / base)
+        native.pict_type = 0  # else the encoder repeats the input's choice of I, P and B
+        self._pending = native
+        self.n_frames += 1
+
+    def copy(self, packet: Packet[Any]) -> None:
+        """Write a packet of another stream as it is; those of streams left out are passed over.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        stream = self._streams.get(packet.stream_index)
+        if stream is None or self._container is None:
+            return
+        index = packet.stream_index
+        muxer = self._container.format.name
+        if muxer in _MP4_FAMILY and packet.size == 2 and _codec_name(stream) == "mov_text":
+            return  # the pause between two subtitles, which the muxer writes by itself
+        if muxer == "matroska" and stream.type == "audio":
+            _trim_duration(packet, self._ends.get(index))
+        if packet.dts is not None:
+            # Two packets at one time stop the MP4 muxer; FFmpeg's own tool moves them like this.
+            last = self._last_dts.get(index)
+            if last is not None and packet.dts <= last:
+                packet.dts = last + 1
+                if packet.pts is not None:
+                    packet.pts = max(packet.pts, packet.dts)
+            self._last_dts[index] = packet.dts
+        packet.stream = stream
+        with self._translated():
+            self._container.mux_one(packet)
+
+    def close(self) -> None:
+        """Flush, finish the file and give it its name.
+
+        Raises:
+            OutputError: nothing was written, or the disk is full.
+        """
+        if self._container is None:
+            return
+        try:
+            if self._pending is None:
+                raise OutputError(f"{self.path}: there is no frame to write")
+            with self._translated():
+                self._pending.duration = self._measure_last(self._pending)
+                self._encode(self._pending)
+                self._pending = None
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+                with self._temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                self._temporary.replace(self.path)
+            self._container = None
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _measure_last(self, native: VideoFrame) -> int:
+        """The last frame's duration in ticks: that of the file if it is the file's last frame."""
+        end = _read_end(self._like._stream)
+        usual = native.duration or self._step or 1
+        if end is not None and native.duration > 0:
+            left = round(end / self._base) - (native.pts or 0)
+            if 0 < left <= 3 * usual:
+                return left
+        return usual
+
+    def _encode(self, native: VideoFrame) -> None:
+        assert self._container is not None
+        with self._translated():
+            self._container.mux(self._stream.encode(native))
+
+    def _abandon(self) -> None:
+        self._pending = None
+        if self._container is not None:
+            with contextlib.suppress(FFmpegError, OSError, ValueError):
+                self._container.close()
+            self._container = None
+        self._temporary.unlink(missing_ok=True)
+
+    def _check_path(self, overwrite: bool) -> None:
+        source = self._like.path
+        if self.path.is_dir():
+            raise OutputError(f"{self.path}: is a folder; give a file name")
+        if self.path.exists():
+            if self.path.samefile(source):
+                raise OutputError(f"{self.path}: is the input itself; give another output name")
+            if not overwrite:
+                raise OutputError(f"{self.path}: exists already; use -y to overwrite it")
+        if not self.path.absolute().parent.is_dir():
+            raise OutputError(f"{self.path}: its folder does not exist; create it first")
+
+    def _find_muxer(self) -> str:
+        try:
+            # Only the name counts; nothing is opened on disk before a header is written.
+            with av.open(f"any{self.path.suffix}", "w") as container:
+                return container.format.name
+        except (ValueError, FFmpegError) as error:
+            raise OutputError(
+                f"{self.path}: no container has the ending {self.path.suffix or 'of this name'!r}; "
+                "name it .mkv, .mp4, .mov, .webm, .avi or .ts"
+            ) from error
+
+    def _choose(
+        self, muxer: str, codec: str | None, crf: int | None, lossless: bool
+    ) -> Encoder:
+        info = self._like.info
+        try:
+            return choose_encoder(
+                info.codec,
+                info.pix_fmt,
+                holds=lambda name: _can_hold_encoder(muxer, name),
+                container=muxer,
+                wanted=codec,
+                crf=crf,
+                lossless=lossless,
+                hdr=info.hdr,
+            )
+        except OutputError as error:
+            raise OutputError(f"{self.path}: {error}") from error
+
+    def _create_temporary(self) -> Path:
+        path = self.path.with_name(f".{self.path.name[:80]}.{secrets.token_hex(4)}.part")
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({_reason(error)})") from error
+        return path
+
+    def _add_video(self, container: OutputContainer, encoder: Encoder) -> VideoStream:
+        info = self._like.info
+        source = self._like._stream
+        rate = _choose_rate(source)
+        stream = container.add_stream(encoder.name, rate=rate)
+        assert isinstance(stream, VideoStream)
+        context = stream.codec_context
+        context.width, context.height = info.width, info.height
+        context.pix_fmt = encoder.pix_fmt
+        self._base = _choose_time_base(info, encoder, rate, container.format.name)
+        context.time_base = stream.time_base = self._base
+        context.framerate = rate
+        if info.sample_aspect_ratio is not None:
+            context.sample_aspect_ratio = info.sample_aspect_ratio
+        context.color_range = info.color_range
+        context.color_primaries = info.color_primaries
+        context.color_trc = info.color_trc
+        context.colorspace = info.colorspace
+        context.thread_type = "AUTO"  # type: ignore[assignment]  # not slices: they cost quality
+        context.flags |= Flags.frame_duration
+        if info.interlaced and encoder.codec in ("h264", "mpeg2video", "mpeg4"):
+            context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+            context.field_order = source.codec_context.field_order
+        if encoder.qscale is not None:
+            context.flags |= Flags.qscale
+            context.global_quality = encoder.qscale * 118  # FF_QP2LAMBDA
+        if container.format.name == "avi":
+            context.max_b_frames = 0  # AVI has decoding times only
+        context.options = dict(encoder.options)
+        if info.display_matrix is not None:
+            stream.set_display_matrix(info.display_matrix)
+        elif info.rotation:
+            stream.set_display_rotation(info.rotation)
+        _copy_metadata(source.metadata, stream.metadata, container.format.name, rewritten=True)
+        stream.disposition = source.disposition
+        with self._translated():
+            context.open()
+        return stream
+
+    def _add_others(self, container: OutputContainer, muxer: str) -> None:
+        source = self._like._container
+        chapters = source.chapters()
+        left_out = []
+        for stream in source.streams:
+            if stream.index == self._like._stream.index:
+                continue
+            if chapters and stream.type == "data" and _codec_name(stream) == "bin_data":
+                continue  # QuickTime's chapter track; the muxer writes it anew
+            if not _can_hold(muxer, stream):
+                left_out.append(f"stream {stream.index} ({stream.type}, {_codec_name(stream)})")
+                continue
+            made = _add_copy(container, stream)
+            _copy_metadata(stream.metadata, made.metadata, muxer)
+            self._streams[stream.index] = made
+            self._ends[stream.index] = _read_end(stream)
+        self.left_out = tuple(left_out)
+        self.n_streams_copied = len(self._streams)
+        if chapters:
+            container.set_chapters(chapters)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (FFmpegError, OSError) as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                message = "the disk is full; free some space or write elsewhere"
+            elif error.errno == errno.EFBIG:
+                message = "the file grows larger than this system allows; write elsewhere"
+            else:
+                message = f"cannot be written ({_reason(error)})"
+            raise OutputError(f"{self.path}: {message}") from error
+
+
 def open_rgb_frames(path: str | Path) -> Iterator[Image]:
     """Yield a video's frames in presentation order as (H, W, 3) uint8 RGB; closes the file.
 
@@ -272,7 +609,8 @@ def _describe(path: Path) -> VideoInfo:
         first = _read_first(container, stream)
         context = stream.codec_context
         pixels = first.format if first is not None else context.format
-        matrix = _read_matrix(first) if first is not None else None
+        side_data = _read_side_data(first)
+        matrix = side_data.get("DISPLAYMATRIX")
         base = _fraction(stream.time_base) or Fraction(1, 90_000)
         others = tuple(
             OtherStream(index=s.index, kind=s.type, codec=_codec_name(s))
@@ -292,19 +630,21 @@ def _describe(path: Path) -> VideoInfo:
             width=source.width,
             height=source.height,
             pix_fmt=pixels.name if pixels is not None else "",
-            bit_depth=max((c.bits for c in pixels.components), default=8) if pixels else 8,
+            bit_depth=bit_depth(pixels) if pixels else 8,
             time_base=base,
             average_rate=_fraction(stream.average_rate),
             start=None if stream.start_time is None else stream.start_time * base,
             duration=duration,
             rotation=_read_rotation(first),
-            display_matrix=matrix,
+            display_matrix=tuple(np.frombuffer(matrix, np.int32).tolist()) if matrix else None,
             sample_aspect_ratio=_fraction(stream.sample_aspect_ratio),
             color_range=int(source.color_range),
             color_primaries=int(source.color_primaries),
             color_trc=int(source.color_trc),
             colorspace=int(source.colorspace),
             interlaced=first.interlaced_frame if first is not None else False,
+            hdr=_read_hdr(side_data),
+            has_dolby_vision=any(name.startswith("DOVI") for name in side_data),
             other_streams=others,
         )
 
@@ -327,14 +667,26 @@ def _read_first(container: InputContainer, stream: VideoStream) -> VideoFrame | 
     return None
 
 
-def _read_matrix(native: VideoFrame) -> tuple[int, ...] | None:
+def _read_side_data(native: VideoFrame | None) -> dict[str, bytes]:
+    """A picture's side data by the name of its type."""
+    if native is None:
+        return {}
     try:
-        data: Any = native.side_data.get("DISPLAYMATRIX")  # type: ignore[attr-defined]
-    except ValueError:  # PyAV 18 cannot list side data of a type it does not know
-        return None
-    if data is None:
-        return None
-    return tuple(int(v) for v in np.frombuffer(bytes(data), dtype=np.int32))
+        return {data.type.name: bytes(data) for data in native.side_data}  # type: ignore[attr-defined]
+    except ValueError:  # PyAV 18 cannot list side data once one is of a type it does not know
+        return {}
+
+
+def _read_hdr(side_data: dict[str, bytes]) -> Hdr:
+    mastering = light = None
+    if data := side_data.get("MASTERING_DISPLAY_METADATA"):
+        numbers = np.frombuffer(data, np.int32)  # ten rationals, then two flags
+        if len(numbers) >= 22 and numbers[20] and numbers[21] and all(numbers[1:20:2]):
+            pairs = zip(numbers[0:20:2], numbers[1:20:2], strict=True)
+            mastering = tuple(Fraction(int(a), int(b)) for a, b in pairs)
+    if data := side_data.get("CONTENT_LIGHT_LEVEL"):
+        light = tuple(int(v) for v in np.frombuffer(data, np.uint32)[:2])
+    return Hdr(mastering=mastering, light=light)  # type: ignore[arg-type]
 
 
 def _read_rotation(native: VideoFrame | None) -> int:
@@ -356,3 +708,97 @@ def _fraction(value: Any) -> Fraction | None:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).splitlines()[0]
+
+
+def _add_copy(container: OutputContainer, stream: Stream) -> Stream:
+    made = container.add_stream_from_template(stream, opaque=True)
+    made.disposition = stream.disposition
+    return made
+
+
+def _trim_duration(packet: Packet[Any], end: Fraction | None) -> None:
+    """End a packet where its track ends: Matroska keeps no duration for a shorter last packet."""
+    base = _fraction(packet.time_base)
+    if end is None or base is None or packet.pts is None or not packet.duration:
+        return
+    left = round(end / base) - packet.pts
+    if 0 < left < packet.duration:
+        packet.duration = left
+
+
+def _read_end(stream: Stream) -> Fraction | None:
+    """When the last packet ends, as the container says: its header, or Matroska's tag."""
+    base = _fraction(stream.time_base)
+    if stream.duration is not None and base:
+        return ((stream.start_time or 0) + stream.duration) * base
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+    if match is None:
+        return None
+    return Fraction(match[3]) + 60 * int(match[2]) + 3600 * int(match[1])
+
+
+def _can_hold_encoder(muxer: str, name: str) -> bool:
+    if muxer in _HELD:
+        return av.Codec(name, "w").canonical_name in _HELD[muxer]
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as container:
+            container.add_stream(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _can_hold(muxer: str, stream: Stream) -> bool:
+    """Whether the container takes this stream: tried on a header that goes nowhere."""
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as container:
+            _add_copy(container, stream)
+            container.start_encoding()
+    except (FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _copy_metadata(
+    source: dict[str, str], target: dict[str, str], muxer: str, *, rewritten: bool = False
+) -> None:
+    """Copy tags but for those that a muxer writes itself and those about the old encoding."""
+    for key, value in source.items():
+        name = key.upper()
+        if name in ("ENCODER", "MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "DURATION"):
+            continue
+        if rewritten and name.startswith(("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION")):
+            continue
+        target[key] = value
+
+
+def _choose_rate(stream: VideoStream) -> Fraction:
+    """The nominal rate: a hint for encoders and players, no clock."""
+    base, average = _fraction(stream.base_rate), _fraction(stream.average_rate)
+    if base is not None and 1 <= base <= 240:
+        return base
+    return average or Fraction(25)
+
+
+def _choose_time_base(
+    info: VideoInfo, encoder: Encoder, rate: Fraction, muxer: str
+) -> Fraction:
+    """The input's clock, or one that the encoder or the container is bound to."""
+    if muxer == "avi" and info.container != "avi":
+        return 1 / rate
+    if encoder.codec == "mpeg4" and info.time_base.denominator > 65535:
+        return 1 / rate
+    return info.time_base
+
+
+def _make_container_options(muxer: str, like: VideoReader) -> dict[str, str]:
+    if muxer == "mpegts":
+        return {"mpegts_copyts": "1"}  # else it adds 1.4 s to all times
+    if muxer in _MP4_FAMILY:
+        # Edit lists are kept in the movie's clock: with FFmpeg's 1/1000 a late start is rounded.
+        bases = [_fraction(s.time_base) for s in like._container.streams]
+        scale = math.lcm(1000, *(b.denominator for b in bases if b is not None))
+        if scale > 2**31 - 1:
+            scale = math.lcm(1000, like.info.time_base.denominator)
+        return {"movie_timescale": str(scale)} if scale <= 2**31 - 1 else {}
+    return {}
