@@ -116,7 +116,8 @@ def find_equal_layouts(name: str, others: Iterable[str]) -> list[str]:
             layout = _lay_out(other)
         except MediaError:
             continue
-        same = bit_depth(VideoFormat(other, 16, 16)) == wanted.bits
+        pixels = VideoFormat(other, 16, 16)
+        same = bit_depth(pixels) == wanted.bits and not pixels.has_palette
         if same and layout.planar.replace("yuvj", "yuv") == wanted.planar.replace("yuvj", "yuv"):
             found.append(other)
     return found

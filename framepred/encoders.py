@@ -2,13 +2,14 @@
 
 Quality is visually lossless unless the caller says otherwise; ``lossless`` keeps every sample.
 The choice never changes the codec silently, but for one case: ``lossless`` for a codec that has
-no lossless mode takes the first of FFV1, H.264, HEVC and VP9 that the container and the samples allow.
+no lossless mode takes the first of FFV1 (in Matroska, AVI and MXF), H.264, HEVC, VP9 and FFV1 that the container
+and the samples allow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import av
@@ -42,6 +43,7 @@ class Encoder:
     options: Mapping[str, str] = field(default_factory=dict)
     qscale: int | None = None
     is_lossless: bool = False
+    is_narrowed: bool = False  # fewer bits than the decoded picture has
 
 
 _PREFERRED = {
@@ -83,6 +85,7 @@ _FIXED: dict[str, dict[str, str]] = {
 }
 _SUGGESTED = ("libx264", "libx264rgb", "libx265", "libvpx-vp9", "libsvtav1", "ffv1")
 _LOSSLESS_SUBSTITUTES = ("ffv1", "libx264", "libx264rgb", "libx265", "libvpx-vp9")
+_ARCHIVAL = frozenset({"matroska", "avi", "nut", "mxf"})  # where FFV1 is at home
 
 
 def choose_encoder(
@@ -111,6 +114,8 @@ def choose_encoder(
     candidates = [_PREFERRED.get(name, name) for name in names]
     if lossless and wanted is None and not any(_can_be_lossless(n) for n in candidates):
         candidates = list(_LOSSLESS_SUBSTITUTES)
+        if container not in _ARCHIVAL:
+            candidates = [*candidates[1:], candidates[0]]
     elif lossless and wanted is not None and not _can_be_lossless(candidates[0]):
         raise OutputError(f"{wanted} has no lossless mode; use --codec ffv1 or --codec libx264")
     reason = ""
@@ -120,11 +125,18 @@ def choose_encoder(
             reason = reason or f"this FFmpeg has no encoder for {name}"
         elif not holds(found.name):
             reason = reason or f"a {container} file cannot hold {found.canonical_name}"
-        elif (pixels := _match(found, pix_fmt)) is None:
-            reason = reason or f"{found.name} cannot hold {pix_fmt} pictures"
-        else:
+        elif pixels := _match(found, pix_fmt):
             return _set_up(found, pixels, crf, lossless, hdr or Hdr())
+        elif found.name == "prores_ks" and (pixels := _match(found, _narrow(pix_fmt))):
+            # FFmpeg decodes ProRes 4444 to 12 bits and encodes it from 10.
+            return replace(_set_up(found, pixels, crf, lossless, hdr or Hdr()), is_narrowed=True)
+        else:
+            reason = reason or f"{found.name} cannot hold {pix_fmt} pictures"
     raise OutputError(f"{reason}; {_suggest(pix_fmt, holds, lossless)}")
+
+
+def _narrow(pix_fmt: str) -> str:
+    return pix_fmt.replace("12le", "10le")
 
 
 def _find(name: str) -> av.Codec | None:

@@ -55,6 +55,9 @@ _HELD = {
     "mxf": frozenset({"mpeg2video", "h264", "dnxhd", "prores", "jpeg2000", "ffv1", "dvvideo"}),
     "ogg": frozenset({"theora", "vp8"}),
 }
+_MPEG_RATES = tuple(
+    Fraction(r) for r in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")
+)
 _MP4_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp", "3g2", "psp", "ismv"})
 _N_PROBE_PACKETS = 64  # packets that are tried for a first picture before giving up
 
@@ -298,11 +301,15 @@ class VideoWriter:
             raise MediaError(f"{like.path}: not one picture could be decoded")
         muxer = self._find_muxer()
         self.encoder = self._choose(muxer, codec, crf, lossless)
+        self.left_out = self._list_losses()
         self._streams: dict[int, Stream] = {}
         self._last_dts: dict[int, int] = {}
         self._ends: dict[int, Fraction | None] = {}
         self._pending: VideoFrame | None = None
         self._step = 0
+        self._last_mine = -1
+        self._origin: int | None = None  # the first tick, from which an encoder with a clock of its own counts
+        self._ticks: dict[int, tuple[int, int]] = {}  # its ticks -> (tick, duration) of the stream
         self._temporary = self._create_temporary()
         self._container: OutputContainer | None = None
         try:
@@ -354,8 +361,8 @@ class VideoWriter:
             native = repack(native, self.encoder.pix_fmt)
         base = self._base
         tick = math.floor(frame.time / base + Fraction(1, 2))
-        duration = native.duration if frame.index >= 0 and native.time_base else 0
-        length = duration * (_fraction(native.time_base) or base)
+        duration = native.duration if frame.index >= 0 else 0  # unknown in frames that were made
+        length = duration * self._like.info.time_base
         if self._pending is not None:
             before = self._pending.pts or 0
             if tick <= before:
@@ -382,6 +389,8 @@ class VideoWriter:
         if muxer in _MP4_FAMILY and packet.size == 2 and _codec_name(stream) == "mov_text":
             return  # the pause between two subtitles, which the muxer writes by itself
         if muxer == "matroska" and stream.type == "audio":
+            if packet.has_sidedata("skip_samples"):
+                self._shift_end(packet)
             _trim_duration(packet, self._ends.get(index))
         if packet.dts is not None:
             # Two packets at one time stop the MP4 muxer; FFmpeg's own tool moves them like this.
@@ -410,7 +419,7 @@ class VideoWriter:
                 self._pending.duration = self._measure_last(self._pending)
                 self._encode(self._pending)
                 self._pending = None
-                self._container.mux(self._stream.encode(None))
+                self._encode(None)
                 self._container.close()
                 with self._temporary.open("rb") as file:
                     os.fsync(file.fileno())
@@ -419,6 +428,14 @@ class VideoWriter:
         except BaseException:
             self._abandon()
             raise
+
+    def _shift_end(self, packet: Packet[Any]) -> None:
+        """Matroska counts a track's duration from before the samples that are skipped first."""
+        n_skipped = int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
+        rate = self._like._container.streams[packet.stream_index].codec_context.sample_rate
+        end = self._ends.get(packet.stream_index)
+        if n_skipped and rate and end is not None:
+            self._ends[packet.stream_index] = end - Fraction(n_skipped, rate)
 
     def _measure_last(self, native: VideoFrame) -> int:
         """The last frame's duration in ticks: that of the file if it is the file's last frame."""
@@ -430,10 +447,33 @@ class VideoWriter:
                 return left
         return usual
 
-    def _encode(self, native: VideoFrame) -> None:
+    def _encode(self, native: VideoFrame | None) -> None:
         assert self._container is not None
+        context = self._stream.codec_context
+        own = _fraction(context.time_base) or self._base
+        if own != self._base and native is not None:
+            tick = native.pts or 0
+            if self._origin is None:
+                self._origin = tick
+            mine = math.floor((tick - self._origin) * self._base / own + Fraction(1, 2))
+            mine = max(mine, self._last_mine + 1)
+            self._last_mine = mine
+            self._ticks[mine] = (tick, native.duration)
+            native.pts, native.time_base, native.duration = mine, own, 1
         with self._translated():
-            self._container.mux(self._stream.encode(native))
+            for packet in self._stream.encode(native):
+                if own != self._base:
+                    self._rebase(packet, own)
+                self._container.mux_one(packet)
+
+    def _rebase(self, packet: Packet[Any], own: Fraction) -> None:
+        """Give a packet from an encoder with a clock of its own the stream's exact ticks."""
+        assert packet.pts is not None
+        dts = packet.pts if packet.dts is None else packet.dts
+        packet.time_base = self._base
+        packet.pts, packet.duration = self._ticks.pop(packet.pts)
+        dts = (self._origin or 0) + math.floor(dts * own / self._base)
+        packet.dts = min(dts, packet.pts)
 
     def _abandon(self) -> None:
         self._pending = None
@@ -484,6 +524,18 @@ class VideoWriter:
         except OutputError as error:
             raise OutputError(f"{self.path}: {error}") from error
 
+    def _list_losses(self) -> tuple[str, ...]:
+        info = self._like.info
+        losses = []
+        if self.encoder.is_narrowed:
+            losses.append(f"bits beyond {self.encoder.pix_fmt} (of {info.pix_fmt})")
+        if info.has_dolby_vision:
+            losses.append("Dolby Vision metadata")
+        carries_hdr = self.encoder.codec in ("h264", "hevc", "av1")
+        if (info.hdr.mastering or info.hdr.light) and not carries_hdr:
+            losses.append("HDR mastering metadata")
+        return tuple(losses)
+
     def _create_temporary(self) -> Path:
         path = self.path.with_name(f".{self.path.name[:80]}.{secrets.token_hex(4)}.part")
         try:
@@ -501,9 +553,11 @@ class VideoWriter:
         context = stream.codec_context
         context.width, context.height = info.width, info.height
         context.pix_fmt = encoder.pix_fmt
-        self._base = _choose_time_base(info, encoder, rate, container.format.name)
-        context.time_base = stream.time_base = self._base
-        context.framerate = rate
+        self._base = 1 / rate if container.format.name == "avi" else info.time_base
+        if container.format.name == info.container == "avi":
+            self._base = info.time_base
+        stream.time_base = self._base
+        context.time_base, context.framerate = _choose_clock(encoder, rate, self._base)
         if info.sample_aspect_ratio is not None:
             context.sample_aspect_ratio = info.sample_aspect_ratio
         context.color_range = info.color_range
@@ -518,9 +572,11 @@ class VideoWriter:
         if encoder.qscale is not None:
             context.flags |= Flags.qscale
             context.global_quality = encoder.qscale * 118  # FF_QP2LAMBDA
-        if container.format.name == "avi":
-            context.max_b_frames = 0  # AVI has decoding times only
+        if container.format.name in ("avi", "asf"):
+            context.max_b_frames = 0  # these keep but one time for each packet
         context.options = dict(encoder.options)
+        if encoder.name == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes to stderr by itself
         if info.display_matrix is not None:
             stream.set_display_matrix(info.display_matrix)
         elif info.rotation:
@@ -547,7 +603,7 @@ class VideoWriter:
             _copy_metadata(stream.metadata, made.metadata, muxer)
             self._streams[stream.index] = made
             self._ends[stream.index] = _read_end(stream)
-        self.left_out = tuple(left_out)
+        self.left_out += tuple(left_out)
         self.n_streams_copied = len(self._streams)
         if chapters:
             container.set_chapters(chapters)
@@ -780,15 +836,17 @@ def _choose_rate(stream: VideoStream) -> Fraction:
     return average or Fraction(25)
 
 
-def _choose_time_base(
-    info: VideoInfo, encoder: Encoder, rate: Fraction, muxer: str
-) -> Fraction:
-    """The input's clock, or one that the encoder or the container is bound to."""
-    if muxer == "avi" and info.container != "avi":
-        return 1 / rate
-    if encoder.codec == "mpeg4" and info.time_base.denominator > 65535:
-        return 1 / rate
-    return info.time_base
+def _choose_clock(
+    encoder: Encoder, rate: Fraction, base: Fraction
+) -> tuple[Fraction, Fraction]:
+    """Time base and rate of the encoder: the stream's, or what its standard binds it to."""
+    if encoder.codec in ("mpeg1video", "mpeg2video"):
+        rate = min(_MPEG_RATES, key=lambda r: abs(r - rate))
+        return 1 / rate, rate
+    if encoder.codec == "mpeg4" and base.denominator > 65535:
+        rate = rate.limit_denominator(1001) if rate.numerator > 65535 else rate
+        return 1 / rate, rate
+    return base, rate
 
 
 def _make_container_options(muxer: str, like: VideoReader) -> dict[str, str]:

@@ -115,7 +115,7 @@ def write_clip(
             (natives[0].height, natives[0].width) if natives is not None else frames[0].shape[:2]
         )
         context.width, context.height, context.pix_fmt = width, height, pix_fmt
-        context.time_base = time_base
+        context.time_base = 1 / Fraction(rate) if codec.startswith(("mpeg1", "mpeg2")) else time_base
         context.gop_size = gop
         context.max_b_frames = b_frames
         context.thread_count = 1
