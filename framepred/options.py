@@ -186,6 +186,7 @@ SelfCheck = Annotated[
     bool,
     typer.Option(
         "--self-check/--no-self-check",
+        metavar="",
         help="Hide real frames beside each gap, predict them too, and report how well that went "
         "as the estimate for the gap. Costs up to three times the network's time.",
         rich_help_panel=_HOW,
@@ -228,6 +229,7 @@ OnlyNew = Annotated[
     bool,
     typer.Option(
         "--only-new",
+        metavar="",
         help="Write the forecast frames alone, from time 0, without other streams.",
         rich_help_panel=_WHAT,
     ),
@@ -236,6 +238,7 @@ HoldOut = Annotated[
     bool,
     typer.Option(
         "--hold-out",
+        metavar="",
         help="Hide the last N real frames, forecast them and score the forecast against them. "
         "A video is then written only with -o.",
         rich_help_panel=_WHAT,
@@ -256,7 +259,11 @@ Output = Annotated[
 Overwrite = Annotated[
     bool,
     typer.Option(
-        "-y", "--overwrite", help="Replace an output that exists.", rich_help_panel=_FILE
+        "-y",
+        "--overwrite",
+        metavar="",
+        help="Replace an output that exists.",
+        rich_help_panel=_FILE,
     ),
 ]
 Codec = Annotated[
@@ -285,6 +292,7 @@ Lossless = Annotated[
     bool,
     typer.Option(
         "--lossless",
+        metavar="",
         help="Encode without loss: kept frames come out bit-identical.",
         rich_help_panel=_FILE,
     ),

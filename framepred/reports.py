@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 __all__ = [
     "CompareReport",
@@ -31,6 +32,8 @@ __all__ = [
     "StageClock",
     "to_plain",
 ]
+
+T = TypeVar("T")
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
@@ -107,6 +110,17 @@ class StageClock:
         finally:
             self._spent[stage] += time.perf_counter() - begin
 
+    def iterate(self, stage: str, items: Iterable[T]) -> Iterator[T]:
+        """Pass ``items`` on, and count the time that each takes to come for ``stage``."""
+        iterator = iter(items)
+        while True:
+            with self.measure(stage):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
     def seconds(self) -> Seconds:
         """What was spent so far, rounded to milliseconds."""
         total = time.perf_counter() - self._begin
@@ -152,6 +166,7 @@ class FillReport(Report):
     gaps: tuple[GapReport, ...]
     decode_errors: int  # packets that could not be decoded
     streams_copied: int | None
+    streams_left_out: tuple[str, ...]  # what the output's container cannot hold
     model: str | None
     device: str | None
     dry_run: bool
@@ -164,7 +179,7 @@ class FrameScore(Report):
 
     index: int  # forecast: the step from 1; comparison: the frame of the reference from 0
     time: Fraction
-    psnr: float | None  # dB; None: the two are identical, or there was nothing to compare with
+    psnr: float | None  # dB, at most 100, which identical pictures get; None: nothing to compare
     ssim: float | None
 
 
@@ -185,6 +200,7 @@ class ForecastReport(Report):
     ssim: float | None
     frames: tuple[FrameScore, ...]
     streams_copied: int | None
+    streams_left_out: tuple[str, ...]  # what the output's container cannot hold
     model: str | None
     device: str | None
     seconds: Seconds
@@ -200,10 +216,10 @@ class CompareReport(Report):
     frames_identical: int
     frames_only_in_reference: int
     frames_only_in_other: int
-    psnr: float | None  # dB, mean over the frames that differ; None: all are identical
-    ssim: float  # mean over all pairs
-    worst_psnr: float | None
-    worst_ssim: float
+    psnr: float  # dB, mean over the pairs, of which identical ones count as 100 dB
+    ssim: float | None  # None: the pictures are too small for it
+    worst_psnr: float
+    worst_ssim: float | None
     frames: tuple[FrameScore, ...]
 
 

@@ -1,0 +1,391 @@
+"""Filling gaps: one bounded walk over a video that makes the missing frames and keeps the others.
+
+``tasks`` turns the plan into windows of slots. A real frame is held only while a task still has to
+look at it, and a frame to be written only until the gaps before it are done; so memory does not
+grow with the length of the video.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import MediaError
+from .outputs import check_output, copy_file, name_output
+from .reports import FillReport, GapReport, OnProgress, Progress, Seconds, StageClock
+from .scanning import ScanReport, scan
+from .scoring import Score, TrueFrames, check_same_size, mean_score, score_image
+from .tasks import Task, list_tasks
+from .timeline import NamedGap, Plan, PlannedGap, Slot, parse_gap
+from .video import Frame, VideoReader, VideoWriter, from_rgb, to_rgb
+
+if TYPE_CHECKING:
+    from .predictor import Predictor
+
+__all__ = ["fill_gaps"]
+
+
+def fill_gaps(
+    input: str | Path,
+    output: str | Path | None = None,
+    *,
+    gaps: Iterable[NamedGap | str] | None = None,
+    predictor: Predictor | None = None,
+    device: str = "auto",
+    detect: Sequence[str] = ("missing", "corrupt", "frozen"),
+    max_gap: int = 16,
+    context: int = 4,
+    self_check: bool = True,
+    reference: str | Path | None = None,
+    codec: str | None = None,
+    crf: int | None = None,
+    lossless: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    on_progress: OnProgress = None,
+) -> FillReport:
+    """Make the frames that a video lacks; keep every other frame, time and stream as it is.
+
+    Without anything to fill no file is written, unless ``output`` is given: it then becomes a copy
+    of the input.
+
+    Args:
+        input: the video; it is only read.
+        output: the new video, or a folder for it; default: ``clip.filled.mp4`` beside ``clip.mp4``.
+        gaps: gaps to make anew whatever is there, as ``timeline`` values or as text (``120:128``).
+        predictor: the network; default: the packaged one, loaded when there is work for it.
+        device: where that default network runs.
+        detect: the kinds of gap to look for: missing, corrupt, frozen, black.
+        max_gap: most frames that are synthesized in one gap.
+        context: most real frames shown to the network on each side.
+        self_check: estimate the quality on real frames hidden beside each gap.
+        reference: the undamaged video, to score the made frames against; matched by time.
+        codec, crf, lossless, overwrite: as in ``video.VideoWriter``.
+        dry_run: decide everything, write nothing, load no network.
+        on_progress: called with the stages "scan" and "fill".
+
+    Raises:
+        MediaError: the input or the reference cannot be read.
+        GapError: a named gap is malformed, outside, overlapping, or has no frame on either side.
+        OutputError: the output exists, is the input, or cannot be written.
+        ModelError: the packaged network cannot be loaded.
+        EvaluationError: the reference has another size.
+    """
+    source = Path(input)
+    target = name_output(source, "filled", output=None if output is None else Path(output))
+    if not dry_run:
+        check_output(source, target, overwrite=overwrite)
+    if reference is not None:
+        check_same_size(Path(reference), source)
+
+    clock = StageClock()
+    with clock.measure("decode"):
+        scanned = scan(
+            source,
+            detect=detect,
+            gaps=[parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps or ()],
+            max_gap=max_gap,
+            context=context,
+            on_progress=on_progress,
+        )
+    plan = scanned.plan
+    if dry_run:
+        return _report(scanned, target if plan.n_to_make else None, dry_run=True)
+    if not plan.n_to_make:
+        return _copy_whole(
+            scanned, None if output is None else target, clock,
+            codec=codec, crf=crf, lossless=lossless, overwrite=overwrite,
+        )
+    if predictor is None:
+        from .predictor import Predictor
+
+        predictor = Predictor.load("default", device=device)
+
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(source, copy_streams=True))
+        truth = None
+        if reference is not None:
+            truth = TrueFrames(stack.enter_context(VideoReader(reference)))
+        writer = stack.enter_context(
+            VideoWriter(
+                target, like=reader, codec=codec, crf=crf, lossless=lossless, overwrite=overwrite
+            )
+        )
+        filler = _Filler(plan, context, predictor, clock, self_check=self_check, truth=truth)
+        for item in clock.iterate("decode", reader.read()):
+            if isinstance(item, Frame):
+                _write(writer, filler.take(item), clock)
+                if on_progress is not None:
+                    on_progress(Progress("fill", filler.n_done, len(plan.slots)))
+            else:
+                with clock.measure("encode"):
+                    writer.copy(item)
+        _write(writer, filler.finish(source), clock)
+    return _report(
+        scanned,
+        target,
+        scores=filler.scores,
+        n_made=filler.n_made,
+        n_streams=writer.n_streams_copied,
+        left_out=writer.left_out,
+        predictor=predictor,
+        seconds=clock.seconds(),
+    )
+
+
+@dataclass
+class _Scores:
+    """Scores of the frames made for one gap: estimated on hidden frames, and against a truth."""
+
+    estimated: list[Score] = field(default_factory=list)
+    true: list[Score] = field(default_factory=list)
+
+
+class _Filler:
+    """Takes the real frames in order and gives back all frames in the order of their slots."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        context: int,
+        predictor: Predictor,
+        clock: StageClock,
+        *,
+        self_check: bool,
+        truth: TrueFrames | None,
+    ) -> None:
+        self._slots = plan.slots
+        self._predictor = predictor
+        self._clock = clock
+        self._truth = truth
+        self._tasks = deque(list_tasks(plan, context if self_check else None))
+        # The first slot that any task from here on looks at: what lies before it can go.
+        firsts = accumulate((task.first for task in reversed(self._tasks)), min)
+        self._needed_from = deque(reversed(list(firsts)))
+        self._made_slots = {
+            slot
+            for planned in plan.gaps
+            if planned.action != "leave"
+            for slot in range(planned.gap.start, planned.gap.stop)
+        }
+        self._sources = ((s.source, i) for i, s in enumerate(plan.slots) if s.source is not None)
+        self._expected = next(self._sources, None)
+        self._shown: dict[int, Frame] = {}  # real frames that a task will look at
+        self._ready: dict[int, Frame] = {}  # frames whose turn to be written has not come
+        self.n_done = 0  # slots written or passed over
+        self.n_made = 0
+        self.scores = [_Scores() for _ in plan.gaps]
+
+    def take(self, frame: Frame) -> Iterator[Frame]:
+        """Take the next decoded frame; yield the frames that can be written now."""
+        if self._expected is None or frame.index != self._expected[0]:
+            return  # the plan has no place for it
+        slot = self._expected[1]
+        self._expected = next(self._sources, None)
+        if slot not in self._made_slots:
+            self._ready[slot] = frame
+            if self._needed_from and slot >= self._needed_from[0]:
+                self._shown[slot] = frame
+        while self._tasks and self._tasks[0].ready_at <= slot:
+            self._perform(self._tasks.popleft())
+        yield from self._release()
+
+    def finish(self, source: Path) -> Iterator[Frame]:
+        """Yield the rest after the last decoded frame.
+
+        Raises:
+            MediaError: the file gave fewer frames than when it was scanned.
+        """
+        if self._expected is not None:
+            raise MediaError(
+                f"{source}: it gave fewer frames at the second reading than at the first; "
+                "is something still writing to it?"
+            )
+        while self._tasks:
+            self._perform(self._tasks.popleft())
+        yield from self._release()
+
+    def _release(self) -> Iterator[Frame]:
+        """Yield what is ready, up to the first slot that still waits for its frame."""
+        while self.n_done < len(self._slots):
+            slot = self.n_done
+            if slot in self._ready:
+                yield self._ready.pop(slot)
+            elif slot in self._made_slots or self._slots[slot].source is not None:
+                return
+            self.n_done += 1
+
+    def _perform(self, task: Task) -> None:
+        before = [self._shown[slot] for slot in range(task.first, task.start)]
+        after = [self._shown[slot] for slot in range(task.stop, task.last)]
+        slots = range(task.start, task.stop)
+        if task.is_hold:
+            for slot in slots:
+                near = _nearest(slot, task, before, after)
+                made = dataclasses.replace(near, time=self._slots[slot].time)
+                self._keep(slot, made, to_rgb(made) if self._truth else None, task)
+        else:
+            images = self._predict(before, after, len(slots))
+            like = (before or after)[-1 if before else 0]
+            for slot, image in zip(slots, images, strict=True):
+                if task.is_check:
+                    self.scores[task.gap].estimated.append(
+                        score_image(image, to_rgb(self._shown[slot]))
+                    )
+                else:
+                    made = from_rgb(image, like=like, time=self._slots[slot].time)
+                    self._keep(slot, made, image, task)
+        self._needed_from.popleft()
+        needed_from = self._needed_from[0] if self._needed_from else len(self._slots)
+        for slot in [slot for slot in self._shown if slot < needed_from]:
+            del self._shown[slot]
+
+    def _predict(self, before: list[Frame], after: list[Frame], n_frames: int) -> np.ndarray:
+        images = [to_rgb(frame) for frame in (*before, *after)]
+        if any(image.shape != images[0].shape for image in images):
+            raise MediaError(
+                "the video changes its size beside a gap, which cannot be filled; "
+                "cut the video where its size changes"
+            )
+        stacked = np.stack(images)
+        with self._clock.measure("model"):
+            made: np.ndarray = self._predictor.fill(
+                stacked[: len(before)], stacked[len(before) :], n_frames
+            )
+        return made
+
+    def _keep(self, slot: int, made: Frame, image: np.ndarray | None, task: Task) -> None:
+        """Put a made frame in the line of those to be written, and score it if there is a truth."""
+        self._ready[slot] = made
+        self.n_made += 1
+        if self._truth is not None and image is not None:
+            true = self._truth.find(made.time, tolerance=_half_step(self._slots, slot))
+            if true is not None:
+                self.scores[task.gap].true.append(score_image(image, to_rgb(true)))
+
+
+def _nearest(slot: int, task: Task, before: list[Frame], after: list[Frame]) -> Frame:
+    """The real frame to repeat in a slot that is held: the earlier one when both are as near."""
+    if not after or (before and slot - task.start <= task.stop - 1 - slot):
+        return before[-1]
+    return after[0]
+
+
+def _half_step(slots: Sequence[Slot], slot: int) -> Fraction:
+    """Half the time to the nearer neighbour of a slot: any frame closer than that is the same."""
+    near = slots[max(0, slot - 1) : slot + 2]
+    steps = [b.time - a.time for a, b in pairwise(near)]
+    return min(steps, default=Fraction(0)) / 2
+
+
+def _write(writer: VideoWriter, frames: Iterable[Frame], clock: StageClock) -> None:
+    for frame in frames:
+        with clock.measure("encode"):
+            writer.write(frame)
+
+
+# Results.
+
+
+def _copy_whole(
+    scanned: ScanReport,
+    target: Path | None,
+    clock: StageClock,
+    *,
+    codec: str | None,
+    crf: int | None,
+    lossless: bool,
+    overwrite: bool,
+) -> FillReport:
+    """Nothing to fill: give a wished output all the same, byte for byte where that is possible."""
+    source = scanned.info.path
+    n_streams: int | None = None
+    left_out: tuple[str, ...] = ()
+    if target is not None and target.suffix == source.suffix and codec is None and crf is None:
+        copy_file(source, target)
+        n_streams = len(scanned.info.other_streams)
+    elif target is not None:
+        with (
+            VideoReader(source, copy_streams=True) as reader,
+            VideoWriter(
+                target, like=reader, codec=codec, crf=crf, lossless=lossless, overwrite=overwrite
+            ) as writer,
+        ):
+            for item in clock.iterate("decode", reader.read()):
+                with clock.measure("encode"):
+                    if isinstance(item, Frame):
+                        writer.write(item)
+                    else:
+                        writer.copy(item)
+        n_streams, left_out = writer.n_streams_copied, writer.left_out
+    return _report(
+        scanned, target, n_streams=n_streams, left_out=left_out, seconds=clock.seconds()
+    )
+
+
+def _report(
+    scanned: ScanReport,
+    output: Path | None,
+    *,
+    scores: Sequence[_Scores] | None = None,
+    n_made: int = 0,
+    n_streams: int | None = None,
+    left_out: tuple[str, ...] = (),
+    predictor: Predictor | None = None,
+    seconds: Seconds | None = None,
+    dry_run: bool = False,
+) -> FillReport:
+    plan = scanned.plan
+    found = scores or [_Scores() for _ in plan.gaps]
+    made = [planned.gap for planned in plan.gaps if planned.action != "leave"] if n_made else []
+    n_replaced = sum(
+        slot.source is not None for gap in made for slot in plan.slots[gap.start : gap.stop]
+    )
+    return FillReport(
+        input=scanned.info.path,
+        output=output,
+        frames_in=scanned.n_frames,
+        frames_made=n_made,
+        frames_replaced=n_replaced,
+        frame_rate=None if plan.step is None else 1 / plan.step,
+        gaps=tuple(
+            _report_gap(planned, plan, score)
+            for planned, score in zip(plan.gaps, found, strict=True)
+        ),
+        decode_errors=scanned.n_errors,
+        streams_copied=n_streams,
+        streams_left_out=left_out,
+        model=None if predictor is None else predictor.name,
+        device=None if predictor is None else predictor.device,
+        dry_run=dry_run,
+        seconds=seconds or Seconds(),
+    )
+
+
+def _report_gap(planned: PlannedGap, plan: Plan, scores: _Scores) -> GapReport:
+    shows_before = planned.action in ("fill", "forecast", "split")
+    shows_after = planned.action in ("fill", "backcast", "split")
+    estimated, true = mean_score(scores.estimated), mean_score(scores.true)
+    return GapReport(
+        start=planned.gap.start,
+        stop=planned.gap.stop,
+        time=plan.slots[planned.gap.start].time,
+        kind=planned.gap.kind,
+        action=planned.action,
+        reason=planned.reason,
+        context_before=planned.n_before if shows_before else 0,
+        context_after=planned.n_after if shows_after else 0,
+        estimated_psnr=estimated.psnr,
+        estimated_ssim=estimated.ssim,
+        psnr=true.psnr,
+        ssim=true.ssim,
+    )

@@ -1,0 +1,264 @@
+"""Forecasting: the frames after the last one, or after any moment, optionally beside the truth."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import GapError, MediaError
+from .outputs import check_output, name_output
+from .reports import ForecastReport, FrameScore, OnProgress, Progress, StageClock
+from .scanning import scan
+from .scoring import Score, mean_score, score_image
+from .tasks import Runs
+from .timeline import Plan, format_time
+from .video import Frame, VideoReader, VideoWriter, from_rgb, to_rgb
+
+if TYPE_CHECKING:
+    from .predictor import Predictor
+
+__all__ = ["forecast"]
+
+
+def forecast(
+    input: str | Path,
+    output: str | Path | None = None,
+    *,
+    n_frames: int,
+    start: Fraction | None = None,
+    only_new: bool = False,
+    hold_out: bool = False,
+    predictor: Predictor | None = None,
+    device: str = "auto",
+    context: int = 8,
+    codec: str | None = None,
+    crf: int | None = None,
+    lossless: bool = False,
+    overwrite: bool = False,
+    on_progress: OnProgress = None,
+) -> ForecastReport:
+    """Synthesize the ``n_frames`` frames that come after the end of a video, or after ``start``.
+
+    ::
+
+        without start    | | | | | | | | | | + + + +      everything, then the new frames
+        with start       | | | | | + + + +                the output ends with the forecast
+        hold out         | | | | | | # # # #              the last real frames hidden and scored
+
+    Args:
+        input: the video; it is only read.
+        output: the new video, or a folder for it; default: ``clip.forecast.mp4`` beside
+            ``clip.mp4``, and with ``hold_out`` none.
+        n_frames: how many frames to make, at least 1.
+        start: seconds after the video's first frame; the last frame up to then is the last shown.
+        only_new: write the new frames alone, from time 0, without other streams.
+        hold_out: forecast frames that are there, and score the forecast against them.
+        predictor: the network; default: the packaged one.
+        device: where that default network runs.
+        context: most real frames shown to the network; a scene cut or a gap before them ends them.
+        codec, crf, lossless, overwrite: as in ``video.VideoWriter``.
+        on_progress: called with the stages "scan" and "forecast".
+
+    Raises:
+        MediaError: the input cannot be read, or has too few frames to hold any out.
+        GapError: ``start`` lies outside the video.
+        OutputError: the output exists, is the input, or cannot be written.
+        ModelError: the packaged network cannot be loaded.
+    """
+    if n_frames < 1:
+        raise ValueError(f"n_frames must be at least 1, got {n_frames}")
+    source = Path(input)
+    target = name_output(source, "forecast", output=None if output is None else Path(output))
+    writes = output is not None or not hold_out
+    if writes:
+        check_output(source, target, overwrite=overwrite)
+
+    clock = StageClock()
+    with clock.measure("decode"):
+        scanned = scan(source, context=context, on_progress=on_progress)
+    outlook = _look_ahead(scanned.plan, source, n_frames, start, context, hold_out=hold_out)
+    if predictor is None:
+        from .predictor import Predictor
+
+        predictor = Predictor.load("default", device=device)
+
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(source, copy_streams=writes and not only_new))
+        writer = None
+        if writes:
+            writer = stack.enter_context(
+                VideoWriter(
+                    target,
+                    like=reader,
+                    codec=codec,
+                    crf=crf,
+                    lossless=lossless,
+                    overwrite=overwrite,
+                )
+            )
+        walk = _Walk(outlook, predictor, clock, writer, only_new=only_new)
+        for item in clock.iterate("decode", reader.read()):
+            if not isinstance(item, Frame):
+                walk.pass_packet(item)
+            elif outlook.stop is not None and item.time >= outlook.stop:
+                break
+            else:
+                walk.take(item)
+                if on_progress is not None:
+                    on_progress(Progress("forecast", item.index + 1, scanned.n_frames))
+        if not walk.made:
+            raise MediaError(
+                f"{source}: it gave fewer frames at the second reading than at the first; "
+                "is something still writing to it?"
+            )
+    mean = mean_score(list(walk.scores.values()))
+    return ForecastReport(
+        input=source,
+        output=target if writes else None,
+        frames_in=scanned.n_frames,
+        frames_made=n_frames,
+        frame_rate=None if scanned.plan.step is None else 1 / scanned.plan.step,
+        time=outlook.times[0],
+        context=outlook.n_context,
+        hold_out=hold_out,
+        only_new=only_new,
+        psnr=mean.psnr,
+        ssim=mean.ssim,
+        frames=tuple(walk.report_frames()),
+        streams_copied=writer.n_streams_copied if writer is not None else None,
+        streams_left_out=writer.left_out if writer is not None else (),
+        model=predictor.name,
+        device=predictor.device,
+        seconds=clock.seconds(),
+    )
+
+
+@dataclass(frozen=True)
+class _Outlook:
+    """What is shown, what is made, and when."""
+
+    last_shown: int  # index of the decoded frame after which the forecast begins
+    n_context: int
+    times: tuple[Fraction, ...]  # of the frames to make
+    truths: dict[int, int]  # decoded frame -> step from 0, for the frames held out
+    stop: Fraction | None  # where the output ends; None: everything behind is kept
+
+
+def _look_ahead(
+    plan: Plan, source: Path, n_frames: int, start: Fraction | None, context: int, *, hold_out: bool
+) -> _Outlook:
+    """Choose the last frame shown and the times of the frames to make."""
+    slots = plan.slots
+    step = _usual_step(plan, source)
+    if start is not None:
+        origin = slots[0].time
+        anchor = bisect_right([slot.time for slot in slots], origin + start) - 1
+        if anchor < 0 or origin + start > slots[-1].time + step:
+            end = format_time(slots[-1].time - origin)
+            raise GapError(f"{source}: --from {format_time(start)} lies outside; it ends at {end}")
+    else:
+        anchor = len(slots) - 1 - (n_frames if hold_out else 0)
+    while anchor >= 0 and slots[anchor].source is None:
+        anchor -= 1
+    if anchor < 0 or (hold_out and anchor + n_frames >= len(slots)):
+        raise MediaError(
+            f"{source}: has {len(slots)} frames, too few to hold {n_frames} out; ask for fewer"
+        )
+    last_shown = slots[anchor].source
+    assert last_shown is not None
+    times = tuple(slots[anchor].time + k * step for k in range(1, n_frames + 1))
+    truths: dict[int, int] = {}
+    if hold_out:
+        hidden = slots[anchor + 1 : anchor + 1 + n_frames]
+        times = tuple(slot.time for slot in hidden)
+        truths = {slot.source: k for k, slot in enumerate(hidden) if slot.source is not None}
+    return _Outlook(
+        last_shown=last_shown,
+        n_context=max(1, Runs(plan).before(anchor + 1, context)),
+        times=times,
+        truths=truths,
+        stop=times[-1] + step if start is not None or hold_out else None,
+    )
+
+
+def _usual_step(plan: Plan, source: Path) -> Fraction:
+    """The time from frame to frame; where it varies, the median of the last ones."""
+    if plan.step is not None:
+        return plan.step
+    times = [slot.time for slot in plan.slots[-9:]]
+    if len(times) < 2:
+        raise MediaError(f"{source}: has {len(times)} frame, but motion needs two to be seen")
+    steps = sorted(b - a for a, b in pairwise(times))
+    return steps[len(steps) // 2]
+
+
+@dataclass
+class _Walk:
+    """The second reading: keep what is before, make what comes after, score it if it is known."""
+
+    outlook: _Outlook
+    predictor: Predictor
+    clock: StageClock
+    writer: VideoWriter | None
+    only_new: bool
+    made: list[np.ndarray] = field(default_factory=list)  # (H, W, 3) RGB, held out frames only
+    scores: dict[int, Score] = field(default_factory=dict)  # by step from 0
+    _shown: deque[Frame] = field(default_factory=deque)
+
+    def take(self, frame: Frame) -> None:
+        """A decoded frame: kept, then shown, or a truth to score against."""
+        if frame.index <= self.outlook.last_shown:
+            if not self.only_new:
+                self._write(frame)
+            self._shown.append(frame)
+            if len(self._shown) > self.outlook.n_context:
+                self._shown.popleft()
+            if frame.index == self.outlook.last_shown:
+                self._make()
+        elif frame.index in self.outlook.truths:
+            step = self.outlook.truths[frame.index]
+            self.scores[step] = score_image(self.made[step], to_rgb(frame))
+
+    def pass_packet(self, packet: Any) -> None:
+        """A packet of another stream: copied up to where the output ends."""
+        stop = self.outlook.stop
+        if self.writer is None or self.only_new:
+            return
+        if stop is not None and packet.pts is not None:
+            base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
+            if packet.pts * base >= stop:
+                return
+        with self.clock.measure("encode"):
+            self.writer.copy(packet)
+
+    def _make(self) -> None:
+        images = [to_rgb(frame) for frame in self._shown]
+        same = [image for image in images if image.shape == images[-1].shape]
+        with self.clock.measure("model"):
+            made = self.predictor.forecast(np.stack(same), len(self.outlook.times))
+        self.made = list(made)
+        first = self.outlook.times[0] if self.only_new else Fraction(0)
+        for image, time in zip(made, self.outlook.times, strict=True):
+            self._write(from_rgb(image, like=self._shown[-1], time=time - first))
+        self._shown.clear()
+
+    def _write(self, frame: Frame) -> None:
+        if self.writer is not None:
+            with self.clock.measure("encode"):
+                self.writer.write(frame)
+
+    def report_frames(self) -> list[FrameScore]:
+        """One line for each frame made."""
+        return [
+            FrameScore(step + 1, time, found.psnr, found.ssim)
+            for step, time in enumerate(self.outlook.times)
+            for found in [self.scores.get(step, Score(None, None))]
+        ]

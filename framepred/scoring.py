@@ -1,0 +1,97 @@
+"""Scores of frames beside the true ones, and the true ones of a reference video."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from .errors import EvaluationError
+from .metrics import psnr, ssim
+from .video import Frame, VideoReader, probe
+
+__all__ = [
+    "HIGHEST_PSNR",
+    "Score",
+    "TrueFrames",
+    "check_same_size",
+    "mean_score",
+    "score_image",
+]
+
+
+# The PSNR of identical pictures is infinite, which no mean survives and no JSON can hold.
+HIGHEST_PSNR = 100.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """How near a picture is to the true one; None where nothing was measured."""
+
+    psnr: float | None  # dB, at most 100, which is what identical pictures get
+    ssim: float | None  # None: the picture is smaller than the window that SSIM looks through
+
+
+def score_image(image: np.ndarray, true: np.ndarray) -> Score:
+    """Score a picture; both (H, W, 3) RGB, uint8 or uint16. A deeper one is brought to 8 bits."""
+    if image.dtype != true.dtype:
+        image, true = _to_8_bits(image), _to_8_bits(true)
+    similarity = ssim(true, image)
+    return Score(
+        min(psnr(true, image), HIGHEST_PSNR), None if math.isnan(similarity) else similarity
+    )
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """The mean over frames, measured ones only."""
+    decibels = [score.psnr for score in scores if score.psnr is not None]
+    similar = [score.ssim for score in scores if score.ssim is not None]
+    return Score(
+        sum(decibels) / len(decibels) if decibels else None,
+        sum(similar) / len(similar) if similar else None,
+    )
+
+
+def check_same_size(reference: Path, other: Path) -> None:
+    """Refuse to compare videos of different sizes.
+
+    Raises:
+        MediaError: one of them cannot be read.
+        EvaluationError: their pictures differ in width or height.
+    """
+    true, info = probe(reference), probe(other)
+    if (true.width, true.height) != (info.width, info.height):
+        raise EvaluationError(
+            f"{reference}: is {true.width}x{true.height}, but {other} is "
+            f"{info.width}x{info.height}; give videos of the same size"
+        )
+
+
+class TrueFrames:
+    """The frames of a reference video, asked for by time, which must not go backwards."""
+
+    def __init__(self, reader: VideoReader) -> None:
+        self._frames = (item for item in reader.read() if isinstance(item, Frame))
+        self._near: list[Frame] = []  # the last frame up to the time asked for, and the next
+
+    def find(self, time: Fraction, *, tolerance: Fraction) -> Frame | None:
+        """The frame nearest to ``time``, None if it is further away than ``tolerance``."""
+        while not self._near or self._near[-1].time < time:
+            frame = next(self._frames, None)
+            if frame is None:
+                break
+            self._near = [*self._near[-1:], frame]
+        nearest = min(self._near, key=lambda frame: abs(frame.time - time), default=None)
+        if nearest is None or abs(nearest.time - time) > tolerance:
+            return None
+        return nearest
+
+
+def _to_8_bits(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint8:
+        return image
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
