@@ -54,10 +54,14 @@ _HELD = {
     "vob": frozenset({"mpeg1video", "mpeg2video", "h264"}),
     "mxf": frozenset({"mpeg2video", "h264", "dnxhd", "prores", "jpeg2000", "ffv1", "dvvideo"}),
     "ogg": frozenset({"theora", "vp8"}),
+    "ogv": frozenset({"theora", "vp8"}),
+    # H.264 in ASF loses its times: FFmpeg parses it there, one packet late.
+    "asf": frozenset({"msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "mpeg4", "mjpeg", "ffv1"}),
 }
 _MPEG_RATES = tuple(
     Fraction(r) for r in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")
 )
+_COVERS = {"mjpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp", "bmp": "bmp"}
 _MP4_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp", "3g2", "psp", "ismv"})
 _N_PROBE_PACKETS = 64  # packets that are tried for a first picture before giving up
 
@@ -126,8 +130,14 @@ class VideoReader:
     counted in ``n_errors`` and decoding goes on.
     """
 
-    def __init__(self, path: str | Path, *, copy_streams: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, copy_streams: bool = False, frame_threads: bool = True
+    ) -> None:
         """Open ``path``.
+
+        copy_streams: also yield the other streams' packets. frame_threads: decode several frames
+        at once; without, damaged video decodes the same each time, errors are met in order, and
+        the frames behind an error at the very end are not lost, but it takes longer.
 
         Raises:
             MediaError: not a file, not a video, or no video stream (cover art is none).
@@ -140,7 +150,8 @@ class VideoReader:
         self.info = _describe(self.path)
         self._container = _open(self.path)
         self._stream = _choose_stream(self._container, self.path)
-        self._stream.thread_type = "AUTO"  # type: ignore[assignment]  # stubs: the getter's type
+        # type: the stubs know only the getter's type
+        self._stream.thread_type = "AUTO" if frame_threads else "SLICE"  # type: ignore[assignment]
 
     def __enter__(self) -> VideoReader:
         return self
@@ -301,7 +312,7 @@ class VideoWriter:
             raise MediaError(f"{like.path}: not one picture could be decoded")
         muxer = self._find_muxer()
         self.encoder = self._choose(muxer, codec, crf, lossless)
-        self.left_out = self._list_losses()
+        self.left_out = self._list_losses(muxer)
         self._streams: dict[int, Stream] = {}
         self._last_dts: dict[int, int] = {}
         self._ends: dict[int, Fraction | None] = {}
@@ -392,14 +403,7 @@ class VideoWriter:
             if packet.has_sidedata("skip_samples"):
                 self._shift_end(packet)
             _trim_duration(packet, self._ends.get(index))
-        if packet.dts is not None:
-            # Two packets at one time stop the MP4 muxer; FFmpeg's own tool moves them like this.
-            last = self._last_dts.get(index)
-            if last is not None and packet.dts <= last:
-                packet.dts = last + 1
-                if packet.pts is not None:
-                    packet.pts = max(packet.pts, packet.dts)
-            self._last_dts[index] = packet.dts
+        self._keep_order(packet, stream, strict=muxer in _MP4_FAMILY or muxer == "avi")
         packet.stream = stream
         with self._translated():
             self._container.mux_one(packet)
@@ -428,6 +432,24 @@ class VideoWriter:
         except BaseException:
             self._abandon()
             raise
+
+    def _keep_order(self, packet: Packet[Any], stream: Stream, *, strict: bool) -> None:
+        """Move a packet whose decoding time goes back, or in some containers stands still.
+
+        Such a packet stops the muxer; FFmpeg's own tool moves it by a tick too.
+        """
+        given, kept = _fraction(packet.time_base), _fraction(stream.time_base)
+        if packet.dts is None or given is None or kept is None:
+            return
+        index = packet.stream_index
+        tick = _round_away(packet.dts * given / kept)
+        last = self._last_dts.get(index)
+        if last is not None and (tick < last or (strict and tick == last)):
+            tick = last + strict
+            shown = tick if packet.pts is None else _round_away(packet.pts * given / kept)
+            packet.time_base = kept
+            packet.dts, packet.pts = tick, max(tick, shown)
+        self._last_dts[index] = tick
 
     def _shift_end(self, packet: Packet[Any]) -> None:
         """Matroska counts a track's duration from before the samples that are skipped first."""
@@ -496,15 +518,23 @@ class VideoWriter:
             raise OutputError(f"{self.path}: its folder does not exist; create it first")
 
     def _find_muxer(self) -> str:
-        try:
-            # Only the name counts; nothing is opened on disk before a header is written.
-            with av.open(f"any{self.path.suffix}", "w") as container:
-                return container.format.name
-        except (ValueError, FFmpegError) as error:
-            raise OutputError(
-                f"{self.path}: no container has the ending {self.path.suffix or 'of this name'!r}; "
-                "name it .mkv, .mp4, .mov, .webm, .avi or .ts"
-            ) from error
+        """The container by the output's ending; the input's own where the endings agree."""
+        names = [f"any{self.path.suffix}"]
+        if self.path.suffix.lower() == self._like.path.suffix.lower():
+            names += [f"any.{name}" for name in self._like.info.container.split(",")]
+        for name in names:
+            try:
+                # Nothing is opened on disk before a header is written.
+                with av.open(name, "w") as container:
+                    found = container.format.name
+            except (ValueError, FFmpegError):
+                continue
+            if found not in ("image2", "null", "tee"):
+                return found
+        raise OutputError(
+            f"{self.path}: no video container has the ending {self.path.suffix!r}; "
+            "name it .mkv, .mp4, .mov, .webm, .avi or .ts"
+        )
 
     def _choose(
         self, muxer: str, codec: str | None, crf: int | None, lossless: bool
@@ -524,13 +554,17 @@ class VideoWriter:
         except OutputError as error:
             raise OutputError(f"{self.path}: {error}") from error
 
-    def _list_losses(self) -> tuple[str, ...]:
+    def _list_losses(self, muxer: str) -> tuple[str, ...]:
         info = self._like.info
         losses = []
         if self.encoder.is_narrowed:
             losses.append(f"bits beyond {self.encoder.pix_fmt} (of {info.pix_fmt})")
         if info.has_dolby_vision:
             losses.append("Dolby Vision metadata")
+        keeps_aspect = self.encoder.codec not in ("vp8", "vp9", "av1")
+        aspect = info.sample_aspect_ratio
+        if aspect not in (None, 1) and muxer in ("matroska", "webm") and not keeps_aspect:
+            losses.append(f"pixel aspect ratio {aspect} (PyAV sets none in Matroska's header)")
         carries_hdr = self.encoder.codec in ("h264", "hevc", "av1")
         if (info.hdr.mastering or info.hdr.light) and not carries_hdr:
             losses.append("HDR mastering metadata")
@@ -596,6 +630,12 @@ class VideoWriter:
                 continue
             if chapters and stream.type == "data" and _codec_name(stream) == "bin_data":
                 continue  # QuickTime's chapter track; the muxer writes it anew
+            if muxer in ("matroska", "webm") and stream.disposition & Disposition.attached_pic:
+                if muxer == "matroska" and self._attach_cover(container, stream):
+                    self.n_streams_copied += 1
+                else:
+                    left_out.append(f"stream {stream.index} (cover art)")
+                continue
             if not _can_hold(muxer, stream):
                 left_out.append(f"stream {stream.index} ({stream.type}, {_codec_name(stream)})")
                 continue
@@ -604,9 +644,23 @@ class VideoWriter:
             self._streams[stream.index] = made
             self._ends[stream.index] = _read_end(stream)
         self.left_out += tuple(left_out)
-        self.n_streams_copied = len(self._streams)
+        self.n_streams_copied += len(self._streams)
         if chapters:
             container.set_chapters(chapters)
+
+    def _attach_cover(self, container: OutputContainer, stream: Stream) -> bool:
+        """Matroska keeps cover art as an attachment, which must be known before the header."""
+        kind = _COVERS.get(_codec_name(stream))
+        with _open(self._like.path) as again:
+            packet = next((p for p in again.demux(again.streams[stream.index]) if p.size), None)
+            if kind is None or packet is None:
+                return False
+            name = stream.metadata.get("filename", f"cover.{kind}")
+            mime = stream.metadata.get("mimetype", f"image/{'jpeg' if kind == 'jpg' else kind}")
+            made = container.add_attachment(name, mime, bytes(packet))
+        _copy_metadata(stream.metadata, made.metadata, container.format.name)
+        made.metadata.update({"filename": name, "mimetype": mime})
+        return True
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -707,6 +761,7 @@ def _describe(path: Path) -> VideoInfo:
 
 def _read_first(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
     """The first picture, or None when none of the first packets gives one."""
+    stream.thread_type = "AUTO"  # type: ignore[assignment]  # as the reader: decoders differ
     packets: Iterator[Packet[Any]] = container.demux(stream)
     for _ in range(_N_PROBE_PACKETS):
         try:
@@ -721,6 +776,12 @@ def _read_first(container: InputContainer, stream: VideoStream) -> VideoFrame | 
         if frames:
             return frames[0]
     return None
+
+
+def _round_away(value: Fraction) -> int:
+    """Round as FFmpeg does when it rescales a time: halves away from zero."""
+    whole = math.floor(abs(value) + Fraction(1, 2))
+    return whole if value >= 0 else -whole
 
 
 def _read_side_data(native: VideoFrame | None) -> dict[str, bytes]:
@@ -853,10 +914,14 @@ def _make_container_options(muxer: str, like: VideoReader) -> dict[str, str]:
     if muxer == "mpegts":
         return {"mpegts_copyts": "1"}  # else it adds 1.4 s to all times
     if muxer in _MP4_FAMILY:
+        clock = like.info.time_base
+        options = {"video_track_timescale": str(clock.denominator)} if clock.numerator == 1 else {}
         # Edit lists are kept in the movie's clock: with FFmpeg's 1/1000 a late start is rounded.
         bases = [_fraction(s.time_base) for s in like._container.streams]
         scale = math.lcm(1000, *(b.denominator for b in bases if b is not None))
         if scale > 2**31 - 1:
             scale = math.lcm(1000, like.info.time_base.denominator)
-        return {"movie_timescale": str(scale)} if scale <= 2**31 - 1 else {}
+        if scale <= 2**31 - 1:
+            options["movie_timescale"] = str(scale)
+        return options
     return {}
