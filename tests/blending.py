@@ -1,0 +1,64 @@
+"""Predictors for tests: they do what a network does, but anyone can say what must come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[Any]
+
+
+class BlendPredictor:
+    """Mixes the nearest frames linearly, and repeats the only one where a side is absent."""
+
+    name = "blend"
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int, int]] = []  # frames before, frames after, frames to make
+
+    def fill(self, before: Images, after: Images, n_frames: int) -> Images:
+        self.calls.append((len(before), len(after), n_frames))
+        assert before.dtype == after.dtype
+        assert before.ndim == after.ndim == 4
+        first = before[-1] if len(before) else after[0]
+        last = after[0] if len(after) else before[-1]
+        parts = [k / (n_frames + 1) for k in range(1, n_frames + 1)]
+        made = [first * (1 - t) + last * t for t in parts]
+        return np.rint(np.stack(made)).astype(before.dtype)
+
+    def forecast(self, context: Images, n_frames: int) -> Images:
+        return self.fill(context, context[:0], n_frames)
+
+
+class GrayPredictor(BlendPredictor):
+    """Every frame it makes is flat, and a little lighter than the one it made before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = 40
+
+    def fill(self, before: Images, after: Images, n_frames: int) -> Images:
+        made = super().fill(before, after, n_frames)
+        for image in made:
+            image[:] = self.level
+            self.level += 8
+        return made
+
+
+class SlidePredictor(BlendPredictor):
+    """Knows that the picture slides by (right, down) pixels a frame, so it is always right."""
+
+    def __init__(self, speed: tuple[int, int] = (2, 1)) -> None:
+        super().__init__()
+        self.speed = speed
+
+    def fill(self, before: Images, after: Images, n_frames: int) -> Images:
+        super().fill(before, after, n_frames)
+        made = []
+        for k in range(1, n_frames + 1):
+            image, steps = (before[-1], k) if len(before) else (after[0], k - n_frames - 1)
+            made.append(np.roll(image, (self.speed[1] * steps, self.speed[0] * steps), (0, 1)))
+        return np.stack(made)

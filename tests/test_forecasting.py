@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blending import BlendPredictor, GrayPredictor, SlidePredictor
+from synthetic import make_frames, make_times, read_packets, read_planes, write_clip
+
+from framepred.errors import GapError, MediaError, OutputError
+from framepred.forecasting import forecast
+from framepred.metrics import psnr
+from framepred.reports import Progress
+from framepred.video import open_rgb_frames
+
+N = 24
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 frames at 25 a second, stored without loss, with sound."""
+    return write_clip(
+        tmp_path_factory.mktemp("clip") / "clip.mkv", N, codec="ffv1", audio=True
+    )
+
+
+def rgb(path: Path) -> list[np.ndarray]:
+    return list(open_rgb_frames(path))
+
+
+def test_adds_frames_after_the_end(clip: Path, tmp_path: Path) -> None:
+    predictor = SlidePredictor()
+    output = tmp_path / "out.mkv"
+    report = forecast(clip, output, n_frames=6, predictor=predictor, lossless=True)
+    assert (report.frames_in, report.frames_made, report.context) == (N, 6, 8)
+    assert report.time == Fraction(N, 25)
+    assert (report.psnr, report.ssim) == (None, None)
+    assert predictor.calls == [(8, 0, 6)]
+
+    before, after = read_planes(clip), read_planes(output)
+    assert after[:N] == before
+    assert [time for time, _ in after] == make_times(N + 6)
+    truth = make_frames(N + 6)
+    for true, made in zip(truth[N:], rgb(output)[N:], strict=True):
+        assert psnr(true, made) > 35  # chroma subsampling is all that is lost
+    assert report.streams_copied == 1
+    assert read_packets(output)[1] == read_packets(clip)[1]
+
+
+def test_from_a_moment_on(clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+    report = forecast(
+        clip,
+        output,
+        n_frames=4,
+        start=Fraction("0.41"),
+        predictor=GrayPredictor(),
+        lossless=True,
+    )
+    # Frame 10 is shown from 0.40 s on: it is the last one kept.
+    assert report.time == Fraction(11, 25)
+    before, after = read_planes(clip), read_planes(output)
+    assert after[:11] == before[:11]
+    assert [time for time, _ in after] == make_times(15)
+    means = [image.mean() for image in rgb(output)[11:]]
+    assert means == pytest.approx([40, 48, 56, 64], abs=1.5)
+    sound, whole = read_packets(output)[1], read_packets(clip)[1]
+    assert sound == whole[: len(sound)]
+    assert 0.55 < (sound[-1][0] or 0) / 1000 < 0.6  # the sound ends with the picture
+
+
+def test_only_new(clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+    report = forecast(
+        clip, output, n_frames=3, only_new=True, predictor=GrayPredictor(), lossless=True
+    )
+    assert report.time == Fraction(N, 25)
+    assert [time for time, _ in read_planes(output)] == make_times(3)
+    assert set(read_packets(output)) == {0}
+    assert report.streams_copied == 0
+
+
+def test_hold_out_scores_every_step_and_writes_nothing(clip: Path) -> None:
+    report = forecast(clip, n_frames=4, hold_out=True, predictor=SlidePredictor())
+    assert report.output is None
+    assert report.hold_out
+    assert [score.index for score in report.frames] == [1, 2, 3, 4]
+    assert [score.time for score in report.frames] == make_times(N)[-4:]
+    for score in report.frames:
+        assert score.psnr is not None
+        assert score.ssim is not None
+        assert score.psnr > 40
+        assert score.ssim > 0.98
+    assert report.psnr == pytest.approx(np.mean([score.psnr for score in report.frames]))
+    assert [path.name for path in clip.parent.iterdir()] == ["clip.mkv"]
+
+
+def test_hold_out_gets_worse_for_a_predictor_that_stands_still(clip: Path) -> None:
+    report = forecast(clip, n_frames=4, hold_out=True, predictor=BlendPredictor())
+    scores = [score.psnr for score in report.frames]
+    assert scores == sorted(scores, reverse=True)  # type: ignore[type-var]
+    true = rgb(clip)
+    assert scores[0] == pytest.approx(psnr(true[N - 4], true[N - 5]))
+
+
+def test_hold_out_writes_where_it_is_told_to(clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+    report = forecast(
+        clip, output, n_frames=4, hold_out=True, predictor=GrayPredictor(), lossless=True
+    )
+    assert report.output == output
+    before, after = read_planes(clip), read_planes(output)
+    assert [time for time, _ in after] == make_times(N)
+    assert after[: N - 4] == before[: N - 4]
+    assert all(a != b for a, b in zip(after[N - 4 :], before[N - 4 :], strict=True))
+
+
+def test_hold_out_after_a_moment(clip: Path) -> None:
+    report = forecast(
+        clip, n_frames=5, start=Fraction("0.4"), hold_out=True, predictor=SlidePredictor()
+    )
+    assert [score.time for score in report.frames] == make_times(N)[11:16]
+    assert report.psnr is not None
+    assert report.psnr > 40
+
+
+def test_context_ends_at_a_hole(tmp_path: Path) -> None:
+    frames = make_frames(20)
+    kept = [i for i in range(20) if i not in (14, 15)]
+    source = write_clip(
+        tmp_path / "clip.mkv",
+        [frames[i] for i in kept],
+        times=make_times(20, holes=[14, 15]),
+        codec="ffv1",
+    )
+    report = forecast(source, n_frames=2, predictor=BlendPredictor())
+    assert report.context == 4
+    assert report.output == tmp_path / "clip.forecast.mkv"
+    assert [time for time, _ in read_planes(report.output)] == make_times(22, holes=[14, 15])
+
+
+def test_a_late_start_counts_from_the_first_frame(tmp_path: Path) -> None:
+    source = write_clip(
+        tmp_path / "clip.mkv", 12, times=make_times(12, start=10), codec="ffv1"
+    )
+    report = forecast(
+        source, n_frames=2, start=Fraction(1, 5), predictor=BlendPredictor(), lossless=True
+    )
+    assert report.time == 10 + Fraction(6, 25)
+    assert report.output is not None
+    assert [time for time, _ in read_planes(report.output)] == make_times(8, start=10)
+
+
+def test_variable_rate_goes_on_at_its_usual_step(tmp_path: Path) -> None:
+    steps = [3, 5, 4, 7, 3, 6, 5, 4, 9, 5, 3, 8]
+    times = [Fraction(sum(steps[:i]), 100) for i in range(len(steps))]
+    source = write_clip(tmp_path / "clip.mkv", len(times), times=times, codec="ffv1")
+    report = forecast(source, n_frames=2, predictor=BlendPredictor(), lossless=True)
+    assert report.frame_rate is None
+    assert report.output is not None
+    made = [time for time, _ in read_planes(report.output)]
+    assert made[:-2] == times
+    assert made[-2] - times[-1] == made[-1] - made[-2] == Fraction(5, 100)
+
+
+def test_progress(clip: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    forecast(
+        clip,
+        tmp_path / "out.mkv",
+        n_frames=2,
+        predictor=BlendPredictor(),
+        on_progress=seen.append,
+    )
+    assert seen[-1] == Progress("forecast", N, N)
+
+
+def test_bad_requests(clip: Path, tmp_path: Path) -> None:
+    predictor = BlendPredictor()
+    with pytest.raises(GapError, match="outside"):
+        forecast(clip, tmp_path / "out.mkv", n_frames=2, start=Fraction(60), predictor=predictor)
+    with pytest.raises(MediaError, match="too few"):
+        forecast(clip, n_frames=N, hold_out=True, predictor=predictor)
+    with pytest.raises(OutputError, match="input"):
+        forecast(clip, clip, n_frames=2, predictor=predictor, overwrite=True)
+    with pytest.raises(ValueError, match="at least 1"):
+        forecast(clip, n_frames=0, predictor=predictor)
+    single = write_clip(tmp_path / "one.mkv", 1, codec="ffv1")
+    with pytest.raises(MediaError):
+        forecast(single, n_frames=2, predictor=predictor)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.mkv"]
