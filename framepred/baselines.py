@@ -1,0 +1,122 @@
+"""What needs no learning: the methods that stand beside the network in every table.
+
+Each takes ``(before, after, n_frames)`` as ``Predictor.fill`` does, frames (T, H, W, 3) uint8 RGB,
+``after`` empty for a forecast, and returns (n_frames, H, W, 3) uint8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .motion import (
+    DAMPING_FILL,
+    carry_forward,
+    compare_flows,
+    estimate_flow,
+    invert_path,
+    rescale_flow,
+    resize,
+    to_gray,
+    trace_curve,
+    warp,
+)
+
+__all__ = ["FILL_BASELINES", "FORECAST_BASELINES", "Method"]
+
+Frames = NDArray[np.uint8]
+Method = Callable[[Frames, Frames, int], Frames]
+
+
+def repeat_last(before: Frames, after: Frames, n_frames: int) -> Frames:
+    """Hold the last known frame."""
+    return np.repeat(before[-1:], n_frames, axis=0)
+
+
+def blend_linearly(before: Frames, after: Frames, n_frames: int) -> Frames:
+    """Cross-fade from the last frame before to the first after."""
+    first, last = before[-1].astype(np.float32), after[0].astype(np.float32)
+    weights = [k / (n_frames + 1) for k in range(1, n_frames + 1)]
+    return np.stack([np.rint((1 - t) * first + t * last).astype(np.uint8) for t in weights])
+
+
+def follow_straight_flow(before: Frames, after: Frames, n_frames: int) -> Frames:
+    """Two-sided classical flow, straight motion between the two frames beside the gap."""
+    return _follow_flow(before, after, n_frames, damping=0.0)
+
+
+def follow_curved_flow(before: Frames, after: Frames, n_frames: int) -> Frames:
+    """Two-sided classical flow along a curve that meets the speed on both sides."""
+    return _follow_flow(before, after, n_frames, damping=DAMPING_FILL)
+
+
+def follow_constant_velocity(before: Frames, after: Frames, n_frames: int) -> Frames:
+    """Forecast by the classical flow of the last two frames, carried on with slight damping."""
+    with torch.inference_mode():
+        last = _to_tensor(before[-1])
+        speed = _speed(before[-1], before[-2]) if len(before) > 1 else None
+        made = []
+        for k in range(1, n_frames + 1):
+            if speed is None:
+                made.append(last)
+                continue
+            back = invert_path(carry_forward(speed, k))
+            made.append(warp(last, rescale_flow(back, _size(last))))
+        return _to_frames(made)
+
+
+def _follow_flow(before: Frames, after: Frames, n_frames: int, *, damping: float) -> Frames:
+    with torch.inference_mode():
+        first, last = _to_tensor(before[-1]), _to_tensor(after[0])
+        gray = to_gray(torch.cat((first, last)))
+        onward, back = estimate_flow(gray, gray.flip(0)).split(1)
+        agree_first, agree_last = compare_flows(onward, back), compare_flows(back, onward)
+        n_steps = n_frames + 1
+        speed = _speed(before[-1], before[-2]) if len(before) > 1 else onward / n_steps
+        speed_back = _speed(after[0], after[1]) if len(after) > 1 else back / n_steps
+        made = []
+        for k in range(1, n_steps):
+            t = k / n_steps
+            one = invert_path(trace_curve(onward, speed, t, n_steps, damping))
+            two = invert_path(trace_curve(back, speed_back, 1 - t, n_steps, damping))
+            weight = (1 - t) * (warp(agree_first, one) + 0.05)
+            share = weight / (weight + t * (warp(agree_last, two) + 0.05))
+            share = resize(share, _size(first))
+            left = warp(first, rescale_flow(one, _size(first)))
+            right = warp(last, rescale_flow(two, _size(first)))
+            made.append(share * left + (1 - share) * right)
+        return _to_frames(made)
+
+
+def _speed(nearest: Frames, behind: Frames) -> Tensor:
+    """Motion per step away from ``behind``, on the grid of ``nearest`` at half resolution."""
+    return -estimate_flow(to_gray(_to_tensor(nearest)), to_gray(_to_tensor(behind)))
+
+
+def _size(picture: Tensor) -> tuple[int, int]:
+    return picture.shape[-2], picture.shape[-1]
+
+
+def _to_tensor(image: Frames) -> Tensor:
+    return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32) / 255).unsqueeze(0)
+
+
+def _to_frames(made: list[Tensor]) -> Frames:
+    pixels = (torch.cat(made).clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy()
+    return np.ascontiguousarray(pixels.astype(np.uint8))
+
+
+FILL_BASELINES: dict[str, Method] = {
+    "repeat-last": repeat_last,
+    "linear blend": blend_linearly,
+    "flow, straight": follow_straight_flow,
+    "flow, curved": follow_curved_flow,
+}
+FORECAST_BASELINES: dict[str, Method] = {
+    "repeat-last": repeat_last,
+    "flow, constant velocity": follow_constant_velocity,
+}

@@ -1,0 +1,192 @@
+"""Weights and training states on disk: safetensors files that describe themselves, never pickle.
+
+A weights file holds the tensors of one network; its metadata holds the format version and the
+network's configuration. A training state is the same file with the optimizer's tensors, the
+averaged weights and the random generators beside them. Whatever is loaded is checked as if a
+stranger had made it: format, sizes, shapes, finite values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from .errors import ModelError
+from .model import FramePredictor, ModelConfig
+
+__all__ = [
+    "FORMAT",
+    "StoredState",
+    "find_weights",
+    "list_packaged",
+    "load_model",
+    "load_state",
+    "save_model",
+    "save_state",
+]
+
+FORMAT = "framepred-weights-1"
+STATE_FORMAT = "framepred-training-1"
+
+_LARGEST_FILE = 2**30  # bytes: no network of ours comes near; keeps a hostile file out of memory
+_WIDEST = 1024  # channels: likewise for a configuration
+
+
+def list_packaged() -> dict[str, Path]:
+    """Names of the models in the installed package, and where each lies."""
+    folder = Path(str(resources.files("framepred"))) / "weights"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """Resolve a packaged model's name or a file's path.
+
+    Raises ModelError, naming the choices, if it is neither.
+    """
+    packaged = list_packaged()
+    if str(name_or_path) in packaged:
+        return packaged[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    known = ", ".join(packaged) or "none"
+    raise ModelError(
+        f"no model {str(name_or_path)!r}: it is neither a file nor a packaged model "
+        f"(packaged: {known}); train one with `framepred train`"
+    )
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """A training state as loaded: tensors by name, and the plain facts beside them."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def save_model(
+    path: str | Path, weights: Mapping[str, Tensor], config: ModelConfig, facts: Mapping[str, Any]
+) -> None:
+    """Write a weights file atomically; ``facts`` (JSON) say how the weights came about."""
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(dataclasses.asdict(config)),
+        "facts": json.dumps(dict(facts)),
+    }
+    _write(Path(path), weights, metadata)
+
+
+def save_state(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write a training state atomically."""
+    _write(Path(path), tensors, {"format": STATE_FORMAT, "facts": json.dumps(dict(facts))})
+
+
+def load_model(name_or_path: str | Path) -> tuple[FramePredictor, dict[str, Any]]:
+    """Build the network that a weights file describes, on the CPU, in evaluation mode.
+
+    Returns it and the facts stored beside it. Raises ModelError for anything that is not a sound
+    weights file of this format.
+    """
+    path = find_weights(name_or_path)
+    tensors, metadata = _read(path, FORMAT)
+    config = _parse_config(path, metadata.get("config", ""))
+    with torch.device("meta"):
+        model = FramePredictor(config)
+    wanted = model.state_dict()
+    if wanted.keys() != tensors.keys():
+        strange = sorted(wanted.keys() ^ tensors.keys())[0]
+        raise ModelError(f"weights {path} do not fit their own configuration: tensor {strange!r}")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape or not tensor.is_floating_point():
+            raise ModelError(
+                f"weights {path}: tensor {name!r} is {tuple(tensor.shape)} {tensor.dtype}, "
+                f"expected floats of {tuple(wanted[name].shape)}"
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"weights {path}: tensor {name!r} holds values that are not finite")
+    floats = {name: tensor.float() for name, tensor in tensors.items()}
+    model.load_state_dict(floats, assign=True)
+    model.requires_grad_(True)
+    return model.eval(), _parse_facts(path, metadata.get("facts", "{}"))
+
+
+def load_state(path: str | Path) -> StoredState:
+    """Read a training state; ModelError if it is not one."""
+    tensors, metadata = _read(Path(path), STATE_FORMAT)
+    return StoredState(tensors, _parse_facts(Path(path), metadata.get("facts", "{}")))
+
+
+def _read(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ModelError(f"weights {path} are larger than {_LARGEST_FILE} bytes: refused")
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            found = metadata.get("format")
+            if found != wanted:
+                raise ModelError(
+                    f"{path} has format {found!r}, expected {wanted!r}: "
+                    "it was not written by this version of framepred"
+                )
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except SafetensorError as error:
+        raise ModelError(f"{path} is not a safetensors file: {error}") from error
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _parse_facts(path: Path, text: str) -> dict[str, Any]:
+    try:
+        facts = json.loads(text)
+    except ValueError as error:
+        raise ModelError(f"{path}: its facts are not JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise ModelError(f"{path}: its facts are not a JSON object")
+    return facts
+
+
+def _parse_config(path: Path, text: str) -> ModelConfig:
+    fields = {field.name: field for field in dataclasses.fields(ModelConfig)}
+    raw = _parse_facts(path, text)
+    if raw.keys() != fields.keys():
+        raise ModelError(f"{path}: its configuration has other fields than this version knows")
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        several = name == "n_features"
+        parts = value if several and isinstance(value, list) else [value]
+        if any(type(part) is not int or not 1 <= part <= _WIDEST for part in parts) or (
+            several and len(parts) != 3
+        ):
+            raise ModelError(f"{path}: configuration {name} = {value!r} is out of bounds")
+        values[name] = tuple(parts) if several else value
+    return ModelConfig(**values)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    payload = serialize(plain, metadata)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise ModelError(f"cannot write {path}: {error.strerror or error}") from error

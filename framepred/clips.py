@@ -1,0 +1,276 @@
+"""Training clips: videos decoded once into memory, windows cut out at random, varied, batched.
+
+A batch is one *situation* (so many frames known on each side, so many missing) cut from several
+clips. All randomness comes from one generator, so that a resumed run goes on with exactly the
+samples that an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import MediaError, TrainingError
+from .reports import OnProgress, Progress
+from .video import open_rgb_frames
+
+__all__ = ["Batch", "Clip", "ClipLibrary", "ClipSampler", "Situation", "find_videos", "load_clips"]
+
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .ogv .flv .wmv .mxf .y4m".split()
+)
+_SHORTEST_CLIP = 4  # frames: two known, one missing, one known
+_CUT_JUMP = 24.0  # grey levels of 255: mean change that, beside a calm neighbourhood, is a cut
+_CUT_RATIO = 4.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One shot in memory: frames (T, 3, H, W) uint8 RGB."""
+
+    path: Path
+    frames: Tensor
+
+
+@dataclass(frozen=True)
+class ClipLibrary:
+    """All shots to learn from, and what had to be left out to stay within the memory."""
+
+    clips: tuple[Clip, ...]
+    n_frames: int
+    n_frames_left_out: int
+    problems: tuple[str, ...]  # one line for each file that could not be used
+
+    def to(self, device: torch.device | str) -> ClipLibrary:
+        """The same library with its pixels on another device."""
+        moved = tuple(Clip(clip.path, clip.frames.to(device)) for clip in self.clips)
+        return ClipLibrary(moved, self.n_frames, self.n_frames_left_out, self.problems)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known and what is missing, in frames; ``n_after`` 0 is a forecast."""
+
+    n_before: int
+    n_missing: int
+    n_after: int
+    stride: int  # every how many-th frame of the clip is used
+
+    @property
+    def n_frames(self) -> int:
+        return self.n_before + self.n_missing + self.n_after
+
+    @property
+    def span(self) -> int:
+        """Frames of the clip from the first used to the last, inclusive."""
+        return (self.n_frames - 1) * self.stride + 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames (B, T, 3, H, W) float32 RGB in [0, 1] of one situation."""
+
+    frames: Tensor
+    situation: Situation
+
+    @property
+    def before(self) -> Tensor:
+        return self.frames[:, : self.situation.n_before]
+
+    @property
+    def after(self) -> Tensor | None:
+        first = self.situation.n_before + self.situation.n_missing
+        return self.frames[:, first:] if self.situation.n_after else None
+
+    @property
+    def missing(self) -> Tensor:
+        first = self.situation.n_before
+        return self.frames[:, first : first + self.situation.n_missing]
+
+
+def find_videos(paths: Iterable[str | Path]) -> list[Path]:
+    """Files as given, and the videos below each folder, sorted by name.
+
+    Raises TrainingError if a path does not exist or nothing is found.
+    """
+    found: list[Path] = []
+    for given in paths:
+        path = Path(given)
+        if path.is_dir():
+            found += sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()
+            )
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise TrainingError(f"no such file or folder: {path}")
+    if not found:
+        raise TrainingError("no videos found: give video files, or a folder that holds some")
+    return found
+
+
+def load_clips(
+    paths: Sequence[Path],
+    *,
+    max_bytes: int = 12 * 2**30,
+    on_progress: OnProgress = None,
+) -> ClipLibrary:
+    """Decode videos into memory, cut at scene changes.
+
+    When they do not fit into ``max_bytes``, each video keeps an even share of it, from its start;
+    how many frames were left out is in the result. Files that cannot be read are listed in
+    ``problems``; TrainingError if nothing usable is left.
+    """
+    clips: list[Clip] = []
+    problems: list[str] = []
+    n_left_out = 0
+    spent = 0
+    for index, path in enumerate(paths):
+        if on_progress:
+            on_progress(Progress("decode", index, len(paths)))
+        share = (max_bytes - spent) // (len(paths) - index)
+        frames: list[np.ndarray] = []
+        size = 0
+        try:
+            for image in open_rgb_frames(path):
+                if frames and image.shape != frames[0].shape:
+                    raise MediaError(f"{path}: the picture changes size midway")
+                if size + image.nbytes > share:
+                    n_left_out += 1
+                    continue
+                size += image.nbytes
+                frames.append(image)
+        except MediaError as error:
+            problems.append(str(error))
+            continue
+        spent += size
+        shots = [shot for shot in _split_shots(frames) if len(shot) >= _SHORTEST_CLIP]
+        if not shots:
+            problems.append(f"{path}: no shot of at least {_SHORTEST_CLIP} frames")
+        for shot in shots:
+            planes = torch.from_numpy(np.stack(shot)).permute(0, 3, 1, 2).contiguous()
+            clips.append(Clip(path, planes))
+    if on_progress:
+        on_progress(Progress("decode", len(paths), len(paths)))
+    if not clips:
+        reason = problems[0] if problems else "no frames"
+        raise TrainingError(f"nothing to learn from in {len(paths)} file(s): {reason}")
+    n_frames = sum(len(clip.frames) for clip in clips)
+    return ClipLibrary(tuple(clips), n_frames, n_left_out, tuple(problems))
+
+
+def _split_shots(frames: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """Cut a video where the picture changes as a whole."""
+    if len(frames) < 2:
+        return [frames]
+    small = np.stack([frame[::8, ::8].mean(axis=-1, dtype=np.float32) for frame in frames])
+    change = np.abs(np.diff(small, axis=0)).mean(axis=(1, 2))  # between k and k + 1
+    shots = []
+    first = 0
+    for k in range(len(change)):
+        around = np.concatenate((change[max(0, k - 4) : k], change[k + 1 : k + 5]))
+        calm = float(np.median(around)) if len(around) else 0.0
+        if change[k] > _CUT_JUMP and change[k] > _CUT_RATIO * calm:
+            shots.append(frames[first : k + 1])
+            first = k + 1
+    shots.append(frames[first:])
+    return shots
+
+
+class ClipSampler:
+    """Endless batches of random situations from a library.
+
+    generator: all choices are drawn from it (on the CPU); its state is the sampler's state.
+    """
+
+    def __init__(
+        self,
+        library: ClipLibrary,
+        *,
+        batch_size: int,
+        crop: int,
+        max_gap: int,
+        forecast_share: float,
+        generator: torch.Generator,
+    ) -> None:
+        self.library = library
+        self.batch_size = batch_size
+        self.max_gap = max_gap
+        self.forecast_share = forecast_share
+        self.generator = generator
+        sides = [min(clip.frames.shape[-2:]) for clip in library.clips]
+        self.crop = min(crop, *sides) if len(sides) > 1 else min(crop, sides[0])
+        self._lengths = torch.tensor([len(clip.frames) for clip in library.clips])
+
+    def _draw(self, n: int) -> int:
+        """A whole number in [0, n)."""
+        return int(torch.randint(n, (), generator=self.generator))
+
+    def _chance(self) -> float:
+        return float(torch.rand((), generator=self.generator))
+
+    def draw_situation(self) -> Situation:
+        """Gap or forecast, length, context and stride: all at random, short gaps a bit oftener."""
+        longest = int(self._lengths.max())
+        while True:
+            forecast = self._chance() < self.forecast_share
+            # The smaller of two dice: length 1 is drawn about 15 times as often as the longest.
+            n_missing = 1 + min(self._draw(self.max_gap), self._draw(self.max_gap))
+            if forecast:
+                n_before, n_after = (2, 3, 4, 4, 6)[self._draw(5)], 0
+                n_missing = 1 + self._draw(self.max_gap)
+            elif self._chance() < 0.1:  # scraps of context must do as well
+                n_before, n_after = 1 + self._draw(4), 1 + self._draw(4)
+            else:
+                n_before = n_after = (2, 3, 4, 4)[self._draw(4)]
+            stride = 2 if n_missing <= self.max_gap // 2 and self._chance() < 0.25 else 1
+            situation = Situation(n_before, n_missing, n_after, stride)
+            if situation.span <= longest:
+                return situation
+
+    def draw(self) -> Batch:
+        """The next batch; frames are on the library's device."""
+        situation = self.draw_situation()
+        # A clip is drawn as often as it has places to cut from, up to a cap: variety first.
+        places = (self._lengths - situation.span + 1).clamp(0, 64).float()
+        chosen = torch.multinomial(
+            places, self.batch_size, replacement=True, generator=self.generator
+        )
+        windows = [self._cut(self.library.clips[int(i)].frames, situation) for i in chosen]
+        return Batch(torch.stack(windows).float() / 255, situation)
+
+    def _cut(self, frames: Tensor, situation: Situation) -> Tensor:
+        """One window (T, 3, crop, crop) uint8: place, mirror, turn, reverse, swap colours."""
+        start = self._draw(len(frames) - situation.span + 1)
+        window = frames[start : start + situation.span : situation.stride]
+        height, width = window.shape[-2:]
+        crop = self.crop
+        # Now and then a larger part is shrunk: faster motion and finer texture.
+        larger = min(height, width, int(crop * (1 + self._chance())))
+        shrink = self._chance() < 0.15 and larger > crop
+        side = larger if shrink else crop
+        top, left = self._draw(height - side + 1), self._draw(width - side + 1)
+        window = window[..., top : top + side, left : left + side]
+        if shrink:
+            window = (
+                F.interpolate(window.float(), size=(crop, crop), mode="area").round().to(torch.uint8)
+            )
+        if self._draw(2):
+            window = window.flip(-1)
+        if self._draw(2):
+            window = window.flip(-2)
+        if self._draw(2):
+            window = window.transpose(-1, -2)
+        if self._draw(2):
+            window = window.flip(0)
+        if self._draw(2):
+            window = window[:, torch.randperm(3, generator=self.generator).to(window.device)]
+        return window

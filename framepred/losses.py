@@ -1,0 +1,75 @@
+"""What training minimizes: distances between made and true frames, chosen by name.
+
+All take float tensors (N, 3, H, W) in [0, 1] and return the mean over everything, a scalar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .motion import to_gray
+
+__all__ = ["LOSSES", "compute_census", "compute_charbonnier", "compute_laplacian", "compute_loss"]
+
+_N_PYRAMID = 5
+
+
+def compute_charbonnier(made: Tensor, truth: Tensor) -> Tensor:
+    """Smooth absolute error sqrt(d^2 + eps^2), eps = 1e-3 (Charbonnier et al., 1994)."""
+    return ((made - truth).square() + 1e-6).sqrt().mean()
+
+
+def compute_laplacian(made: Tensor, truth: Tensor) -> Tensor:
+    """Absolute error over a Laplacian pyramid of 5 levels, level k weighted 2^k.
+
+    The weights make coarse structure count as much as fine (Niklaus and Liu, 2018).
+    """
+    residue = made - truth  # the pyramid is linear: that of the difference is enough
+    total = residue.new_zeros(())
+    for level in range(_N_PYRAMID):
+        if level == _N_PYRAMID - 1 or min(residue.shape[-2:]) < 4:
+            return total + 2**level * residue.abs().mean()
+        coarse = F.avg_pool2d(residue, 2, ceil_mode=True)
+        back = F.interpolate(
+            coarse, size=residue.shape[-2:], mode="bilinear", align_corners=False
+        )
+        total = total + 2**level * (residue - back).abs().mean()
+        residue = coarse
+    return total
+
+
+def compute_census(made: Tensor, truth: Tensor) -> Tensor:
+    """Soft census distance over 7x7 (Zabih and Woodfill, 1994; smooth form of Meister et al., 2018).
+
+    Compares how each pixel relates to its neighbours; blind to brightness, keen on texture.
+    """
+
+    def describe(images: Tensor) -> Tensor:
+        gray = to_gray(images)
+        around = F.unfold(F.pad(gray, (3, 3, 3, 3), mode="replicate"), 7)
+        difference = around.unflatten(-1, gray.shape[-2:]) - gray
+        return difference / (0.81 / 255**2 + difference.square()).sqrt()
+
+    squared = (describe(made) - describe(truth)).square()
+    return (squared / (0.1 + squared)).mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "charbonnier": compute_charbonnier,
+    "laplacian": compute_laplacian,
+    "census": compute_census,
+}
+
+
+def compute_loss(weights: dict[str, float], made: Tensor, truth: Tensor) -> Tensor:
+    """Weighted sum of named losses in float32; a name outside ``LOSSES`` is a KeyError."""
+    with torch.autocast(made.device.type, enabled=False):
+        made, truth = made.float(), truth.float()
+        total = made.new_zeros(())
+        for name, weight in weights.items():
+            total = total + weight * LOSSES[name](made, truth)
+    return total

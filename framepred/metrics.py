@@ -1,0 +1,59 @@
+"""How close a made frame is to the true one: PSNR and SSIM, by scikit-image."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+__all__ = ["psnr", "ssim"]
+
+Image = NDArray[np.uint8] | NDArray[np.uint16]
+
+_SMALLEST_SIDE = 11  # pixels: the Gaussian window of SSIM (sigma 1.5, cut at 3.5 sigma)
+
+
+def _data_range(truth: Image, made: Image) -> int:
+    if truth.shape != made.shape or truth.dtype != made.dtype:
+        raise ValueError(
+            "expected two pictures of one shape and type, "
+            f"got {truth.shape} {truth.dtype} and {made.shape} {made.dtype}"
+        )
+    if truth.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"expected uint8 or uint16 pictures, got {truth.dtype}")
+    return int(np.iinfo(truth.dtype).max)
+
+
+def psnr(truth: Image, made: Image) -> float:
+    """Peak signal-to-noise ratio in dB of two (H, W, 3) RGB pictures, uint8 or uint16.
+
+    Infinite for equal pictures. Raises ValueError if shapes or types differ.
+    """
+    data_range = _data_range(truth, made)
+    if np.array_equal(truth, made):
+        return math.inf
+    return float(peak_signal_noise_ratio(truth, made, data_range=data_range))
+
+
+def ssim(truth: Image, made: Image) -> float:
+    """Structural similarity (Wang et al., 2004: Gaussian window, sigma 1.5) of two (H, W, 3).
+
+    Mean over the channels; 1 for equal pictures; NaN where a side is too short for the window.
+    Raises ValueError if shapes or types differ.
+    """
+    data_range = _data_range(truth, made)
+    if min(truth.shape[:2]) < _SMALLEST_SIDE:
+        return math.nan
+    return float(
+        structural_similarity(
+            truth,
+            made,
+            channel_axis=-1,
+            data_range=data_range,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )

@@ -1,0 +1,244 @@
+"""Motion without learning: flow by block matching, warping, and the path of a pixel across a gap.
+
+Everything here is plain tensor arithmetic (convolutions, pooling, ``grid_sample``), so that it runs
+alike on CPU, CUDA and MPS, and has no parameter. The network starts from this motion and learns
+where to distrust it.
+
+Conventions: a *flow* has shape (B, 2, H, W), float32, in pixels of its own grid, channel 0 = x
+(to the right), channel 1 = y (down). ``flow_ab`` lives on the grid of picture a: the point x of a
+is found in b at ``x + flow_ab(x)``; hence ``warp(b, flow_ab)`` looks like a.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "DAMPING_FILL",
+    "DAMPING_FORECAST",
+    "carry_forward",
+    "compare_flows",
+    "estimate_flow",
+    "invert_path",
+    "rescale_flow",
+    "resize",
+    "to_gray",
+    "trace_curve",
+    "warp",
+]
+
+# How far the curve bends towards the speed measured beside the gap; 0 is a straight line, 1 meets
+# the speed exactly. Measured best on average, see the model card.
+DAMPING_FILL = 0.75
+# Share of the speed that survives one forecast step: motion tends to slow down or to be overrated.
+DAMPING_FORECAST = 0.95
+
+_COARSEST_SIDE = 8  # pixels: a picture with a shorter side tells a matcher nothing
+_REACH_SIDE = 512  # pixels: pictures with a longer side get a further level, for longer motion
+_LOCAL_WINDOW = 9  # pixels: neighbourhood for normalizing contrast
+_MATCH_WINDOW = 5  # pixels: differences are averaged over this square
+_STIFFNESS = 0.05  # added to the structure tensor: without texture the flow stays as it is
+_OFFSETS = tuple((float(x), float(y)) for y in range(-2, 3) for x in range(-2, 3))
+
+
+def to_gray(images: Tensor) -> Tensor:
+    """Luma (BT.601 weights) of RGB pictures: (..., 3, H, W) -> (..., 1, H, W), same range."""
+    red, green, blue = images.unbind(-3)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (B, C, H, W) to ``size`` = (height, width): area when shrinking, else bilinear."""
+    height, width = images.shape[-2:]
+    if (height, width) == size:
+        return images
+    if size[0] <= height and size[1] <= width:
+        return F.interpolate(images, size=size, mode="area")
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+
+def rescale_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize a flow to another grid and scale its vectors to that grid's pixels."""
+    height, width = flow.shape[-2:]
+    if (height, width) == size:
+        return flow
+    factors = flow.new_tensor([size[1] / width, size[0] / height]).view(1, 2, 1, 1)
+    return resize(flow, size) * factors
+
+
+def _pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
+    """Coordinates of the pixel centres, (1, 2, H, W), x first."""
+    y = torch.arange(height, device=like.device, dtype=like.dtype)
+    x = torch.arange(width, device=like.device, dtype=like.dtype)
+    return torch.stack(
+        (x.view(1, width).expand(height, width), y.view(height, 1).expand(height, width))
+    ).unsqueeze(0)
+
+
+def warp(images: Tensor, flow: Tensor) -> Tensor:
+    """Sample pictures where a flow points: ``out(x) = images(x + flow(x))``, bilinear.
+
+    images: (B, C, H, W); flow: (B, 2, H, W) in pixels. Points outside take the nearest border
+    value: the coordinates are clamped, because MPS has no border padding.
+    """
+    height, width = images.shape[-2:]
+    points = (_pixel_grid(height, width, flow) + flow).permute(0, 2, 3, 1)  # (B, H, W, 2)
+    last = points.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    points = (points / last * 2 - 1).clamp(-1, 1)
+    return F.grid_sample(
+        images, points.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=True
+    )
+
+
+def _blur(images: Tensor, window: int) -> Tensor:
+    """Mean over a square window; at the border only pixels inside count."""
+    pad = window // 2  # rows and columns in turn: the same mean, at a fraction of the sums
+    rows = F.avg_pool2d(images, (1, window), 1, (0, pad), count_include_pad=False)
+    return F.avg_pool2d(rows, (window, 1), 1, (pad, 0), count_include_pad=False)
+
+
+def _describe(gray: Tensor) -> Tensor:
+    """What is matched: gray normalized by its local mean and deviation, and its gradients.
+
+    (B, 1, H, W) -> (B, 3, H, W). Normalizing makes a change of exposure harmless.
+    """
+    mean = _blur(gray, _LOCAL_WINDOW)
+    deviation = (_blur(gray * gray, _LOCAL_WINDOW) - mean * mean).clamp_min(0).sqrt()
+    normal = (gray - mean) / (deviation + 0.01)
+    return torch.cat((normal, *_gradients(normal)), 1)
+
+
+def _smooth(flow: Tensor, cost: Tensor) -> Tensor:
+    """Give a pixel that matches badly the motion of neighbours that match well."""
+    confidence = torch.exp(-4 * cost) + 1e-3
+    return _blur(flow * confidence, _MATCH_WINDOW) / _blur(confidence, _MATCH_WINDOW)
+
+
+def _search(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    """Try every whole-pixel offset within +-2 of the flow and move to their soft minimum."""
+    costs = []
+    for dx, dy in _OFFSETS:
+        moved = flow + flow.new_tensor([dx, dy]).view(1, 2, 1, 1)
+        difference = (first - warp(second, moved)).abs().mean(1, keepdim=True)
+        costs.append(_blur(difference, _MATCH_WINDOW) + 0.01 * (dx * dx + dy * dy))
+    cost = torch.cat(costs, 1)  # (B, 25, H, W)
+    weight = torch.softmax(-40 * cost, 1)
+    step = torch.einsum("bohw,oc->bchw", weight, flow.new_tensor(_OFFSETS))
+    return _smooth(flow + step, cost.amin(1, keepdim=True))
+
+
+def _gradients(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Central differences along x and y, (B, C, H, W) each; replicated at the border."""
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    along_x = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
+    along_y = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]) / 2
+    return along_x, along_y
+
+
+def _refine(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    """One windowed least-squares step to sub-pixel accuracy (Lucas and Kanade, 1981)."""
+    warped = warp(second, flow)
+    error = warped - first
+    along_x, along_y = _gradients((warped + first) / 2)
+    products = torch.stack(
+        (
+            (along_x * along_x).sum(1),
+            (along_x * along_y).sum(1),
+            (along_y * along_y).sum(1),
+            (along_x * error).sum(1),
+            (along_y * error).sum(1),
+        ),
+        1,
+    )
+    xx, xy, yy, xe, ye = _blur(products, _MATCH_WINDOW).split(1, 1)
+    xx, yy = xx + _STIFFNESS, yy + _STIFFNESS
+    determinant = xx * yy - xy * xy
+    step = torch.cat((yy * xe - xy * ye, xx * ye - xy * xe), 1) / determinant
+    cost = _blur(error.abs().mean(1, keepdim=True), _MATCH_WINDOW)
+    return _smooth(flow - step.clamp(-1, 1), cost)
+
+
+def estimate_flow(first: Tensor, second: Tensor) -> Tensor:
+    """Flow from ``first`` to ``second``, coarse to fine, at half resolution.
+
+    At each level but the finest a block search (offsets within +-2, soft-argmin) finds the motion
+    to about a pixel; least-squares steps then find the fraction, which block matching alone leaves
+    too coarse for extrapolation.
+
+    first, second: (B, 1, H, W) float32, gray in [0, 1]. Returns (B, 2, ceil(H/2), ceil(W/2)) in
+    pixels of that half-resolution grid.
+    """
+    height, width = first.shape[-2:]
+    sizes: list[tuple[int, int]] = []
+    n_levels = 5 + max(0, math.ceil(math.log2(max(height, width) / _REACH_SIDE)))
+    for level in range(1, n_levels + 1):
+        size = (-(-height // 2**level), -(-width // 2**level))
+        if sizes and min(size) < _COARSEST_SIDE:
+            break
+        sizes.append(size)
+    both = torch.cat((first, second))
+    pyramid = []
+    for size in sizes:
+        both = resize(both, size)
+        pyramid.append(_describe(both).chunk(2))
+    flow = first.new_zeros(first.shape[0], 2, *sizes[-1])
+    for level in reversed(range(len(sizes))):
+        one, two = pyramid[level]
+        flow = rescale_flow(flow, sizes[level])
+        if level > 0 or len(sizes) == 1:
+            flow = _search(one, two, flow)
+        for _ in range(2 if level > 0 else 3):
+            flow = _refine(one, two, flow)
+    return flow
+
+
+def compare_flows(flow_ab: Tensor, flow_ba: Tensor) -> Tensor:
+    """Agreement of two opposite flows in [0, 1], (B, 1, H, W) on the grid of a.
+
+    1 where following one and then the other leads back, towards 0 where a surface is hidden in
+    one of the pictures; the slack grows with the length of the motion.
+    """
+    gap = (flow_ab + warp(flow_ba, flow_ab)).square().sum(1, keepdim=True)
+    length = flow_ab.square().sum(1, keepdim=True)
+    return torch.exp(-gap / (0.5 + 0.02 * length))
+
+
+def trace_curve(
+    across: Tensor, speed: Tensor, t: float, n_steps: int, damping: Tensor | float
+) -> Tensor:
+    """Where a point has gone at time ``t``: D t + d (v T - D) t (1 - t).
+
+    across: flow D over the whole gap of T = ``n_steps`` steps; speed: flow v per step on the near
+    side; t in (0, 1); damping d scalar or (B, 1, H, W): 0 = straight, 1 = leaves with speed v.
+    """
+    return across * t + damping * (speed * n_steps - across) * (t * (1 - t))
+
+
+def invert_path(displacement: Tensor, n_iterations: int = 3) -> Tensor:
+    """Turn "where each point goes" into "where each point comes from".
+
+    displacement: (B, 2, H, W) on the source grid. Returns u on the target grid with
+    ``u(y) = -displacement(y + u(y))``, by fixed-point iteration.
+    """
+    inverse = -displacement
+    for _ in range(n_iterations):
+        inverse = -warp(displacement, inverse)
+    return inverse
+
+
+def carry_forward(speed: Tensor, k: int, damping: Tensor | float = DAMPING_FORECAST) -> Tensor:
+    """Displacement after ``k`` steps at a speed that shrinks by ``damping`` a step.
+
+    speed: flow per step, from the last picture one step ahead (minus the flow to the picture
+    before it). Returns ``speed * (d + d^2 + ... + d^k)``.
+    """
+    total: Tensor | float = 0.0
+    factor: Tensor | float = 1.0
+    for _ in range(k):
+        factor = factor * damping
+        total = total + factor
+    return speed * total

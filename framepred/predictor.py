@@ -1,0 +1,137 @@
+"""Frames in, frames out: the network behind arrays, on whatever device there is.
+
+Knows nothing of files, containers or timestamps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .checkpoint import load_model
+from .errors import ModelError
+from .model import FramePredictor
+
+__all__ = ["Predictor", "choose_device", "choose_precision"]
+
+Frames = NDArray[np.uint8] | NDArray[np.uint16]  # (T, H, W, 3) RGB
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """Turn ``auto``, ``cuda``, ``cuda:1``, ``mps`` or ``cpu`` into a device that is there.
+
+    Raises ModelError if the one asked for is not.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"no device {device!r}: use auto, cuda, mps or cpu") from error
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (chosen.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(chosen.type, False):
+        raise ModelError(f"device {device!r} is not available here: use --device auto")
+    return chosen
+
+
+def choose_precision(device: torch.device, *, training: bool = False) -> torch.dtype:
+    """The number format for convolutions: bfloat16 where the hardware is made for it.
+
+    On a CPU that is so for training only: there the last bits of a frame are worth the time.
+    """
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    if device.type == "cpu" and training and torch.cpu._is_amx_tile_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+class Predictor:
+    """A trained network that fills and forecasts arrays of frames."""
+
+    def __init__(self, model: FramePredictor, *, name: str, device: torch.device) -> None:
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.name = name
+        self._device = device
+        self._precision = choose_precision(device)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path = "default", *, device: str = "auto") -> Predictor:
+        """Load a packaged model by name, or a weights file by path.
+
+        Raises ModelError for unknown or unsound weights, or a device that is not there.
+        """
+        chosen = choose_device(device)
+        model, _ = load_model(name_or_path)
+        return cls(model, name=str(name_or_path), device=chosen)
+
+    @property
+    def device(self) -> str:
+        """The device in use, such as ``cpu`` or ``cuda``."""
+        return str(self._device)
+
+    def fill(
+        self,
+        before: Frames | Sequence[NDArray[np.generic]],
+        after: Frames | Sequence[NDArray[np.generic]],
+        n_frames: int,
+    ) -> Frames:
+        """Make ``n_frames`` frames between ``before`` and ``after``.
+
+        before, after: (T, H, W, 3) RGB, uint8 or uint16, in display order, evenly spaced in time;
+        either may be empty, and then the other side is extended. Returns (n_frames, H, W, 3) of
+        the same type.
+
+        Raises ValueError if both are empty, or shapes or types do not match.
+        """
+        sides = [np.asarray(side) for side in (before, after)]
+        known = [side for side in sides if len(side)]
+        if not known:
+            raise ValueError("a frame on at least one side is needed, got none")
+        first = known[0]
+        if first.dtype not in (np.uint8, np.uint16) or first.ndim != 4 or first.shape[-1] != 3:
+            raise ValueError(
+                f"expected (T, H, W, 3) uint8 or uint16, got {first.shape} {first.dtype}"
+            )
+        if any(side.shape[1:] != first.shape[1:] or side.dtype != first.dtype for side in known):
+            raise ValueError(
+                f"both sides must match, got {[(s.shape, str(s.dtype)) for s in known]}"
+            )
+        if n_frames < 1:
+            raise ValueError(f"expected n_frames of at least 1, got {n_frames}")
+        peak = float(np.iinfo(first.dtype).max)
+        tensors = [self._to_tensor(side, peak) if len(side) else None for side in sides]
+        with torch.inference_mode(), self._autocast():
+            made = self.model(tensors[0], tensors[1], n_frames)[0]
+            scaled = (made.float().clamp(0, 1) * peak).round()
+        pixels = scaled.permute(0, 2, 3, 1).cpu().numpy()
+        return np.ascontiguousarray(pixels.astype(first.dtype))
+
+    def forecast(
+        self, context: Frames | Sequence[NDArray[np.generic]], n_frames: int
+    ) -> Frames:
+        """Make the ``n_frames`` frames that follow ``context``; shapes as in ``fill``."""
+        return self.fill(context, (), n_frames)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self._device.type,
+            dtype=torch.bfloat16,
+            enabled=self._precision == torch.bfloat16,
+        )
+
+    def _to_tensor(self, frames: NDArray[np.generic], peak: float) -> Tensor:
+        """(T, H, W, 3) whole numbers -> (1, T, 3, H, W) float32 in [0, 1] on the device."""
+        planes = np.ascontiguousarray(frames.transpose(0, 3, 1, 2).astype(np.float32))
+        return (torch.from_numpy(planes) / peak).unsqueeze(0).to(self._device)

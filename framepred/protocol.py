@@ -1,0 +1,184 @@
+"""Hide known frames, predict them, score: the windows that ``train`` and ``evaluate`` share.
+
+::
+
+    | | | | . . | | | |      fill: up to 4 known (|) on each side of g hidden (.)
+    | | | | | | | | . . . .  forecast: up to 8 known, 8 hidden
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .baselines import Method
+from .errors import EvaluationError
+from .metrics import psnr, ssim
+
+__all__ = [
+    "FILL_GAPS",
+    "FORECAST_STEPS",
+    "Score",
+    "Task",
+    "Window",
+    "average_scores",
+    "load_windows",
+    "score_window",
+    "space_windows",
+]
+
+Task = Literal["fill", "forecast"]
+Frames = NDArray[np.uint8]
+
+FILL_GAPS = (1, 2, 4, 8)
+FORECAST_STEPS = (1, 2, 4, 8)
+FILL_CONTEXT = 4
+FORECAST_CONTEXT = 8
+FORECAST_HORIZON = 8
+_LARGEST_FILE = 2**24  # bytes; a list of windows is small
+
+
+@dataclass(frozen=True)
+class Window:
+    """Hidden frames [start, start + n_missing) of a clip, and how many are shown beside them."""
+
+    clip: str
+    start: int
+    n_missing: int
+    n_context: int
+    task: Task
+
+    def cut(self, frames: Frames) -> tuple[Frames, Frames, Frames]:
+        """Split a clip (T, H, W, 3) into frames before, hidden and after (empty for a forecast)."""
+        stop = self.start + self.n_missing
+        before = frames[max(0, self.start - self.n_context) : self.start]
+        after = frames[stop : stop + self.n_context] if self.task == "fill" else frames[:0]
+        hidden = frames[self.start : stop]
+        if len(hidden) < self.n_missing or not len(before) or (self.task == "fill" and not len(after)):
+            raise EvaluationError(
+                f"window {self.start}..{stop} does not fit into {self.clip} ({len(frames)} frames)"
+            )
+        return before, hidden, after
+
+
+@dataclass(frozen=True)
+class Score:
+    """PSNR (dB) and SSIM of each hidden frame of one window, in order."""
+
+    psnr: tuple[float, ...]
+    ssim: tuple[float, ...]
+
+
+def load_windows(path: str | Path, task: Task) -> list[Window]:
+    """Read the windows of one task from a JSON file.
+
+    ``{"gap": [{"clip", "missing", "start"}], "forecast": [{"clip", "start", "frames",
+    "context"}]}``, indices from 0 in decoding order. Raises EvaluationError if it is not that.
+    """
+    try:
+        if Path(path).stat().st_size > _LARGEST_FILE:
+            raise EvaluationError(f"{path} is too large for a list of windows")
+        raw = json.loads(Path(path).read_text(encoding="utf-8"))
+        if task == "fill":
+            return [
+                Window(_name(row), _count(row, "start"), _count(row, "missing"), FILL_CONTEXT, task)
+                for row in raw["gap"]
+            ]
+        return [
+            Window(
+                _name(row),
+                _count(row, "start"),
+                _count(row, "frames"),
+                _count(row, "context"),
+                task,
+            )
+            for row in raw["forecast"]
+        ]
+    except OSError as error:
+        raise EvaluationError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(f"{path} is not a list of windows: {error!r}") from error
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    name = row["clip"]
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError(f"clip {name!r} is not a plain file name")
+    return name
+
+
+def _count(row: Mapping[str, Any], key: str) -> int:
+    value = row[key]
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise ValueError(f"{key} = {value!r} is not a count")
+    return value
+
+
+def space_windows(
+    clip: str, n_frames: int, task: Task, *, per_clip: int = 2, gaps: Sequence[int] = FILL_GAPS
+) -> list[Window]:
+    """Spread windows evenly over a clip; fewer, or none, where it is too short."""
+    windows = []
+    sizes = gaps if task == "fill" else (FORECAST_HORIZON,)
+    for n_missing in sizes:
+        # Aim at the context of the protocol, make do with two frames on each side.
+        for wish in (FILL_CONTEXT if task == "fill" else FORECAST_CONTEXT, 2):
+            first = wish
+            last = n_frames - n_missing - (wish if task == "fill" else 0)
+            if last >= first:
+                break
+        else:
+            continue
+        count = min(per_clip, last - first + 1)
+        for k in range(count):
+            start = first + (last - first) * (2 * k + 1) // (2 * count)
+            n_context = FILL_CONTEXT if task == "fill" else FORECAST_CONTEXT
+            windows.append(Window(clip, start, n_missing, n_context, task))
+    return windows
+
+
+def score_window(
+    window: Window, frames: Frames, method: Method, *, with_ssim: bool = True
+) -> Score:
+    """Let a method predict the hidden frames of one window and score each; NaN where not asked."""
+    before, hidden, after = window.cut(frames)
+    made = method(before, after, window.n_missing)
+    return Score(
+        psnr=tuple(psnr(true, got) for true, got in zip(hidden, made, strict=True)),
+        ssim=tuple(
+            ssim(true, got) if with_ssim else math.nan
+            for true, got in zip(hidden, made, strict=True)
+        ),
+    )
+
+
+def average_scores(
+    windows: Sequence[Window], scores: Sequence[Score]
+) -> dict[int, tuple[float, float, int]]:
+    """Mean PSNR, mean SSIM and number of windows, by gap length (fill) or step (forecast).
+
+    Fill: over the frames of a window, then over windows. Forecast: over windows, at each of
+    ``FORECAST_STEPS``. A perfect frame counts as 100 dB, so that one does not hide all others.
+    """
+    table: dict[int, list[tuple[float, float]]] = {}
+    for window, score in zip(windows, scores, strict=True):
+        capped = [min(value, 100.0) for value in score.psnr]
+        if window.task == "fill":
+            pair = (float(np.mean(capped)), float(np.mean(score.ssim)))
+            table.setdefault(window.n_missing, []).append(pair)
+        else:
+            for step in FORECAST_STEPS:
+                if step <= window.n_missing:
+                    pair = (capped[step - 1], score.ssim[step - 1])
+                    table.setdefault(step, []).append(pair)
+    return {
+        key: (float(np.mean([p for p, _ in rows])), float(np.mean([s for _, s in rows])), len(rows))
+        for key, rows in sorted(table.items())
+    }
