@@ -1,0 +1,449 @@
+"""What is wrong with the pictures: frozen runs, black flashes, and where the scene changes.
+
+Frames are seen once, as small luma thumbnails; only a few numbers of each are kept. The decisions
+are made afterwards, when the motion on both sides of a frame is known, and compare each frame
+with the motion around it, not with fixed levels::
+
+    change   ▂ ▃ ▂ ▃ _ _ _ █ ▂ ▃ ▂     frozen: still amid motion, then a jump that catches up
+    change   _ _ _ _ _ _ _ _ _ ▂ ▃     a static shot: nothing moved before
+    change   ▃ _ ▃ _ ▃ _ ▃ _ ▃ _ ▃     animation on twos: still frames are the rule
+    change   ▂ ▃ ▂ ▃ ▂ █ ▃ ▂ ▃ ▂ ▃     a cut: a new picture, not only more motion
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Observations", "Observer", "find_black", "find_cuts", "find_frozen"]
+
+Plane = NDArray[np.float32]
+Values = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+Runs = list[tuple[int, int]]
+
+_BLOCK = 8  # pixels of a thumbnail whose change is averaged
+_GRID = (12, 16)  # rows and columns of the signature that tells one scene from another
+_N_BINS = 32  # of the luma histogram
+
+# Blank: no structure but noise, and dark. In levels of 0..255.
+_BLANK_CONTRAST = 4.0
+_BLANK_LEVEL = 40.0
+# Longer black is meant so. In frames.
+_LONGEST_BLACK = 48
+# Beside a black flash the picture is as bright and as rich as in these frames farther away.
+_FADE_REACH = 6
+_FADE_SHARE = 0.7
+
+# A still frame changes by less than this share of the motion around it. An encoder repaints a
+# repeated picture now and then: one such frame may change by the larger share.
+_STILL = 0.35
+_REPAINTED = 0.6
+# Frames on each side whose motion is "the motion around".
+_AROUND = 6
+# Motion below this (levels of 0..255 in the most moving twentieth of the picture) is no motion.
+_LEAST_MOTION = 1.5
+# The least jump after a freeze of 1, 2, ... frames, in steps of the motion around it: what was
+# hidden for n frames has moved on by n + 1 steps, though fast motion soon stops to look larger.
+_JUMPS = (1.25, 1.35, 1.45, 1.5)
+# Still frames at a fixed distance are a converted frame rate, unless something is skipped.
+_JUMP_IF_REGULAR = 1.6
+_LONGEST_FREEZE = 240
+# No more than this share of the frames near a freeze are still as well.
+_MOST_STILL = 0.3
+_NEAR = 16
+
+# A cut: this much of a new picture, by this many levels, this many times the motion around.
+_NOVELTY = 0.38
+_NOVELTY_OVER_GAP = 0.5
+_CUT_LEVELS = 8.0
+_CUT_RATIO = 2.5
+_AROUND_CUT = 4
+
+
+@dataclass(frozen=True)
+class Observations:
+    """A few numbers for each frame; entry i tells how frame i differs from the one before it.
+
+    All arrays have one entry a frame. Corrupt frames are compared with nothing, and the frame
+    after one with the last frame that is not corrupt.
+    """
+
+    motion: Values
+    """Mean absolute change of the most changed twentieth of the picture, levels of 0..255."""
+    drift: Values
+    """Mean absolute change of the blurred picture, levels of 0..255."""
+    difference: Values
+    """Mean absolute change of the signature (a 12 x 16 picture), levels of 0..255."""
+    novelty: Values
+    """0 (the same picture, moved) to about 1.5 (another scene), whatever the motion."""
+    level: Values
+    """Mean luma, 0..255."""
+    contrast: Values
+    """Standard deviation of the luma."""
+    usable: Flags
+    """False for corrupt frames."""
+    bridges: dict[int, tuple[float, float]]
+    """(difference, novelty) of the first frame after a blank run against the last before it."""
+    signatures: tuple[bytes, ...]
+    """What ``compare_frames`` needs; empty unless kept."""
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames observed."""
+        return len(self.motion)
+
+    @property
+    def is_blank(self) -> Flags:
+        """Which frames are dark and without structure."""
+        return (self.contrast < _BLANK_CONTRAST) & (self.level < _BLANK_LEVEL)
+
+    def compare_frames(self, first: int, second: int) -> tuple[float, float]:
+        """Return (difference, novelty) of any two frames; their signatures must be kept."""
+        return _compare(*(_Signature.from_bytes(self.signatures[i]) for i in (first, second)))
+
+
+@dataclass(frozen=True)
+class _Signature:
+    grid: Plane  # (12, 16) float32, or smaller for a tiny picture
+    histogram: Values  # (32,) shares
+
+    @classmethod
+    def of(cls, thumbnail: Plane) -> _Signature:
+        grid = _average(thumbnail, _GRID)
+        bins = np.histogram(thumbnail, bins=_N_BINS, range=(0, 256))[0] / thumbnail.size
+        # Smoothed, so that a slow change of light does not look like other pictures.
+        smooth = np.convolve(bins, [0.25, 0.5, 0.25], "same")
+        return cls(grid, smooth.astype(np.float32, copy=False))
+
+    def to_bytes(self) -> bytes:
+        rows, columns = self.grid.shape
+        pixels = np.rint(self.grid).astype(np.uint8)
+        shares = np.rint(self.histogram * 255).astype(np.uint8)
+        return bytes([rows, columns]) + pixels.tobytes() + shares.tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> _Signature:
+        rows, columns = data[0], data[1]
+        values = np.frombuffer(data, np.uint8, offset=2).astype(np.float32)
+        n = rows * columns
+        return cls(values[:n].reshape(rows, columns), values[n:] / 255)
+
+
+def _average(picture: Plane, shape: tuple[int, int]) -> Plane:
+    """Return `picture` averaged over a grid of at most `shape` cells."""
+    height, width = picture.shape
+    rows = np.unique(np.arange(shape[0]) * height // shape[0])
+    columns = np.unique(np.arange(shape[1]) * width // shape[1])
+    sums = np.add.reduceat(np.add.reduceat(picture, rows, axis=0), columns, axis=1)
+    area = np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
+    return (sums / area).astype(np.float32)
+
+
+def _compare(first: _Signature, second: _Signature) -> tuple[float, float]:
+    """Return the mean absolute difference and the novelty of two signatures.
+
+    Motion keeps the histogram and, if it is not too fast, the coarse layout; another scene has
+    neither. Pictures of different shape (the stream changed its size) are another scene.
+    """
+    if first.grid.shape != second.grid.shape:
+        return 255.0, 1.5
+    difference = float(np.abs(first.grid - second.grid).mean())
+    a = first.grid - first.grid.mean()
+    b = second.grid - second.grid.mean()
+    # One level of noise keeps two blank pictures from being compared by their noise.
+    power = float(np.sqrt(((a * a).sum() + a.size) * ((b * b).sum() + b.size)))
+    likeness = float((a * b).sum()) / power
+    overlap = float(np.abs(first.histogram - second.histogram).sum()) / 2
+    return difference, (1 - likeness) / 2 + overlap
+
+
+class Observer:
+    """Collects ``Observations`` frame by frame, keeping no more than the last pictures."""
+
+    def __init__(self, *, keep_signatures: bool = False) -> None:
+        """Begin; with `keep_signatures` any two frames can be compared later (230 bytes each)."""
+        self._columns = {
+            name: array("f")
+            for name in ("motion", "drift", "difference", "novelty", "level", "contrast")
+        }
+        self._usable = bytearray()
+        self._bridges: dict[int, tuple[float, float]] = {}
+        self._signatures: list[bytes] | None = [] if keep_signatures else None
+        self._last: tuple[Plane, Plane, _Signature] | None = None
+        self._last_lit: _Signature | None = None
+        self._was_blank = False
+
+    def add(self, thumbnail: Plane, *, is_corrupt: bool = False) -> None:
+        """Observe the next frame.
+
+        :param thumbnail: (h, w) float32 luma over 0..255; the size may change in between.
+        :param is_corrupt: the picture is damaged, so it says nothing about its neighbours.
+        """
+        signature = _Signature.of(thumbnail)
+        if self._signatures is not None:
+            self._signatures.append(signature.to_bytes())
+        self._usable.append(not is_corrupt)
+        level, contrast = float(thumbnail.mean()), float(thumbnail.std())
+        motion = drift = difference = novelty = 0.0
+        if not is_corrupt:
+            height, width = thumbnail.shape
+            blurred = _average(thumbnail, (max(1, height // 4), max(1, width // 4)))
+            if self._last is not None:
+                picture, last_blurred, last = self._last
+                difference, novelty = _compare(last, signature)
+                motion = drift = difference
+                if picture.shape == thumbnail.shape:
+                    motion = _most_changed(np.abs(thumbnail - picture))
+                    drift = float(np.abs(blurred - last_blurred).mean())
+            self._last = thumbnail, blurred, signature
+            blank = contrast < _BLANK_CONTRAST and level < _BLANK_LEVEL
+            if not blank:
+                if self._was_blank and self._last_lit is not None:
+                    self._bridges[len(self._usable) - 1] = _compare(self._last_lit, signature)
+                self._last_lit = signature
+            self._was_blank = blank
+        row = (motion, drift, difference, novelty, level, contrast)
+        for column, value in zip(self._columns.values(), row, strict=True):
+            column.append(value)
+
+    def observations(self) -> Observations:
+        """Return what was seen so far."""
+        columns = {
+            name: np.array(column, dtype=np.float32) for name, column in self._columns.items()
+        }
+        return Observations(
+            **columns,
+            usable=np.array(list(self._usable), dtype=np.bool_),
+            bridges=dict(self._bridges),
+            signatures=tuple(self._signatures or ()),
+        )
+
+
+def _most_changed(change: Plane) -> float:
+    """Return the mean over the most changed twentieth of the blocks of a picture."""
+    height, width = change.shape
+    blocks = _average(change, (max(1, height // _BLOCK), max(1, width // _BLOCK))).ravel()
+    n = max(1, blocks.size // 20)
+    return float(np.partition(blocks, blocks.size - n)[-n:].mean())
+
+
+def find_black(observations: Observations) -> Runs:
+    """Return the black flashes as runs of frames ``(start, stop)``.
+
+    A flash is a short run of blank frames inside one lit shot: the picture before it and the one
+    after it show the same scene, and neither is part of a fade. A cut or a fade to black, and
+    black at the beginning or the end, are not damage.
+    """
+    blank = observations.is_blank & observations.usable
+    found: Runs = []
+    for start, stop in _runs(blank):
+        if start == 0 or stop == observations.n_frames or stop - start > _LONGEST_BLACK:
+            continue
+        if stop not in observations.bridges:
+            continue
+        _, novelty = observations.bridges[stop]
+        before = slice(max(0, start - _FADE_REACH), start)
+        after = slice(stop, stop + _FADE_REACH)
+        if (
+            novelty < _NOVELTY_OVER_GAP
+            and _is_as_lit(observations, start - 1, before, blank)
+            and _is_as_lit(observations, stop, after, blank)
+        ):
+            found.append((start, stop))
+    return found
+
+
+def _is_as_lit(observations: Observations, frame: int, near: slice, blank: Flags) -> bool:
+    """Tell whether a frame beside black is as rich as the frames farther away: no fade."""
+    contrast = observations.contrast[near][~blank[near]]
+    return bool(observations.contrast[frame] >= _FADE_SHARE * contrast.max(initial=0.0))
+
+
+def find_cuts(
+    observations: Observations,
+    *,
+    n_steps: Sequence[int] | None = None,
+    ignore: Collection[int] = (),
+) -> list[int]:
+    """Return the frames that begin a new shot, in order.
+
+    A cut shows another picture, not only a moved one, and changes far more than the motion on
+    either side of it does. Over a hole the motion of the frames that are missing is allowed for.
+
+    :param n_steps: for each frame, the slots from the frame before it: 1 unless frames are
+        missing between the two.
+    :param ignore: frames that are damage themselves (frozen or black): the frame after such a
+        run is compared with the one before it.
+    """
+    skip = ~observations.usable
+    skip[list(ignore)] = True
+    steps = _over_skipped(_steps(observations, n_steps), skip)
+    difference = observations.difference.copy()
+    novelty = observations.novelty.copy()
+    for frame, bridge in observations.bridges.items():
+        if skip[frame - 1]:
+            difference[frame], novelty[frame] = bridge
+    bridged = replace(observations, difference=difference, novelty=novelty)
+    plain = ~skip & (steps == 1)
+    plain[:1] = False
+    candidates = np.flatnonzero(~skip & (novelty >= _NOVELTY) & (difference >= _CUT_LEVELS))
+    cuts: list[int] = []
+    for frame in candidates.tolist():
+        first = frame
+        while first and skip[first - 1]:
+            first -= 1
+        if first and _is_cut(bridged, plain, frame, first, int(steps[frame])):
+            cuts.append(frame)
+    return cuts
+
+
+def find_frozen(
+    observations: Observations,
+    *,
+    n_steps: Sequence[int] | None = None,
+    ignore: Collection[int] = (),
+) -> Runs:
+    """Return the frozen runs of frames ``(start, stop)``; the real frame is the one before start.
+
+    A freeze is a run of repeated frames amid motion, followed by a jump that makes up for the
+    frames it hides. Static shots, slides, held drawings and converted frame rates have still
+    frames too, but nothing moves before them, or nothing is skipped after them, or still frames
+    are the rule there.
+
+    :param n_steps: for each frame, the slots from the frame before it.
+    :param ignore: frames that are damage of another kind.
+    """
+    n = observations.n_frames
+    steps = _over_skipped(_steps(observations, n_steps), ~observations.usable)
+    motion = observations.motion
+    plain = observations.usable & (steps == 1)
+    plain[:1] = False
+    for damaged in ignore:
+        plain[damaged : damaged + 2] = False
+
+    found: Runs = []
+    frame = 1
+    while frame < n:
+        stop = _still_until(motion, plain, frame)
+        if stop is None:
+            frame += 1
+            continue
+        if stop < n and _is_freeze(observations, plain, frame, stop):
+            found.append((frame, stop))
+        frame = max(stop, frame + 1)
+    return found
+
+
+def _still_until(motion: Values, plain: Flags, start: int) -> int | None:
+    """Return where the still run that begins at `start` ends, None if none begins there."""
+    before = motion[max(0, start - _AROUND) : start][plain[max(0, start - _AROUND) : start]]
+    if not plain[start] or len(before) < 2:
+        return None
+    around = float(np.median(before))
+    # Both of the last steps moved: a freeze strikes in full motion, a subject slows down.
+    if around < _LEAST_MOTION or motion[start] >= _STILL * around:
+        return None
+    stop = start + 1
+    n = len(motion)
+    while stop < n and plain[stop] and stop - start <= _LONGEST_FREEZE:
+        repainted = (
+            motion[stop] < _REPAINTED * around
+            and stop + 1 < n
+            and plain[stop + 1]
+            and motion[stop + 1] < _STILL * around
+        )
+        if motion[stop] >= _STILL * around and not repainted:
+            break
+        stop += 1
+    return stop
+
+
+def _is_freeze(observations: Observations, plain: Flags, start: int, stop: int) -> bool:
+    """Tell whether a still run in motion is a freeze, by the jump and the motion after it."""
+    motion, drift = observations.motion, observations.drift
+    if stop - start > _LONGEST_FREEZE or not plain[stop]:
+        return False
+    around = _local(motion, plain, start, stop + 1, _AROUND)
+    if len(around) < 2 or min(around) < _LEAST_MOTION:
+        return False
+    if max(motion[start:stop]) >= _REPAINTED * min(around):
+        return False
+    still = plain & (motion < _STILL * min(around))
+    first, last = max(1, start - _NEAR), min(len(motion), stop + 1 + _NEAR)
+    near = np.r_[first:start, stop + 1 : last]
+    if still[near].sum() > _MOST_STILL * plain[near].sum():
+        return False
+    sides = _local(drift, plain & ~still, start, stop + 1, _AROUND)
+    n_still = stop - start
+    jump = _JUMPS[min(n_still, len(_JUMPS)) - 1]
+    if _is_regular(still, start):
+        jump = max(jump, _JUMP_IF_REGULAR)
+    if not sides or drift[stop] < jump * sum(sides) / len(sides):
+        return False
+    return not _is_cut(observations, plain, stop, start, stop - start + 1)
+
+
+def _is_regular(still: Flags, frame: int) -> bool:
+    """Tell whether still frames come at a fixed distance, as in a converted frame rate."""
+    for period in range(2, _NEAR + 1):
+        beat = [frame + k * period for k in (-2, -1, 1, 2)]
+        hits = [bool(still[i]) if 0 < i < len(still) else None for i in beat]
+        if hits[1] and hits[2] and False not in (hits[0], hits[3]):
+            return True
+        if (hits[0] and hits[1] and hits[2] is None) or (hits[2] and hits[3] and hits[1] is None):
+            return True
+    return False
+
+
+def _is_cut(
+    observations: Observations, plain: Flags, frame: int, after_last: int, n_steps: int
+) -> bool:
+    """Tell whether a scene ends between frame ``after_last - 1`` and `frame`, `n_steps` later."""
+    around = _local(observations.difference, plain, after_last, frame + 1, _AROUND_CUT)
+    # Pictures n steps apart differ by less than n times one step, more so for large n.
+    expected = max(around, default=0.0) * min(n_steps, 9) ** 0.7
+    enough = _NOVELTY if n_steps == 1 else _NOVELTY_OVER_GAP
+    difference = observations.difference[frame]
+    return bool(
+        observations.novelty[frame] >= enough
+        and difference >= _CUT_LEVELS
+        and difference >= _CUT_RATIO * expected
+    )
+
+
+def _local(values: Values, plain: Flags, start: int, stop: int, reach: int) -> list[float]:
+    """Return the median of `values` just before `start` and of those from `stop` on."""
+    medians = []
+    for near in (slice(max(0, start - reach), start), slice(stop, stop + reach)):
+        chosen = values[near][plain[near]]
+        if len(chosen):
+            medians.append(float(np.median(chosen)))
+    return medians
+
+
+def _steps(observations: Observations, n_steps: Sequence[int] | None) -> NDArray[np.int64]:
+    if n_steps is None:
+        return np.ones(observations.n_frames, np.int64)
+    if len(n_steps) != observations.n_frames:
+        raise ValueError(f"{len(n_steps)} steps for {observations.n_frames} frames")
+    return np.array(n_steps, dtype=np.int64)
+
+
+def _over_skipped(steps: NDArray[np.int64], skipped: Flags) -> NDArray[np.int64]:
+    """Return the steps from the last frame that was not skipped."""
+    result = steps.copy()
+    for start, stop in _runs(skipped):
+        if stop < len(result):
+            result[stop] += int(steps[start:stop].sum())
+    return result
+
+
+def _runs(flags: Flags) -> Runs:
+    """Return the runs of True as ``(start, stop)``."""
+    edges = np.flatnonzero(np.diff(np.r_[False, flags, False].astype(np.int8)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
