@@ -1,0 +1,112 @@
+"""The direction of imports: a module may use only what stands below it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "framepred"
+
+# From the bottom to the top; modules of one layer do not know each other, except where a second
+# row says so.
+LAYERS = (
+    {"errors"},
+    {"reports", "rhythm", "motion", "outputs", "metrics", "colour"},
+    {"timeline", "losses", "model", "baselines", "detection", "encoders"},
+    {"tasks", "checkpoint", "protocol", "video"},
+    {"scanning", "predictor", "clips", "scoring"},
+    {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
+    {"console", "options"},
+    {"cli"},
+    {"__main__"},
+)
+STDLIB_ONLY = {"errors", "reports", "rhythm", "timeline", "tasks", "outputs"}
+# Who may import which big library.
+OWNERS = {
+    "av": {"video", "colour", "encoders"},
+    "torch": {
+        "motion", "losses", "model", "checkpoint", "baselines", "predictor", "clips", "training",
+        "evaluation", "installation",
+    },
+    "skimage": {"metrics", "baselines"},
+    "safetensors": {"checkpoint"},
+    "rich": {"console", "cli"},
+    "typer": {"cli", "options"},
+}  # fmt: skip
+
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+def imports_of(path: Path) -> tuple[set[str], set[str]]:
+    """(modules of the package, top-level names of other packages) that a file imports anywhere."""
+    ours, theirs = set(), set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            theirs |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            theirs.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 1, f"{path.name}: the package is flat"
+            if node.module is not None:
+                ours.add(node.module)
+            else:
+                ours |= {alias.name for alias in node.names if not alias.name.startswith("__")}
+    return ours, theirs
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str) -> None:
+    height = {name: level for level, names in enumerate(LAYERS) for name in names}
+    assert module in height, f"{module} is new: give it a place in LAYERS"
+    ours, theirs = imports_of(PACKAGE / f"{module}.py")
+    for other in ours:
+        assert height[other] < height[module], f"{module} must not import {other}"
+    for library, owners in OWNERS.items():
+        assert library not in theirs or module in owners, f"{module} must not import {library}"
+    if module in STDLIB_ONLY:
+        assert theirs <= set(sys.stdlib_module_names) | {"__future__"}
+
+
+def test_no_module_is_named_after_nothing_in_particular() -> None:
+    assert not {"utils", "helpers", "common", "misc"} & set(MODULES)
+
+
+HELP = """
+import sys
+sys.argv = ["framepred", *{arguments!r}]
+from framepred.cli import run
+try:
+    run()
+except SystemExit as leave:
+    assert not leave.code, leave.code
+loaded = {{"torch", "av", "numpy", "skimage", "safetensors"}} & set(sys.modules)
+assert not loaded, loaded
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["fill-gaps", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    script = HELP.format(arguments=arguments)
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+
+
+def test_help_is_quick() -> None:
+    spent = []
+    for _ in range(4):  # the best one: the machine may be busy
+        begin = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "framepred", "--help"],
+            check=True,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
+        spent.append(time.perf_counter() - begin)
+    assert min(spent) < 0.5

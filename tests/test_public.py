@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import framepred
+from framepred.installation import describe_installation, list_models
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", framepred.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    value = getattr(framepred, name)
+    assert getattr(framepred, name) is value
+    assert name in dir(framepred)
+    if callable(value):
+        assert value.__name__ == name
+        assert value.__doc__
+
+
+def test_a_wrong_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'utils'"):
+        _ = framepred.utils  # type: ignore[attr-defined]
+
+
+def test_a_function_never_hides_a_module() -> None:
+    modules = {path.stem for path in (ROOT / "framepred").glob("*.py")}
+    assert not modules & set(framepred.__all__)
+
+
+def test_all_errors_have_one_root() -> None:
+    errors = [getattr(framepred, name) for name in framepred.__all__ if name.endswith("Error")]
+    assert len(errors) == 7
+    assert all(issubclass(error, framepred.FramepredError) for error in errors)
+
+
+def test_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert framepred.__version__ == project["version"]
+
+
+def test_installation_is_described() -> None:
+    report = describe_installation()
+    assert report.version == framepred.__version__
+    assert any(device.startswith("cpu") for device in report.devices)
+    assert set(report.libraries) >= {"torch", "av"}
+    for model in list_models():
+        assert model.path.stat().st_size == model.bytes
