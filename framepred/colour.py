@@ -142,7 +142,9 @@ def to_rgb(frame: Frame) -> Image:
     offset, scale_y, scale_c = _read_range(native, layout)
     if layout.kind == "rgb":
         for channel, plane in zip((1, 2, 0), planes, strict=False):  # planes are G, B, R
-            _store(plane.astype(np.float32) * np.float32(top / (2**layout.bits - 1)), image, channel)
+            _store(
+                plane.astype(np.float32) * np.float32(top / (2**layout.bits - 1)), image, channel
+            )
         return image
     luma = planes[0].astype(np.float32)
     luma -= offset
@@ -232,8 +234,8 @@ def read_thumbnail(frame: Frame, *, width: int = 160) -> Plane:
     small = np.add.reduceat(small, np.arange(0, columns, size), axis=1, dtype=np.float64)
     area = min(size, rows) * min(size, columns)
     offset, scale, _ = _read_range(native, layout)
-    result = (small / area - offset) * (255 / scale)
-    return result.clip(0, 255).astype(np.float32)
+    result: Plane = ((small / area - offset) * (255 / scale)).clip(0, 255).astype(np.float32)
+    return result
 
 
 @lru_cache(maxsize=64)
@@ -296,7 +298,9 @@ def _read_planes(planar: VideoFrame, layout: _Layout) -> list[NDArray[Any]]:
     dtype = np.dtype(np.uint8 if layout.bits <= 8 else "<u2")
     views = []
     for plane in planar.planes[:3]:
-        data = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
+        data = np.frombuffer(memoryview(plane), dtype).reshape(
+            -1, plane.line_size // dtype.itemsize
+        )
         views.append(data[: plane.height, : plane.width])
     return views
 

@@ -64,7 +64,8 @@ _LOSSLESS_MODE = {
     "libx264rgb": {"qp": "0"},
     "libx265": {"x265-params": "lossless=1"},
     "libvpx-vp9": {"lossless": "1"},
-    "libsvtav1": {"svtav1-params": "lossless=1"},
+    # All intra: with references between pictures, SVT-AV1 4.1 is lossless in name only.
+    "libsvtav1": {"svtav1-params": "lossless=1:keyint=1"},
 }
 # Visually lossless: (default crf, greatest crf, other options).
 _CRF: dict[str, tuple[int, int, dict[str, str]]] = {

@@ -1,0 +1,357 @@
+"""Reading a video: probe it, decode it once with exact times, hand on the other streams' packets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from .colour import Frame, bit_depth
+from .encoders import Hdr
+from .errors import MediaError
+
+__all__ = ["OtherStream", "Packet", "VideoInfo", "VideoReader", "probe"]
+
+_N_PROBE_PACKETS = 1000  # packets that are tried for a first picture before giving up
+
+
+@dataclass(frozen=True)
+class OtherStream:
+    """A stream beside the video: its index in the container, its kind and its codec."""
+
+    index: int
+    kind: str  # audio, subtitle, data, attachment, video (a second one or cover art)
+    codec: str
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says about its first video stream, and the first picture about itself.
+
+    Times are Fraction seconds. Colour tags are FFmpeg's numbers (2 = unspecified; range: 0
+    unspecified, 1 limited, 2 full). ``rotation`` is counter-clockwise, in degrees, as PyAV has it.
+    """
+
+    path: Path
+    container: str
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
+    bit_depth: int
+    time_base: Fraction
+    average_rate: Fraction | None
+    start: Fraction | None
+    duration: Fraction | None
+    rotation: int
+    display_matrix: tuple[int, ...] | None  # nine numbers in FFmpeg's layout
+    sample_aspect_ratio: Fraction | None
+    color_range: int
+    color_primaries: int
+    color_trc: int
+    colorspace: int
+    interlaced: bool
+    hdr: Hdr
+    has_dolby_vision: bool
+    other_streams: tuple[OtherStream, ...]
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Describe the first video stream of a file; decodes one picture.
+
+    Raises:
+        MediaError: not a file, not a video, or no video stream (cover art is none).
+    """
+    with VideoReader(path) as reader:
+        return reader.info
+
+
+class VideoReader:
+    """Decode the first video stream of a file once, from the beginning to the end.
+
+    ::
+
+        with VideoReader("in.mkv") as reader:
+            for frame in reader.read():
+                ...
+
+    Frames come in presentation order with strictly increasing times. A packet that raises is
+    counted in ``n_errors`` and decoding goes on.
+    """
+
+    def __init__(
+        self, path: str | Path, *, copy_streams: bool = False, frame_threads: bool = True
+    ) -> None:
+        """Open ``path``.
+
+        copy_streams: also yield the other streams' packets. frame_threads: decode several frames
+        at once; without, damaged video decodes the same each time, errors are met in order, and
+        the frames behind an error at the very end are not lost, but it takes longer.
+
+        Raises:
+            MediaError: not a file, not a video, or no video stream (cover art is none).
+        """
+        self.path = Path(path)
+        self.copy_streams = copy_streams
+        self.packet_times: list[Fraction] = []
+        self.n_errors = 0
+        self.n_repaired_times = 0
+        self.info = _describe(self.path)
+        self.container = open_input(self.path)
+        self.stream = _choose_stream(self.container, self.path)
+        self.stream.thread_type = "AUTO" if frame_threads else "SLICE"
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; reading again needs a new reader."""
+        self.container.close()
+
+    def read(self) -> Iterator[Any]:
+        """Yield Frames in presentation order and, with ``copy_streams``, the others' Packets."""
+        clock = _Clock(self.stream, by_dts=self.info.container == "avi")
+        streams: list[Stream] = [self.stream]
+        if self.copy_streams:
+            streams = list(self.container.streams)
+        n_frames = 0
+        for packet in self._demux(streams):
+            if not packet.size:
+                continue  # an empty packet would put the decoder into its flushing state
+            if packet.stream_index != self.stream.index:
+                yield packet
+                continue
+            time = clock.read_packet(packet)
+            if time is not None and not packet.is_discard:
+                self.packet_times.append(time)
+            for native in self._decode(packet):
+                yield self._wrap(native, clock, n_frames)
+                n_frames += 1
+        for native in self._decode(None):
+            yield self._wrap(native, clock, n_frames)
+            n_frames += 1
+
+    def _demux(self, streams: list[Stream]) -> Iterator[Packet[Any]]:
+        packets = self.container.demux(streams)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except FFmpegError:
+                self.n_errors += 1  # the demuxer cannot go on after this, e.g. a chained Ogg
+                return
+            yield packet
+
+    def _decode(self, packet: Packet[Any] | None) -> list[VideoFrame]:
+        try:
+            return self.stream.decode(packet)
+        except FFmpegError:
+            self.n_errors += 1
+            return []
+
+    def _wrap(self, native: VideoFrame, clock: _Clock, index: int) -> Frame:
+        time, repaired = clock.read_frame(native)
+        self.n_repaired_times += repaired
+        return Frame(
+            native=native,
+            time=time,
+            index=index,
+            is_corrupt=native.is_corrupt,
+            is_key=native.key_frame,
+        )
+
+
+class _Clock:
+    """Turns the stamps of packets and frames into strictly increasing times.
+
+    AVI has no presentation times: FFmpeg invents them and gets frames after a B-frame wrong, so
+    there the decoding times count, shifted so that the first frame is shown at the first of them.
+    Raw streams have no times at all: there the durations add up.
+    """
+
+    def __init__(self, stream: VideoStream, *, by_dts: bool) -> None:
+        self._base = to_fraction(stream.time_base) or Fraction(1, 90_000)
+        self._by_dts = by_dts
+        rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
+        self._step = max(1, round(1 / rate / self._base)) if rate else 0
+        self._first_dts: int | None = None
+        self._shift: int | None = None
+        self._last: int | None = None
+
+    def read_packet(self, packet: Packet[Any]) -> Fraction | None:
+        stamp = packet.dts if self._by_dts else packet.pts
+        if self._first_dts is None:
+            self._first_dts = packet.dts
+        return None if stamp is None else stamp * self._base
+
+    def read_frame(self, native: VideoFrame) -> tuple[Fraction, bool]:
+        """Return the frame's time and whether it had to be moved."""
+        stamp = native.pts
+        if self._by_dts:
+            stamp = native.dts
+            if self._shift is None and stamp is not None:
+                self._shift = stamp - (self._first_dts or 0)
+            if stamp is not None:
+                stamp -= self._shift or 0
+        elif stamp is None:
+            stamp = native.dts
+        if stamp is None:
+            stamp = 0 if self._last is None else self._last + (self._step or native.duration or 1)
+        repaired = self._last is not None and stamp <= self._last
+        if self._last is not None and repaired:
+            stamp = self._last + 1
+        self._last = stamp
+        return stamp * self._base, repaired
+
+
+def open_input(path: Path) -> InputContainer:
+    if not path.exists():
+        raise MediaError(f"{path}: no such file; check the name")
+    if not path.is_file():
+        raise MediaError(f"{path}: not a file; give a video file")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path}: the file is empty; give a video file")
+    try:
+        # An absolute path is never taken for a URL or an option, whatever the name looks like.
+        return av.open(str(path.absolute()), "r", metadata_errors="replace")
+    except (FFmpegError, OSError) as error:
+        raise MediaError(f"{path}: not a readable video ({describe_error(error)})") from error
+
+
+def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
+    for stream in container.streams.video:
+        if not stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails):
+            if stream.codec_context is None:
+                raise MediaError(f"{path}: this FFmpeg has no decoder for its video stream")
+            return stream
+    raise MediaError(f"{path}: no video stream in this {container.format.name} file")
+
+
+def _describe(path: Path) -> VideoInfo:
+    with open_input(path) as container:
+        stream = _choose_stream(container, path)
+        first = _read_first(container, stream)
+        context = stream.codec_context
+        pixels = first.format if first is not None else context.format
+        side_data = _read_side_data(first)
+        matrix = side_data.get("DISPLAYMATRIX")
+        base = to_fraction(stream.time_base) or Fraction(1, 90_000)
+        others = tuple(
+            OtherStream(index=s.index, kind=s.type, codec=name_codec(s))
+            for s in container.streams
+            if s.index != stream.index
+        )
+        duration = None
+        if stream.duration is not None:
+            duration = stream.duration * base
+        elif container.duration is not None:
+            duration = Fraction(container.duration, 1_000_000)
+        source: Any = context if first is None else first
+        return VideoInfo(
+            path=path,
+            container=container.format.name,
+            codec=context.codec.canonical_name,
+            width=source.width,
+            height=source.height,
+            pix_fmt=pixels.name if pixels is not None else "",
+            bit_depth=bit_depth(pixels) if pixels else 8,
+            time_base=base,
+            average_rate=to_fraction(stream.average_rate),
+            start=None if stream.start_time is None else stream.start_time * base,
+            duration=duration,
+            rotation=_read_rotation(first),
+            display_matrix=tuple(np.frombuffer(matrix, np.int32).tolist()) if matrix else None,
+            sample_aspect_ratio=to_fraction(stream.sample_aspect_ratio),
+            color_range=int(source.color_range),
+            color_primaries=int(source.color_primaries),
+            color_trc=int(source.color_trc),
+            colorspace=int(source.colorspace),
+            interlaced=first.interlaced_frame if first is not None else False,
+            hdr=_read_hdr(side_data),
+            has_dolby_vision=any(name.startswith("DOVI") for name in side_data),
+            other_streams=others,
+        )
+
+
+def _read_first(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """The first picture, or None when none of the first packets gives one."""
+    stream.thread_type = "AUTO"  # as the reader: decoders differ
+    packets: Iterator[Packet[Any]] = container.demux(stream)
+    for _ in range(_N_PROBE_PACKETS):
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return None
+            frames = stream.decode(packet if packet.size else None)
+        except EOFError:
+            return None
+        except FFmpegError:
+            continue
+        if frames:
+            return frames[0]
+    return None
+
+
+def _read_side_data(native: VideoFrame | None) -> dict[str, bytes]:
+    """A picture's side data by the name of its type."""
+    if native is None:
+        return {}
+    try:
+        container: Any = native.side_data  # the stubs call it a dict of names
+        return {data.type.name: bytes(data) for data in container}
+    except ValueError:  # PyAV 18 cannot list side data once one is of a type it does not know
+        return {}
+
+
+def _read_hdr(side_data: dict[str, bytes]) -> Hdr:
+    mastering = light = None
+    if data := side_data.get("MASTERING_DISPLAY_METADATA"):
+        numbers = np.frombuffer(data, np.int32)  # ten rationals, then two flags
+        if len(numbers) >= 22 and numbers[20] and numbers[21] and all(numbers[1:20:2]):
+            pairs = zip(numbers[0:20:2], numbers[1:20:2], strict=True)
+            mastering = tuple(Fraction(int(a), int(b)) for a, b in pairs)
+    if data := side_data.get("CONTENT_LIGHT_LEVEL"):
+        light = tuple(int(v) for v in np.frombuffer(data, np.uint32)[:2])
+    return Hdr(mastering=mastering, light=light)  # type: ignore[arg-type]
+
+
+def _read_rotation(native: VideoFrame | None) -> int:
+    """Counter-clockwise degrees; a matrix out of range counts as no rotation."""
+    rotation = 0 if native is None else native.rotation
+    return rotation if abs(rotation) <= 360 else 0
+
+
+def name_codec(stream: Stream) -> str:
+    if stream.codec_context is None:
+        return stream.name or "unknown"
+    return stream.codec_context.codec.canonical_name
+
+
+def to_fraction(value: Any) -> Fraction | None:
+    """PyAV's rationals at the border: None and 0 both mean unset."""
+    return Fraction(value.numerator, value.denominator) if value else None
+
+
+def describe_error(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).splitlines()[0]

@@ -1,0 +1,579 @@
+"""Writing a video: encode it like another one, copy the other streams, appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import math
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from .colour import Frame, repack
+from .encoders import Encoder, choose_encoder
+from .errors import MediaError, OutputError
+from .reader import VideoReader, describe_error, name_codec, open_input, to_fraction
+
+__all__ = ["VideoWriter"]
+
+# Containers that FFmpeg lets write anything, readable or not.
+_HELD = {
+    "mpegts": frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}),
+    "mpeg": frozenset({"mpeg1video", "mpeg2video", "h264"}),
+    "vob": frozenset({"mpeg1video", "mpeg2video", "h264"}),
+    "mxf": frozenset({"mpeg2video", "h264", "dnxhd", "prores", "jpeg2000", "ffv1", "dvvideo"}),
+    "ogg": frozenset({"theora", "vp8"}),
+    "ogv": frozenset({"theora", "vp8"}),
+    # H.264 in ASF loses its times: FFmpeg parses it there, one packet late.
+    "asf": frozenset({"msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "mpeg4", "mjpeg", "ffv1"}),
+}
+_MPEG_RATES = tuple(
+    Fraction(r) for r in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")
+)
+_COVERS = {"mjpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp", "bmp": "bmp"}
+_MP4_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp", "3g2", "psp", "ismv"})
+
+
+class VideoWriter:
+    """Encode a video like another one, beside copies of its other streams.
+
+    ::
+
+        with VideoReader("in.mkv", copy_streams=True) as reader:
+            with VideoWriter("out.mkv", like=reader) as writer:
+                for item in reader.read():
+                    if isinstance(item, Frame):
+                        writer.write(item)
+                    else:
+                        writer.copy(item)
+
+    The file appears under its name only when the block ends well; until then it is
+    ``.NAME.XXXXXXXX.part`` beside it, which any exception removes. What the container cannot hold
+    of the other streams, and what PyAV cannot hand on, is listed in ``left_out``.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        like: VideoReader,
+        codec: str | None = None,
+        crf: int | None = None,
+        lossless: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Open the encoder and write the container's header, so that all that can fail fails now.
+
+        codec: an encoder's or a codec's name instead of the input's. crf: the encoder's own scale
+        (default: visually lossless). Streams, chapters and attachments are copied when ``like``
+        was opened with ``copy_streams``.
+
+        Raises:
+            OutputError: the file exists (and not ``overwrite``), is the input, cannot be written,
+                or the container cannot hold the codec.
+            MediaError: ``like`` has no picture that decodes.
+        """
+        self.path = Path(path)
+        self.left_out: tuple[str, ...] = ()
+        self.n_streams_copied = 0
+        self.n_frames = 0
+        self._like = like
+        self._check_path(overwrite)
+        if not like.info.pix_fmt:
+            raise MediaError(f"{like.path}: not one picture could be decoded")
+        muxer = self._find_muxer()
+        self.encoder = self._choose(muxer, codec, crf, lossless)
+        self.left_out = self._list_losses(muxer)
+        self._streams: dict[int, Stream] = {}
+        self._last_dts: dict[int, int] = {}
+        self._ends: dict[int, Fraction | None] = {}
+        self._pending: VideoFrame | None = None
+        self._step = 0
+        self._last_mine = -1
+        self._origin: int | None = (
+            None  # the first tick, from which an encoder with a clock of its own counts
+        )
+        self._ticks: dict[int, tuple[int, int]] = {}  # its ticks -> (tick, duration) of the stream
+        self._temporary = self._create_temporary()
+        self._container: OutputContainer | None = None
+        try:
+            with self._translated():
+                options = _make_container_options(muxer, like)
+                self._container = av.open(
+                    str(self._temporary.absolute()), "w", format=muxer, container_options=options
+                )
+                self._stream = self._add_video(self._container, self.encoder)
+                if like.copy_streams:
+                    self._add_others(self._container, muxer)
+                _copy_metadata(like.container.metadata, self._container.metadata, muxer)
+                self._container.start_encoding()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._abandon()
+
+    def write(self, frame: Frame) -> None:
+        """Encode a frame at ``frame.time``, rounded to the nearest tick of the input's clock.
+
+        Raises:
+            OutputError: the disk is full or the encoder refuses.
+            MediaError: the picture's size differs from the video's.
+            ValueError: the time is not after that of the frame before.
+        """
+        native = frame.native
+        context = self._stream.codec_context
+        if (native.width, native.height) != (context.width, context.height):
+            raise MediaError(
+                f"{self._like.path}: the picture changes from {context.width}x{context.height} to "
+                f"{native.width}x{native.height} at {float(frame.time):.3f} s; "
+                "split the video there first"
+            )
+        if native.format.name != self.encoder.pix_fmt:
+            native = repack(native, self.encoder.pix_fmt)
+        base = self._base
+        tick = math.floor(frame.time / base + Fraction(1, 2))
+        duration = native.duration if frame.index >= 0 else 0  # unknown in frames that were made
+        length = duration * self._like.info.time_base
+        if self._pending is not None:
+            before = self._pending.pts or 0
+            if tick <= before:
+                raise ValueError(
+                    f"frame at {frame.time} s is not after the one before, {before * base} s"
+                )
+            self._step = self._pending.duration = tick - before
+            self._encode(self._pending)
+        native.pts, native.time_base = tick, base
+        native.duration = round(length / base)
+        native.pict_type = 0  # else the encoder repeats the input's choice of I, P and B
+        self._pending = native
+        self.n_frames += 1
+
+    def copy(self, packet: Packet[Any]) -> None:
+        """Write a packet of another stream as it is; those of streams left out are passed over.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        stream = self._streams.get(packet.stream_index)
+        if stream is None or self._container is None:
+            return
+        index = packet.stream_index
+        muxer = self._container.format.name
+        if muxer in _MP4_FAMILY and packet.size == 2 and name_codec(stream) == "mov_text":
+            return  # the pause between two subtitles, which the muxer writes by itself
+        if muxer == "matroska" and stream.type == "audio":
+            if packet.has_sidedata("skip_samples"):
+                self._shift_end(packet)
+            _trim_duration(packet, self._ends.get(index))
+        self._keep_order(packet, stream, strict=muxer in _MP4_FAMILY or muxer == "avi")
+        packet.stream = stream
+        with self._translated():
+            self._container.mux_one(packet)
+
+    def close(self) -> None:
+        """Flush, finish the file and give it its name.
+
+        Raises:
+            OutputError: nothing was written, or the disk is full.
+        """
+        if self._container is None:
+            return
+        try:
+            if self._pending is None:
+                raise OutputError(f"{self.path}: there is no frame to write")
+            with self._translated():
+                self._pending.duration = self._measure_last(self._pending)
+                self._encode(self._pending)
+                self._pending = None
+                self._encode(None)
+                self._container.close()
+                with self._temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+                self._temporary.replace(self.path)
+            self._container = None
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _keep_order(self, packet: Packet[Any], stream: Stream, *, strict: bool) -> None:
+        """Move a packet whose decoding time goes back, or in some containers stands still.
+
+        Such a packet stops the muxer; FFmpeg's own tool moves it by a tick too.
+        """
+        given, kept = to_fraction(packet.time_base), to_fraction(stream.time_base)
+        if packet.dts is None or given is None or kept is None:
+            return
+        index = packet.stream_index
+        tick = _round_away(packet.dts * given / kept)
+        last = self._last_dts.get(index)
+        if last is not None and (tick < last or (strict and tick == last)):
+            tick = last + strict
+            shown = tick if packet.pts is None else _round_away(packet.pts * given / kept)
+            packet.time_base = kept
+            packet.dts, packet.pts = tick, max(tick, shown)
+        self._last_dts[index] = tick
+
+    def _shift_end(self, packet: Packet[Any]) -> None:
+        """Matroska counts a track's duration from before the samples that are skipped first."""
+        n_skipped = int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
+        source: Any = self._like.container.streams[packet.stream_index]
+        rate = source.codec_context.sample_rate
+        end = self._ends.get(packet.stream_index)
+        if n_skipped and rate and end is not None:
+            self._ends[packet.stream_index] = end - Fraction(n_skipped, rate)
+
+    def _measure_last(self, native: VideoFrame) -> int:
+        """The last frame's duration in ticks: that of the file if it is the file's last frame."""
+        end = _read_end(self._like.stream)
+        usual = native.duration or self._step or 1
+        if end is not None and native.duration > 0:
+            left = round(end / self._base) - (native.pts or 0)
+            if 0 < left <= 3 * usual:
+                return left
+        return usual
+
+    def _encode(self, native: VideoFrame | None) -> None:
+        assert self._container is not None
+        context = self._stream.codec_context
+        own = to_fraction(context.time_base) or self._base
+        if own != self._base and native is not None:
+            tick = native.pts or 0
+            if self._origin is None:
+                self._origin = tick
+            mine = math.floor((tick - self._origin) * self._base / own + Fraction(1, 2))
+            mine = max(mine, self._last_mine + 1)
+            self._last_mine = mine
+            self._ticks[mine] = (tick, native.duration)
+            native.pts, native.time_base, native.duration = mine, own, 1
+        with self._translated():
+            for packet in self._stream.encode(native):
+                if own != self._base:
+                    self._rebase(packet, own)
+                self._container.mux_one(packet)
+
+    def _rebase(self, packet: Packet[Any], own: Fraction) -> None:
+        """Give a packet from an encoder with a clock of its own the stream's exact ticks."""
+        assert packet.pts is not None
+        dts = packet.pts if packet.dts is None else packet.dts
+        packet.time_base = self._base
+        packet.pts, packet.duration = self._ticks.pop(packet.pts)
+        dts = (self._origin or 0) + math.floor(dts * own / self._base)
+        packet.dts = min(dts, packet.pts)
+
+    def _abandon(self) -> None:
+        self._pending = None
+        if self._container is not None:
+            with contextlib.suppress(FFmpegError, OSError, ValueError):
+                self._container.close()
+            self._container = None
+        self._temporary.unlink(missing_ok=True)
+
+    def _check_path(self, overwrite: bool) -> None:
+        source = self._like.path
+        if self.path.is_dir():
+            raise OutputError(f"{self.path}: is a folder; give a file name")
+        if self.path.exists():
+            if self.path.samefile(source):
+                raise OutputError(f"{self.path}: is the input itself; give another output name")
+            if not overwrite:
+                raise OutputError(f"{self.path}: exists already; use -y to overwrite it")
+        if not self.path.absolute().parent.is_dir():
+            raise OutputError(f"{self.path}: its folder does not exist; create it first")
+
+    def _find_muxer(self) -> str:
+        """The container by the output's ending; the input's own where the endings agree."""
+        names = [f"any{self.path.suffix}"]
+        if self.path.suffix.lower() == self._like.path.suffix.lower():
+            names += [f"any.{name}" for name in self._like.info.container.split(",")]
+        for name in names:
+            try:
+                # Nothing is opened on disk before a header is written.
+                with av.open(name, "w") as container:
+                    found = container.format.name
+            except (ValueError, FFmpegError):
+                continue
+            if found not in ("image2", "null", "tee"):
+                return found
+        raise OutputError(
+            f"{self.path}: no video container has the ending {self.path.suffix!r}; "
+            "name it .mkv, .mp4, .mov, .webm, .avi or .ts"
+        )
+
+    def _choose(self, muxer: str, codec: str | None, crf: int | None, lossless: bool) -> Encoder:
+        info = self._like.info
+        try:
+            return choose_encoder(
+                info.codec,
+                info.pix_fmt,
+                holds=lambda name: _can_hold_encoder(muxer, name),
+                container=muxer,
+                wanted=codec,
+                crf=crf,
+                lossless=lossless,
+                hdr=info.hdr,
+            )
+        except OutputError as error:
+            raise OutputError(f"{self.path}: {error}") from error
+
+    def _list_losses(self, muxer: str) -> tuple[str, ...]:
+        info = self._like.info
+        losses = []
+        if self.encoder.is_narrowed:
+            losses.append(f"bits beyond {self.encoder.pix_fmt} (of {info.pix_fmt})")
+        if self._like.stream.disposition & Disposition.multilayer:
+            losses.append("the views of a multi-view video beside the base view")
+        if info.has_dolby_vision:
+            losses.append("Dolby Vision metadata")
+        keeps_aspect = self.encoder.codec not in ("vp8", "vp9", "av1")
+        aspect = info.sample_aspect_ratio
+        if aspect not in (None, 1) and muxer in ("matroska", "webm") and not keeps_aspect:
+            losses.append(f"pixel aspect ratio {aspect} (PyAV sets none in Matroska's header)")
+        carries_hdr = self.encoder.codec in ("h264", "hevc", "av1")
+        if (info.hdr.mastering or info.hdr.light) and not carries_hdr:
+            losses.append("HDR mastering metadata")
+        return tuple(losses)
+
+    def _create_temporary(self) -> Path:
+        path = self.path.with_name(f".{self.path.name[:80]}.{secrets.token_hex(4)}.part")
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except OSError as error:
+            raise OutputError(
+                f"{self.path}: cannot be written ({describe_error(error)})"
+            ) from error
+        return path
+
+    def _add_video(self, container: OutputContainer, encoder: Encoder) -> VideoStream:
+        info = self._like.info
+        source = self._like.stream
+        rate = _choose_rate(source)
+        stream = container.add_stream(encoder.name, rate=rate)
+        assert isinstance(stream, VideoStream)
+        context = stream.codec_context
+        context.width, context.height = info.width, info.height
+        context.pix_fmt = encoder.pix_fmt
+        self._base = 1 / rate if container.format.name == "avi" else info.time_base
+        if container.format.name == info.container == "avi":
+            self._base = info.time_base
+        stream.time_base = self._base
+        context.time_base, context.framerate = _choose_clock(encoder, rate, self._base)
+        if info.sample_aspect_ratio is not None:
+            context.sample_aspect_ratio = info.sample_aspect_ratio
+        context.color_range = info.color_range
+        context.color_primaries = info.color_primaries
+        context.color_trc = info.color_trc
+        context.colorspace = info.colorspace
+        context.thread_type = "AUTO"  # not slices: they cost quality
+        context.flags |= Flags.frame_duration
+        if info.interlaced and encoder.codec in ("h264", "mpeg2video", "mpeg4"):
+            context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+            context.field_order = source.codec_context.field_order
+        if encoder.qscale is not None:
+            context.flags |= Flags.qscale
+            context.global_quality = encoder.qscale * 118  # FF_QP2LAMBDA
+        if container.format.name in ("avi", "asf"):
+            context.max_b_frames = 0  # these keep but one time for each packet
+        context.options = dict(encoder.options)
+        if encoder.name == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes to stderr by itself
+        if info.display_matrix is not None:
+            stream.set_display_matrix(info.display_matrix)
+        elif info.rotation:
+            stream.set_display_rotation(info.rotation)
+        _copy_metadata(source.metadata, stream.metadata, container.format.name, rewritten=True)
+        # Only the base view of a multi-view stream is decoded, so only it is written.
+        stream.disposition = source.disposition & ~Disposition.multilayer
+        with self._translated():
+            context.open()
+        return stream
+
+    def _add_others(self, container: OutputContainer, muxer: str) -> None:
+        source = self._like.container
+        chapters = source.chapters()
+        left_out = []
+        for stream in source.streams:
+            if stream.index == self._like.stream.index:
+                continue
+            if chapters and stream.type == "data" and name_codec(stream) == "bin_data":
+                continue  # QuickTime's chapter track; the muxer writes it anew
+            if muxer in ("matroska", "webm") and stream.disposition & Disposition.attached_pic:
+                if muxer == "matroska" and self._attach_cover(container, stream):
+                    self.n_streams_copied += 1
+                else:
+                    left_out.append(f"stream {stream.index} (cover art)")
+                continue
+            if not _can_hold(muxer, stream):
+                left_out.append(f"stream {stream.index} ({stream.type}, {name_codec(stream)})")
+                continue
+            made = _add_copy(container, stream)
+            _copy_metadata(stream.metadata, made.metadata, muxer)
+            self._streams[stream.index] = made
+            self._ends[stream.index] = _read_end(stream)
+        self.left_out += tuple(left_out)
+        self.n_streams_copied += len(self._streams)
+        if chapters:
+            container.set_chapters(chapters)
+
+    def _attach_cover(self, container: OutputContainer, stream: Stream) -> bool:
+        """Matroska keeps cover art as an attachment, which must be known before the header."""
+        kind = _COVERS.get(name_codec(stream))
+        with open_input(self._like.path) as again:
+            packet = next((p for p in again.demux(again.streams[stream.index]) if p.size), None)
+            if kind is None or packet is None:
+                return False
+            name = stream.metadata.get("filename", f"cover.{kind}")
+            mime = stream.metadata.get("mimetype", f"image/{'jpeg' if kind == 'jpg' else kind}")
+            made = container.add_attachment(name, mime, bytes(packet))
+        _copy_metadata(stream.metadata, made.metadata, container.format.name)
+        made.metadata.update({"filename": name, "mimetype": mime})
+        return True
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (FFmpegError, OSError) as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                message = "the disk is full; free some space or write elsewhere"
+            elif error.errno == errno.EFBIG:
+                message = "the file grows larger than this system allows; write elsewhere"
+            else:
+                message = f"cannot be written ({describe_error(error)})"
+            raise OutputError(f"{self.path}: {message}") from error
+
+
+def _round_away(value: Fraction) -> int:
+    """Round as FFmpeg does when it rescales a time: halves away from zero."""
+    whole = math.floor(abs(value) + Fraction(1, 2))
+    return whole if value >= 0 else -whole
+
+
+def _add_copy(container: OutputContainer, stream: Stream) -> Stream:
+    made = container.add_stream_from_template(stream, opaque=True)
+    made.disposition = stream.disposition
+    return made
+
+
+def _trim_duration(packet: Packet[Any], end: Fraction | None) -> None:
+    """End a packet where its track ends: Matroska keeps no duration for a shorter last packet."""
+    base = to_fraction(packet.time_base)
+    if end is None or base is None or packet.pts is None or not packet.duration:
+        return
+    left = round(end / base) - packet.pts
+    if 0 < left < packet.duration:
+        packet.duration = left
+
+
+def _read_end(stream: Stream) -> Fraction | None:
+    """When the last packet ends, as the container says: its header, or Matroska's tag."""
+    base = to_fraction(stream.time_base)
+    if stream.duration is not None and base:
+        return ((stream.start_time or 0) + stream.duration) * base
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+    if match is None:
+        return None
+    return Fraction(match[3]) + 60 * int(match[2]) + 3600 * int(match[1])
+
+
+def _can_hold_encoder(muxer: str, name: str) -> bool:
+    if muxer in _HELD:
+        return av.Codec(name, "w").canonical_name in _HELD[muxer]
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as container:
+            container.add_stream(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _can_hold(muxer: str, stream: Stream) -> bool:
+    """Whether the container takes this stream: tried on a header that goes nowhere."""
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as container:
+            _add_copy(container, stream)
+            container.start_encoding()
+    except (FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _copy_metadata(
+    source: dict[str, str], target: dict[str, str], muxer: str, *, rewritten: bool = False
+) -> None:
+    """Copy tags but for those that a muxer writes itself and those about the old encoding."""
+    for key, value in source.items():
+        name = key.upper()
+        if name in ("ENCODER", "MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "DURATION"):
+            continue
+        if rewritten and name.startswith(("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION")):
+            continue
+        target[key] = value
+
+
+def _choose_rate(stream: VideoStream) -> Fraction:
+    """The nominal rate: a hint for encoders and players, no clock."""
+    base, average = to_fraction(stream.base_rate), to_fraction(stream.average_rate)
+    if base is not None and 1 <= base <= 240:
+        return base
+    return average or Fraction(25)
+
+
+def _choose_clock(encoder: Encoder, rate: Fraction, base: Fraction) -> tuple[Fraction, Fraction]:
+    """Time base and rate of the encoder: the stream's, or what its standard binds it to."""
+    if encoder.codec in ("mpeg1video", "mpeg2video"):
+        rate = min(_MPEG_RATES, key=lambda r: abs(r - rate))
+        return 1 / rate, rate
+    if encoder.codec == "mpeg4" and base.denominator > 65535:
+        rate = rate.limit_denominator(1001) if rate.numerator > 65535 else rate
+        return 1 / rate, rate
+    return base, rate
+
+
+def _make_container_options(muxer: str, like: VideoReader) -> dict[str, str]:
+    if muxer == "mpegts":
+        return {"mpegts_copyts": "1"}  # else it adds 1.4 s to all times
+    if muxer in ("mpeg", "vob", "svcd", "dvd"):
+        return {"preload": "0"}  # else it moves everything by up to half a second
+    if muxer in _MP4_FAMILY:
+        options = {}
+        clocks = [to_fraction(s.time_base) for s in like.container.streams.video]
+        clock = math.lcm(*(b.denominator for b in clocks if b is not None))
+        if clock <= 2**24:  # one for all video tracks
+            options["video_track_timescale"] = str(clock)
+        # Edit lists are kept in the movie's clock: with FFmpeg's 1/1000 a late start is rounded.
+        bases = [to_fraction(s.time_base) for s in like.container.streams]
+        scale = math.lcm(1000, *(b.denominator for b in bases if b is not None))
+        if scale > 2**31 - 1:
+            scale = math.lcm(1000, like.info.time_base.denominator)
+        if scale <= 2**31 - 1:
+            options["movie_timescale"] = str(scale)
+        return options
+    return {}
