@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from skimage.registration import optical_flow_tvl1
 from torch import Tensor
 
 from .motion import (
@@ -26,10 +27,11 @@ from .motion import (
     warp,
 )
 
-__all__ = ["FILL_BASELINES", "FORECAST_BASELINES", "Method"]
+__all__ = ["FILL_BASELINES", "FORECAST_BASELINES", "SLOW_BASELINES", "Method"]
 
 Frames = NDArray[np.uint8]
 Method = Callable[[Frames, Frames, int], Frames]
+Estimator = Callable[[Tensor, Tensor], Tensor]  # gray (B, 1, H, W) twice -> flow at half resolution
 
 
 def repeat_last(before: Frames, after: Frames, n_frames: int) -> Frames:
@@ -54,11 +56,13 @@ def follow_curved_flow(before: Frames, after: Frames, n_frames: int) -> Frames:
     return _follow_flow(before, after, n_frames, damping=DAMPING_FILL)
 
 
-def follow_constant_velocity(before: Frames, after: Frames, n_frames: int) -> Frames:
+def follow_constant_velocity(
+    before: Frames, after: Frames, n_frames: int, *, estimate: Estimator = estimate_flow
+) -> Frames:
     """Forecast by the classical flow of the last two frames, carried on with slight damping."""
     with torch.inference_mode():
         last = _to_tensor(before[-1])
-        speed = _speed(before[-1], before[-2]) if len(before) > 1 else None
+        speed = _speed(before[-1], before[-2], estimate) if len(before) > 1 else None
         made = []
         for k in range(1, n_frames + 1):
             if speed is None:
@@ -69,15 +73,45 @@ def follow_constant_velocity(before: Frames, after: Frames, n_frames: int) -> Fr
         return _to_frames(made)
 
 
-def _follow_flow(before: Frames, after: Frames, n_frames: int, *, damping: float) -> Frames:
+def follow_tvl1_flow(before: Frames, after: Frames, n_frames: int) -> Frames:
+    """Two-sided TV-L1 flow (Zach et al., 2007, by scikit-image), straight motion; seconds a gap."""
+    return _follow_flow(before, after, n_frames, damping=0.0, estimate=_estimate_tvl1)
+
+
+def follow_tvl1_velocity(before: Frames, after: Frames, n_frames: int) -> Frames:
+    """Forecast by the TV-L1 flow of the last two frames, carried on with slight damping."""
+    return follow_constant_velocity(before, after, n_frames, estimate=_estimate_tvl1)
+
+
+def _estimate_tvl1(first: Tensor, second: Tensor) -> Tensor:
+    """TV-L1 flow of gray pictures (B, 1, H, W), brought to half resolution."""
+    flows = []
+    for one, two in zip(first[:, 0].numpy(), second[:, 0].numpy(), strict=True):
+        along_y, along_x = optical_flow_tvl1(one, two)
+        flows.append(torch.from_numpy(np.stack((along_x, along_y)).astype(np.float32)))
+    height, width = first.shape[-2:]
+    return rescale_flow(torch.stack(flows), (-(-height // 2), -(-width // 2)))
+
+
+def _follow_flow(
+    before: Frames,
+    after: Frames,
+    n_frames: int,
+    *,
+    damping: float,
+    estimate: Estimator = estimate_flow,
+) -> Frames:
     with torch.inference_mode():
         first, last = _to_tensor(before[-1]), _to_tensor(after[0])
         gray = to_gray(torch.cat((first, last)))
-        onward, back = estimate_flow(gray, gray.flip(0)).split(1)
+        onward, back = estimate(gray, gray.flip(0)).split(1)
         agree_first, agree_last = compare_flows(onward, back), compare_flows(back, onward)
         n_steps = n_frames + 1
-        speed = _speed(before[-1], before[-2]) if len(before) > 1 else onward / n_steps
-        speed_back = _speed(after[0], after[1]) if len(after) > 1 else back / n_steps
+        speed, speed_back = onward / n_steps, back / n_steps
+        if damping and len(before) > 1:
+            speed = _speed(before[-1], before[-2], estimate)
+        if damping and len(after) > 1:
+            speed_back = _speed(after[0], after[1], estimate)
         made = []
         for k in range(1, n_steps):
             t = k / n_steps
@@ -92,9 +126,9 @@ def _follow_flow(before: Frames, after: Frames, n_frames: int, *, damping: float
         return _to_frames(made)
 
 
-def _speed(nearest: Frames, behind: Frames) -> Tensor:
+def _speed(nearest: Frames, behind: Frames, estimate: Estimator) -> Tensor:
     """Motion per step away from ``behind``, on the grid of ``nearest`` at half resolution."""
-    return -estimate_flow(to_gray(_to_tensor(nearest)), to_gray(_to_tensor(behind)))
+    return -estimate(to_gray(_to_tensor(nearest)), to_gray(_to_tensor(behind)))
 
 
 def _size(picture: Tensor) -> tuple[int, int]:
@@ -119,4 +153,8 @@ FILL_BASELINES: dict[str, Method] = {
 FORECAST_BASELINES: dict[str, Method] = {
     "repeat-last": repeat_last,
     "flow, constant velocity": follow_constant_velocity,
+}
+SLOW_BASELINES: dict[str, dict[str, Method]] = {
+    "fill": {"TV-L1 flow, straight": follow_tvl1_flow},
+    "forecast": {"TV-L1 flow, constant velocity": follow_tvl1_velocity},
 }

@@ -14,7 +14,6 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,12 @@ from torch import Tensor
 
 from .errors import ModelError
 from .model import FramePredictor, ModelConfig
+from .packaged import list_models
 
 __all__ = [
     "FORMAT",
     "StoredState",
     "find_weights",
-    "list_packaged",
     "load_model",
     "load_state",
     "save_model",
@@ -44,18 +43,12 @@ _LARGEST_FILE = 2**30  # bytes: no network of ours comes near; keeps a hostile f
 _WIDEST = 1024  # channels: likewise for a configuration
 
 
-def list_packaged() -> dict[str, Path]:
-    """Names of the models in the installed package, and where each lies."""
-    folder = Path(str(resources.files("framepred"))) / "weights"
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
 def find_weights(name_or_path: str | Path) -> Path:
     """Resolve a packaged model's name or a file's path.
 
     Raises ModelError, naming the choices, if it is neither.
     """
-    packaged = list_packaged()
+    packaged = {model.name: model.path for model in list_models()}
     if str(name_or_path) in packaged:
         return packaged[str(name_or_path)]
     path = Path(name_or_path)

@@ -23,7 +23,11 @@ from .video import open_rgb_frames
 __all__ = ["Batch", "Clip", "ClipLibrary", "ClipSampler", "Situation", "find_videos", "load_clips"]
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .ogv .flv .wmv .mxf .y4m".split()
+    f".{suffix}"
+    for suffix in (
+        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "m2ts", "mts", "mpg", "mpeg"),
+        *("ogv", "flv", "wmv", "mxf", "y4m"),
+    )
 )
 _SHORTEST_CLIP = 4  # frames: two known, one missing, one known
 _CUT_JUMP = 24.0  # grey levels of 255: mean change that, beside a calm neighbourhood, is a cut
@@ -260,9 +264,8 @@ class ClipSampler:
         top, left = self._draw(height - side + 1), self._draw(width - side + 1)
         window = window[..., top : top + side, left : left + side]
         if shrink:
-            window = (
-                F.interpolate(window.float(), size=(crop, crop), mode="area").round().to(torch.uint8)
-            )
+            shrunk = F.interpolate(window.float(), size=(crop, crop), mode="area")
+            window = shrunk.round().to(torch.uint8)
         if self._draw(2):
             window = window.flip(-1)
         if self._draw(2):

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import platform
 from importlib import metadata
-from pathlib import Path
 
 from . import __version__
-from .reports import InstallationReport, PackagedModel
+from .packaged import list_models
+from .reports import InstallationReport
 
-__all__ = ["describe_installation", "list_models"]
+__all__ = ["describe_installation"]
 
 _LIBRARIES = ("torch", "av", "numpy", "scikit-image", "safetensors")
-_WEIGHTS = Path(__file__).parent / "weights"
-
-
-def list_models() -> tuple[PackagedModel, ...]:
-    """The weights that come with the package, by name."""
-    return tuple(
-        PackagedModel(name=path.stem, path=path, bytes=path.stat().st_size)
-        for path in sorted(_WEIGHTS.glob("*.safetensors"))
-    )
 
 
 def describe_installation() -> InstallationReport:

@@ -20,7 +20,8 @@ _N_PYRAMID = 5
 
 def compute_charbonnier(made: Tensor, truth: Tensor) -> Tensor:
     """Smooth absolute error sqrt(d^2 + eps^2), eps = 1e-3 (Charbonnier et al., 1994)."""
-    return ((made - truth).square() + 1e-6).sqrt().mean()
+    loss: Tensor = ((made - truth).square() + 1e-6).sqrt().mean()
+    return loss
 
 
 def compute_laplacian(made: Tensor, truth: Tensor) -> Tensor:
@@ -29,21 +30,20 @@ def compute_laplacian(made: Tensor, truth: Tensor) -> Tensor:
     The weights make coarse structure count as much as fine (Niklaus and Liu, 2018).
     """
     residue = made - truth  # the pyramid is linear: that of the difference is enough
-    total = residue.new_zeros(())
-    for level in range(_N_PYRAMID):
-        if level == _N_PYRAMID - 1 or min(residue.shape[-2:]) < 4:
-            return total + 2**level * residue.abs().mean()
+    total: Tensor = residue.new_zeros(())
+    level = 0
+    while level < _N_PYRAMID - 1 and min(residue.shape[-2:]) >= 4:
         coarse = F.avg_pool2d(residue, 2, ceil_mode=True)
-        back = F.interpolate(
-            coarse, size=residue.shape[-2:], mode="bilinear", align_corners=False
-        )
-        total = total + 2**level * (residue - back).abs().mean()
+        back = F.interpolate(coarse, size=residue.shape[-2:], mode="bilinear", align_corners=False)
+        total += 2**level * (residue - back).abs().mean()
         residue = coarse
+        level += 1
+    total += 2**level * residue.abs().mean()
     return total
 
 
 def compute_census(made: Tensor, truth: Tensor) -> Tensor:
-    """Soft census distance over 7x7 (Zabih and Woodfill, 1994; smooth form of Meister et al., 2018).
+    """Soft census distance over 7x7 (Zabih and Woodfill, 1994; smooth as in Meister et al., 2018).
 
     Compares how each pixel relates to its neighbours; blind to brightness, keen on texture.
     """
@@ -51,11 +51,12 @@ def compute_census(made: Tensor, truth: Tensor) -> Tensor:
     def describe(images: Tensor) -> Tensor:
         gray = to_gray(images)
         around = F.unfold(F.pad(gray, (3, 3, 3, 3), mode="replicate"), 7)
-        difference = around.unflatten(-1, gray.shape[-2:]) - gray
+        difference: Tensor = around.unflatten(-1, gray.shape[-2:]) - gray
         return difference / (0.81 / 255**2 + difference.square()).sqrt()
 
     squared = (describe(made) - describe(truth)).square()
-    return (squared / (0.1 + squared)).mean()
+    loss: Tensor = (squared / (0.1 + squared)).mean()
+    return loss
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -38,7 +38,7 @@ from .motion import (
     warp,
 )
 
-__all__ = ["ConvLSTMCell", "FramePredictor", "ModelConfig"]
+__all__ = ["ConvLSTMCell", "FramePredictor", "ModelConfig", "arrange"]
 
 State = tuple[Tensor, Tensor]  # hidden state h and cell state c, (B, hidden, H, W) each
 
@@ -195,9 +195,7 @@ class FramePredictor(nn.Module):
         # Per point: damping, curvature (2), change of speed (2), and what the decoder may use.
         self.motion = nn.Sequential(_conv(hidden, hidden), _zero_conv(hidden, 5))
         self.state_view = nn.Conv2d(hidden, carried, 3, padding=1)
-        self.coarse = _Decoder(
-            2 * quarter + 2 * carried + 10, config.n_coarse, 3, 5, carried
-        )
+        self.coarse = _Decoder(2 * quarter + 2 * carried + 10, config.n_coarse, 3, 5, carried)
         self.fine = _Decoder(2 * half + carried + 8, config.n_fine, 2, 5, carried)
         self.finish = _Decoder(12 * 3 + carried, config.n_fine, 1, 16, 0)
 
@@ -257,7 +255,12 @@ class FramePredictor(nn.Module):
     # ---- rolling out -------------------------------------------------------------------------
 
     def _roll_out(
-        self, near: _Side, other: _Side | None, across: Tensor | None, agreement: Tensor, n_steps: int
+        self,
+        near: _Side,
+        other: _Side | None,
+        across: Tensor | None,
+        agreement: Tensor,
+        n_steps: int,
     ) -> list[tuple[Tensor, Tensor]]:
         """Unroll the forecaster from one side.
 
@@ -397,7 +400,7 @@ class FramePredictor(nn.Module):
             # What precedes a film is the future of the film run backwards.
             assert after is not None
             mirrored = [n_frames + 1 - k for k in wanted]
-            return self(after.flip(1), None, n_frames, steps=mirrored)
+            return self.forward(after.flip(1), None, n_frames, steps=mirrored)
         height, width = before.shape[-2:]
         before = _pad(before)
         size = (before.shape[-2], before.shape[-1])
@@ -439,7 +442,7 @@ class FramePredictor(nn.Module):
                         warp(resize(view_far.float(), quarter), second),
                     ),
                     torch.cat((logit, seen_near, seen_far), 1),
-                    gray.new_tensor([1 - t, t, 0.0]).view(1, 3, 1, 1).expand(view.shape[0], 3, 1, 1),
+                    _plane(view, 1 - t, t, 0.0),
                 )
             )
         return torch.stack(made, 1)
@@ -462,10 +465,15 @@ class FramePredictor(nn.Module):
                     torch.cat((first, second), 1),
                     (seen, torch.zeros_like(seen)),
                     torch.cat((certain * _LAST_FRAME_LOGIT, certain, certain), 1),
-                    path.new_tensor([1.0, k / 8, 1.0]).view(1, 3, 1, 1).expand(view.shape[0], 3, 1, 1),
+                    _plane(view, 1.0, k / 8, 1.0),
                 )
             )
         return torch.stack(made, 1)
+
+
+def arrange(model: FramePredictor, device: torch.device) -> FramePredictor:
+    """Move a network to a device, its kernels laid out as the convolutions there like them."""
+    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _pad(frames: Tensor) -> Tensor:
@@ -477,4 +485,11 @@ def _pad(frames: Tensor) -> Tensor:
         return frames
     flat = frames.flatten(0, 1)
     padded = F.pad(flat, (0, wide - width, 0, tall - height), mode="replicate")
-    return padded.unflatten(0, frames.shape[:2])
+    unfolded: Tensor = padded.unflatten(0, frames.shape[:2])
+    return unfolded
+
+
+def _plane(like: Tensor, *values: float) -> Tensor:
+    """Constants as channels, (B, len(values), 1, 1)."""
+    column = torch.tensor(values, device=like.device, dtype=torch.float32).view(1, -1, 1, 1)
+    return column.expand(like.shape[0], -1, -1, -1)

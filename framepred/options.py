@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .timeline import Kind
+
 __all__ = [
     "Codec",
     "Context",
@@ -39,7 +41,7 @@ __all__ = [
     "parse_detect",
 ]
 
-KINDS = ("missing", "corrupt", "frozen", "black")
+KINDS: tuple[Kind, ...] = ("missing", "corrupt", "frozen", "black")
 
 _WHAT = "What to do"
 _HOW = "How to do it"
@@ -66,7 +68,7 @@ class ProgressMode(StrEnum):
 
 
 def _complete_model(incomplete: str) -> list[str]:
-    from .installation import list_models
+    from .packaged import list_models
 
     return [model.name for model in list_models() if model.name.startswith(incomplete)]
 
@@ -80,15 +82,15 @@ def _complete_detect(incomplete: str) -> list[str]:
     ]
 
 
-def parse_detect(text: str) -> tuple[str, ...]:
+def parse_detect(text: str) -> tuple[Kind, ...]:
     """Split ``missing,frozen``; an unknown word is a usage error."""
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    words = [word.strip() for word in text.split(",") if word.strip()]
     unknown = [word for word in words if word not in KINDS]
     if unknown:
         raise typer.BadParameter(
             f"{', '.join(unknown)}: choose from {', '.join(KINDS)}", param_hint="--detect"
         )
-    return words
+    return tuple(kind for kind in KINDS if kind in words)
 
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="The video.", show_default=False)]
@@ -164,7 +166,7 @@ Context = Annotated[
         "--context",
         metavar="N",
         min=1,
-        help="Real frames that the network is shown on each side of a gap.",
+        help="Real frames that the network is shown on each side, at most.",
         rich_help_panel=_HOW,
     ),
 ]
@@ -219,8 +221,8 @@ FromTime = Annotated[
     typer.Option(
         "--from",
         metavar="TIME",
-        help="Forecast after this time (4.5 or 00:00:04.500) instead of after the end; the output "
-        "ends with the forecast.",
+        help="Forecast after this time of the file's clock (4.5 or 00:00:04.500) instead of after "
+        "the end; the output ends with the forecast.",
         show_default=False,
         rich_help_panel=_WHAT,
     ),

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from .checkpoint import load_model
 from .errors import ModelError
-from .model import FramePredictor
+from .model import FramePredictor, arrange
 
 __all__ = ["Predictor", "choose_device", "choose_precision"]
 
-Frames = NDArray[np.uint8] | NDArray[np.uint16]  # (T, H, W, 3) RGB
+Frames = NDArray[np.generic]  # (T, H, W, 3) RGB, uint8 or uint16
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -61,7 +61,7 @@ class Predictor:
     """A trained network that fills and forecasts arrays of frames."""
 
     def __init__(self, model: FramePredictor, *, name: str, device: torch.device) -> None:
-        self.model = model.to(device, memory_format=torch.channels_last)
+        self.model = arrange(model, device)
         self.name = name
         self._device = device
         self._precision = choose_precision(device)
@@ -83,8 +83,8 @@ class Predictor:
 
     def fill(
         self,
-        before: Frames | Sequence[NDArray[np.generic]],
-        after: Frames | Sequence[NDArray[np.generic]],
+        before: Frames | Sequence[Frames],
+        after: Frames | Sequence[Frames],
         n_frames: int,
     ) -> Frames:
         """Make ``n_frames`` frames between ``before`` and ``after``.
@@ -110,7 +110,7 @@ class Predictor:
             )
         if n_frames < 1:
             raise ValueError(f"expected n_frames of at least 1, got {n_frames}")
-        peak = float(np.iinfo(first.dtype).max)
+        peak = 255.0 if first.dtype == np.uint8 else 65535.0
         tensors = [self._to_tensor(side, peak) if len(side) else None for side in sides]
         with torch.inference_mode(), self._autocast():
             made = self.model(tensors[0], tensors[1], n_frames)[0]
@@ -118,9 +118,7 @@ class Predictor:
         pixels = scaled.permute(0, 2, 3, 1).cpu().numpy()
         return np.ascontiguousarray(pixels.astype(first.dtype))
 
-    def forecast(
-        self, context: Frames | Sequence[NDArray[np.generic]], n_frames: int
-    ) -> Frames:
+    def forecast(self, context: Frames | Sequence[Frames], n_frames: int) -> Frames:
         """Make the ``n_frames`` frames that follow ``context``; shapes as in ``fill``."""
         return self.fill(context, (), n_frames)
 

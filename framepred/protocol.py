@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from .metrics import psnr, ssim
 __all__ = [
     "FILL_GAPS",
     "FORECAST_STEPS",
+    "Frames",
     "Score",
     "Task",
     "Window",
@@ -61,7 +63,8 @@ class Window:
         before = frames[max(0, self.start - self.n_context) : self.start]
         after = frames[stop : stop + self.n_context] if self.task == "fill" else frames[:0]
         hidden = frames[self.start : stop]
-        if len(hidden) < self.n_missing or not len(before) or (self.task == "fill" and not len(after)):
+        one_sided = self.task == "fill" and not len(after)
+        if len(hidden) < self.n_missing or not len(before) or one_sided:
             raise EvaluationError(
                 f"window {self.start}..{stop} does not fit into {self.clip} ({len(frames)} frames)"
             )
@@ -146,17 +149,23 @@ def space_windows(
 
 def score_window(
     window: Window, frames: Frames, method: Method, *, with_ssim: bool = True
-) -> Score:
-    """Let a method predict the hidden frames of one window and score each; NaN where not asked."""
+) -> tuple[float, Score]:
+    """Let a method predict the hidden frames of one window, and score each.
+
+    Returns the seconds that the method took, and the scores; SSIM is NaN unless asked for.
+    """
     before, hidden, after = window.cut(frames)
+    began = time.perf_counter()
     made = method(before, after, window.n_missing)
-    return Score(
+    seconds = time.perf_counter() - began
+    score = Score(
         psnr=tuple(psnr(true, got) for true, got in zip(hidden, made, strict=True)),
         ssim=tuple(
             ssim(true, got) if with_ssim else math.nan
             for true, got in zip(hidden, made, strict=True)
         ),
     )
+    return seconds, score
 
 
 def average_scores(

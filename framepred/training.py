@@ -24,10 +24,10 @@ from .checkpoint import load_model, load_state, save_model, save_state
 from .clips import Batch, ClipLibrary, ClipSampler, find_videos, load_clips
 from .errors import TrainingError
 from .losses import LOSSES, compute_loss
-from .model import FramePredictor, ModelConfig
+from .model import FramePredictor, ModelConfig, arrange
 from .predictor import Predictor, choose_device, choose_precision
 from .protocol import Score, Task, Window, average_scores, score_window, space_windows
-from .reports import OnProgress, Progress
+from .reports import OnProgress, Plain, Progress, to_plain
 
 __all__ = ["TrainConfig", "TrainReport", "train"]
 
@@ -55,9 +55,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0  # gradients longer than this are shortened to it
     ema_decay: float = 0.999  # of the averaged weights that are validated and packaged
-    losses: dict[str, float] = field(
-        default_factory=lambda: {"laplacian": 1.0, "charbonnier": 1.0}
-    )
+    losses: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0, "charbonnier": 1.0})
     seed: int = 1
     validate_every: int = 1000  # steps
     n_validation: int = 24  # windows of each task
@@ -93,15 +91,17 @@ class TrainReport:
     problems: tuple[str, ...]
     validation: dict[str, Any]
 
-    def as_dict(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "model": str(self.model), "problems": list(self.problems)}
+    def as_dict(self) -> dict[str, Plain]:
+        plain = to_plain(self)
+        assert isinstance(plain, dict)
+        return plain
 
 
 class _Run:
     """Model, optimizer, averages and generators of one run, and their way to disk and back."""
 
     def __init__(self, model: FramePredictor, config: TrainConfig, device: torch.device) -> None:
-        self.model = model.to(device, memory_format=torch.channels_last).train()
+        self.model = arrange(model, device).train()
         self.config = config
         self.device = device
         self.averaged = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -153,7 +153,7 @@ class _Run:
                 "resume with a lower learning rate"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.step += 1
@@ -431,7 +431,7 @@ class _Validation:
         """Mean PSNR by gap length or forecast step."""
         windows = [window for window, _ in self.windows if window.task == task]
         scores: list[Score] = [
-            score_window(window, frames, method, with_ssim=False)
+            score_window(window, frames, method, with_ssim=False)[1]
             for window, frames in self.windows
             if window.task == task
         ]
