@@ -31,8 +31,10 @@ _GRID = (12, 16)  # rows and columns of the signature that tells one scene from 
 _N_BINS = 32  # of the luma histogram
 
 # Blank: no structure but noise, and dark. In levels of 0..255.
-_BLANK_CONTRAST = 4.0
+_BLANK_CONTRAST = 3.0
 _BLANK_LEVEL = 40.0
+# A picture beside black has at least this contrast, or the whole shot is a plain card.
+_LIT_CONTRAST = 8.0
 # Longer black is meant so. In frames.
 _LONGEST_BLACK = 48
 # Beside a black flash the picture is as bright and as rich as in these frames farther away.
@@ -47,6 +49,10 @@ _REPAINTED = 0.6
 _AROUND = 6
 # Motion below this (levels of 0..255 in the most moving twentieth of the picture) is no motion.
 _LEAST_MOTION = 1.5
+# And a jump below this is not seen.
+_LEAST_JUMP = 4.0
+# Share of the upper quartile of the motion near a freeze that is motion for certain.
+_UPPER = 0.5
 # The least jump after a freeze of 1, 2, ... frames, in steps of the motion around it: what was
 # hidden for n frames has moved on by n + 1 steps, though fast motion soon stops to look larger.
 _JUMPS = (1.25, 1.35, 1.45, 1.5)
@@ -114,11 +120,11 @@ class _Signature:
 
     @classmethod
     def of(cls, thumbnail: Plane) -> _Signature:
-        grid = _average(thumbnail, _GRID)
+        grid: Plane = _average(thumbnail, _GRID)
         bins = np.histogram(thumbnail, bins=_N_BINS, range=(0, 256))[0] / thumbnail.size
         # Smoothed, so that a slow change of light does not look like other pictures.
-        smooth = np.convolve(bins, [0.25, 0.5, 0.25], "same")
-        return cls(grid, smooth.astype(np.float32, copy=False))
+        smooth: Values = np.convolve(bins, [0.25, 0.5, 0.25], "same").astype(np.float32)
+        return cls(grid, smooth)
 
     def to_bytes(self) -> bytes:
         rows, columns = self.grid.shape
@@ -131,7 +137,7 @@ class _Signature:
         rows, columns = data[0], data[1]
         values = np.frombuffer(data, np.uint8, offset=2).astype(np.float32)
         n = rows * columns
-        return cls(values[:n].reshape(rows, columns), values[n:] / 255)
+        return cls(values[:n].reshape(rows, columns), values[n:] / np.float32(255))
 
 
 def _average(picture: Plane, shape: tuple[int, int]) -> Plane:
@@ -141,7 +147,8 @@ def _average(picture: Plane, shape: tuple[int, int]) -> Plane:
     columns = np.unique(np.arange(shape[1]) * width // shape[1])
     sums = np.add.reduceat(np.add.reduceat(picture, rows, axis=0), columns, axis=1)
     area = np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
-    return (sums / area).astype(np.float32)
+    averaged: Plane = (sums / area).astype(np.float32)
+    return averaged
 
 
 def _compare(first: _Signature, second: _Signature) -> tuple[float, float]:
@@ -196,6 +203,8 @@ class Observer:
             if self._last is not None:
                 picture, last_blurred, last = self._last
                 difference, novelty = _compare(last, signature)
+                if picture.shape != thumbnail.shape:
+                    difference, novelty = 255.0, 1.5  # nothing can be made between two sizes
                 motion = drift = difference
                 if picture.shape == thumbnail.shape:
                     motion = _most_changed(np.abs(thumbnail - picture))
@@ -249,8 +258,10 @@ def find_black(observations: Observations) -> Runs:
         _, novelty = observations.bridges[stop]
         before = slice(max(0, start - _FADE_REACH), start)
         after = slice(stop, stop + _FADE_REACH)
+        lit = min(observations.contrast[start - 1], observations.contrast[stop])
         if (
-            novelty < _NOVELTY_OVER_GAP
+            lit >= _LIT_CONTRAST
+            and novelty < _NOVELTY_OVER_GAP
             and _is_as_lit(observations, start - 1, before, blank)
             and _is_as_lit(observations, stop, after, blank)
         ):
@@ -371,12 +382,15 @@ def _is_freeze(observations: Observations, plain: Flags, start: int, stop: int) 
     around = _local(motion, plain, start, stop + 1, _AROUND)
     if len(around) < 2 or min(around) < _LEAST_MOTION:
         return False
-    if max(motion[start:stop]) >= _REPAINTED * min(around):
+    if max(motion[start:stop]) >= _REPAINTED * min(around) or motion[stop] < _LEAST_JUMP:
         return False
-    still = plain & (motion < _STILL * min(around))
     first, last = max(1, start - _NEAR), min(len(motion), stop + 1 + _NEAR)
     near = np.r_[first:start, stop + 1 : last]
-    if still[near].sum() > _MOST_STILL * plain[near].sum():
+    near = near[plain[near]]
+    # Where half of the frames are repeated the median is no motion; the upper quarter is.
+    usual = max(min(around), _UPPER * float(np.quantile(motion[near], 0.75)))
+    still = plain & (motion < _STILL * usual)
+    if still[near].mean() > _MOST_STILL:
         return False
     sides = _local(drift, plain & ~still, start, stop + 1, _AROUND)
     n_still = stop - start

@@ -1,0 +1,200 @@
+"""Scan a video: decode it once, find its gaps and cuts, and plan what is to be done about each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import get_args
+
+from .detection import Observations, Observer, find_black, find_cuts, find_frozen
+from .errors import MediaError
+from .reports import OnProgress, Plain, Progress, Report, to_plain
+from .timeline import (
+    Gap,
+    Kind,
+    NamedGap,
+    Plan,
+    Slot,
+    lay_slots,
+    parse_gap,
+    plan_gaps,
+    resolve_gaps,
+)
+from .video import Frame, VideoInfo, VideoReader, read_thumbnail
+
+__all__ = ["ScanReport", "scan"]
+
+_REPORT_EVERY = 8  # frames between two calls of on_progress
+
+
+@dataclass(frozen=True)
+class ScanReport(Report):
+    """What a scan found. Nothing was changed."""
+
+    info: VideoInfo
+    plan: Plan
+    n_frames: int
+    """Frames that were decoded."""
+    n_errors: int
+    """Packets that could not be decoded."""
+    n_repaired_times: int
+    """Frames whose time did not come after the one before, and was moved."""
+
+    def as_dict(self) -> dict[str, Plain]:
+        """The report as plain values, its gaps named as in the report of ``fill_gaps``."""
+        plan = self.plan
+        return {
+            "input": str(self.info.path),
+            "frames_in": self.n_frames,
+            "frames_ideal": len(plan.slots),
+            "frames_to_make": plan.n_to_make,
+            "frame_rate": None if plan.step is None else float(1 / plan.step),
+            "start": float(plan.slots[0].time),
+            "gaps": [
+                {
+                    "start": planned.gap.start,
+                    "stop": planned.gap.stop,
+                    "time": float(plan.slots[planned.gap.start].time),
+                    "kind": planned.gap.kind,
+                    "action": planned.action,
+                    "reason": planned.reason,
+                    "context_before": planned.n_before,
+                    "context_after": planned.n_after,
+                }
+                for planned in plan.gaps
+            ],
+            "cuts": [
+                {"slot": cut, "time": float(plan.slots[cut].time)}
+                for cut in plan.cuts
+                if cut < len(plan.slots)
+            ],
+            "decode_errors": self.n_errors,
+            "repaired_times": self.n_repaired_times,
+            "container": self.info.container,
+            "codec": self.info.codec,
+            "width": self.info.width,
+            "height": self.info.height,
+            "pix_fmt": self.info.pix_fmt,
+            "other_streams": to_plain(self.info.other_streams),
+        }
+
+
+def scan(
+    path: str | Path,
+    *,
+    detect: Collection[Kind] = ("missing", "corrupt", "frozen"),
+    gaps: Sequence[NamedGap | str] = (),
+    max_gap: int = 16,
+    context: int = 4,
+    on_progress: OnProgress = None,
+) -> ScanReport:
+    """Find the gaps of a video and plan what is to be done about each; decodes the video once.
+
+    Memory does not grow with the pictures: a few numbers are kept of each frame.
+
+    :param detect: the kinds of gap to look for, of missing, corrupt, frozen, black. Holes of
+        other kinds are in the plan too, but left alone.
+    :param gaps: gaps that the user names, such as ``"120:128"``; times count on the file's clock.
+    :param max_gap: most frames that are synthesized in one gap.
+    :param context: most real frames used on each side of a gap.
+
+    Raises:
+        MediaError: the file is not a readable video, or none of its frames can be decoded.
+        GapError: a named gap is malformed, outside the video, overlapping, or without a frame on
+            either side.
+    """
+    unknown = sorted(set(detect) - set(get_args(Kind)))
+    if unknown:
+        raise ValueError(f"unknown kind of gap {unknown[0]!r}: choose of {get_args(Kind)}")
+    named = [parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps]
+    observer = Observer(keep_signatures=bool(named))
+    times: list[Fraction] = []
+    corrupt: list[int] = []
+    with VideoReader(path) as reader:
+        info = reader.info
+        total = _count_frames(info)
+        for frame in reader.read():
+            assert isinstance(frame, Frame)
+            observer.add(read_thumbnail(frame), is_corrupt=frame.is_corrupt)
+            times.append(frame.time)
+            if frame.is_corrupt:
+                corrupt.append(frame.index)
+            if on_progress is not None and len(times) % _REPORT_EVERY == 0:
+                on_progress(Progress("scan", len(times), total))
+        packet_times = reader.packet_times
+        n_errors = reader.n_errors
+        n_repaired = reader.n_repaired_times
+    if not times:
+        raise MediaError(
+            f"{path}: none of its frames can be decoded ({n_errors} packets failed); "
+            "the file is damaged, encrypted, or has no pictures"
+        )
+    if on_progress is not None:
+        on_progress(Progress("scan", len(times), len(times)))
+
+    timeline = lay_slots(times, packet_times=packet_times, time_base=info.time_base)
+    wanted = resolve_gaps(named, timeline.slots)
+    places = [i for i, slot in enumerate(timeline.slots) if slot.source is not None]
+    found = [*timeline.gaps, *wanted, *(Gap(places[i], places[i] + 1, "corrupt") for i in corrupt)]
+    damage, cuts = _look(observer.observations(), timeline.slots, places, wanted, detect)
+    plan = plan_gaps(
+        timeline.slots,
+        [*found, *damage],
+        step=timeline.step,
+        cuts=cuts,
+        kinds={*detect, "named"},
+        max_gap=max_gap,
+        context=context,
+    )
+    return ScanReport(
+        info=info,
+        plan=plan,
+        n_frames=len(times),
+        n_errors=n_errors,
+        n_repaired_times=n_repaired,
+    )
+
+
+def _count_frames(info: VideoInfo) -> int | None:
+    """What the header promises; only good enough for a progress bar."""
+    if info.duration is None or info.average_rate is None:
+        return None
+    return max(1, round(info.duration * info.average_rate))
+
+
+def _look(
+    observations: Observations,
+    slots: Sequence[Slot],
+    places: Sequence[int],
+    named: Iterable[Gap],
+    detect: Collection[Kind],
+) -> tuple[list[Gap], list[int]]:
+    """Return the gaps that the pictures show, and the slots that begin a new shot."""
+    n_steps = [1, *(places[i] - places[i - 1] for i in range(1, len(places)))]
+    ignored: set[int] = set()
+    bridges = dict(observations.bridges)
+    for gap in named:
+        inside = {
+            source for slot in slots[gap.start : gap.stop] if (source := slot.source) is not None
+        }
+        ignored |= inside
+        if inside and min(inside) > 0 and max(inside) + 1 < len(places):
+            after = max(inside) + 1
+            bridges[after] = observations.compare_frames(min(inside) - 1, after)
+    observations = replace(observations, bridges=bridges)
+    gaps: list[Gap] = []
+
+    def note(runs: Iterable[tuple[int, int]], kind: Kind) -> None:
+        for start, stop in runs:
+            ignored.update(range(start, stop))
+            # A hole inside the run is part of it.
+            gaps.append(Gap(places[start], places[stop - 1] + 1, kind))
+
+    if "black" in detect:
+        note(find_black(observations), "black")
+    if "frozen" in detect:
+        note(find_frozen(observations, n_steps=n_steps, ignore=ignored), "frozen")
+    cuts = find_cuts(observations, n_steps=n_steps, ignore=ignored)
+    return gaps, [places[cut] for cut in cuts]
