@@ -2,8 +2,7 @@
 
 Quality is visually lossless unless the caller says otherwise; ``lossless`` keeps every sample.
 The choice never changes the codec silently, but for one case: ``lossless`` for a codec that has
-no lossless mode takes the first of FFV1 (in Matroska, AVI and MXF), H.264, HEVC, VP9 and FFV1 that the container
-and the samples allow.
+no lossless mode takes the first that fits of FFV1 (in Matroska, AVI and MXF), H.264, HEVC and VP9.
 """
 
 from __future__ import annotations
@@ -57,7 +56,18 @@ _PREFERRED = {
     "flv1": "flv",
 }
 _ALWAYS_LOSSLESS = frozenset(
-    "ffv1 ffvhuff huffyuv utvideo magicyuv rawvideo v210 png apng qtrle".split()
+    [
+        "ffv1",
+        "ffvhuff",
+        "huffyuv",
+        "utvideo",
+        "magicyuv",
+        "rawvideo",
+        "v210",
+        "png",
+        "apng",
+        "qtrle",
+    ]
 )
 _LOSSLESS_MODE = {
     "libx264": {"qp": "0"},
@@ -77,7 +87,18 @@ _CRF: dict[str, tuple[int, int, dict[str, str]]] = {
     "libsvtav1": (18, 63, {"preset": "7"}),
 }
 _QSCALE = frozenset(
-    "mpeg4 mpeg2video mpeg1video mjpeg h263 flv msmpeg4 msmpeg4v2 wmv1 wmv2".split()
+    [
+        "mpeg4",
+        "mpeg2video",
+        "mpeg1video",
+        "mjpeg",
+        "h263",
+        "flv",
+        "msmpeg4",
+        "msmpeg4v2",
+        "wmv1",
+        "wmv2",
+    ]
 )
 _FIXED: dict[str, dict[str, str]] = {
     "ffv1": {"level": "3", "slicecrc": "1"},

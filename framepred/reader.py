@@ -1,4 +1,4 @@
-"""Reading a video: probe it, decode it once with exact times, hand on the other streams' packets."""
+"""Reading a video: probe it, decode it once with exact times, hand on the other packets."""
 
 from __future__ import annotations
 

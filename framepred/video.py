@@ -1,7 +1,7 @@
 """Video files in and out: the names that the rest of the package uses.
 
 ``reader`` probes and decodes, ``writer`` encodes and copies, ``colour`` goes between pixel formats
-and RGB, ``encoders`` chooses codecs. Only these five modules import PyAV.
+and RGB, ``encoders`` chooses codecs. Only these four import PyAV.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writing a video: encode it like another one, copy the other streams, appear whole or not at all."""
+"""Writing a video: encoded like another one, other streams copied, there whole or not at all."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -102,7 +103,7 @@ def write_clip(
         pix_fmt = "yuv420p"
     if time_base is None:
         time_base = Fraction(1, np.lcm.reduce([Fraction(t).denominator for t in times]))
-        step = min((b - a for a, b in zip(times, times[1:], strict=False)), default=1 / Fraction(rate))
+        step = min((b - a for a, b in pairwise(times)), default=1 / Fraction(rate))
         time_base = Fraction(1, int(np.lcm(time_base.denominator, Fraction(step).denominator)))
         while time_base.denominator < 1000:
             time_base /= 10
@@ -115,7 +116,8 @@ def write_clip(
             (natives[0].height, natives[0].width) if natives is not None else frames[0].shape[:2]
         )
         context.width, context.height, context.pix_fmt = width, height, pix_fmt
-        context.time_base = 1 / Fraction(rate) if codec.startswith(("mpeg1", "mpeg2")) else time_base
+        is_mpeg = codec.startswith(("mpeg1", "mpeg2"))
+        context.time_base = 1 / Fraction(rate) if is_mpeg else time_base
         context.gop_size = gop
         context.max_b_frames = b_frames
         context.thread_count = 1
@@ -205,7 +207,7 @@ def digest_planes(frame: av.VideoFrame) -> bytes:
     parts = []
     for plane, component in zip(frame.planes, _plane_bytes(frame), strict=True):
         data = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        parts.append(data[: plane.height, : component].tobytes())
+        parts.append(data[: plane.height, :component].tobytes())
     return b"".join(parts)
 
 
@@ -256,9 +258,7 @@ def _write_sound(
     block = 1024
     for first in range(0, n, block):
         part = wave[first : first + block].astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(
-            np.stack([part, part]), format="fltp", layout="stereo"
-        )
+        frame = av.AudioFrame.from_ndarray(np.stack([part, part]), format="fltp", layout="stereo")
         frame.sample_rate = rate
         frame.pts, frame.time_base = int(start * rate) + first, Fraction(1, rate)
         container.mux(sound.encode(frame))
