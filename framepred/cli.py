@@ -242,7 +242,111 @@ def scan(
         batch.finish(json)
 
 
-# Training and evaluation: `train` and `evaluate`.
+@app.command("train", epilog=_EXIT_CODES)
+def train(
+    clips: options.Clips,
+    out: options.RunFolder,
+    steps: options.Steps = None,
+    max_minutes: options.MaxMinutes = None,
+    validation: options.Validation = None,
+    initial: options.Initial = None,
+    resume: options.Resume = False,
+    batch_size: options.BatchSize = 4,
+    crop: options.Crop = 224,
+    max_gap: options.TrainMaxGap = 8,
+    forecast_share: options.ForecastShare = 0.3,
+    learning_rate: options.LearningRate = 4e-4,
+    loss: options.Losses = "laplacian,charbonnier",
+    validate_every: options.ValidateEvery = 1000,
+    seed: options.Seed = 1,
+    cache_gb: options.CacheGb = 12.0,
+    device: options.Device = options.DeviceName.auto,
+    json: options.Json = None,
+    progress: options.Progress = options.ProgressMode.auto,
+) -> None:
+    """Train the network on a folder of videos, or fine-tune it with --initial default.
+
+    Filling and forecasting are learnt in one run. Stopped at any time, even by a power cut, it
+    goes on with --resume. The result is OUT/model.safetensors, for --model.
+    """
+    if steps is None and max_minutes is None:
+        raise typer.BadParameter("say how long: --steps N, --max-minutes M, or both")
+    _check_json(json, clips)
+    with _open_terminal(progress) as terminal:
+        from . import training
+
+        config = training.TrainConfig(
+            n_steps=steps,
+            max_minutes=max_minutes,
+            batch_size=batch_size,
+            crop=crop,
+            max_gap=max_gap,
+            forecast_share=forecast_share,
+            learning_rate=learning_rate,
+            losses=options.parse_losses(loss),
+            validate_every=validate_every,
+            seed=seed,
+        )
+        with terminal.follow(out) as on_progress:
+            report = training.train(
+                clips,
+                out,
+                config=config,
+                validation=validation or None,
+                initial=initial,
+                resume=resume,
+                device=device.value,
+                cache_gb=cache_gb,
+                on_progress=on_progress,
+                on_event=terminal.show_event,
+            )
+        if json != "-":
+            terminal.show_training(report)
+        if json is not None:
+            terminal.write_json(json, report.as_dict())
+
+
+@app.command("evaluate", epilog=_EXIT_CODES)
+def evaluate(
+    clips: options.Clips,
+    task: options.Tasks = options.TaskName.both,
+    windows: options.Windows = None,
+    per_clip: options.PerClip = 2,
+    context: options.EvaluateContext = None,
+    ssim: options.WithSsim = True,
+    slow: options.WithSlow = False,
+    model: options.Model = "default",
+    device: options.Device = options.DeviceName.auto,
+    json: options.Json = None,
+    progress: options.Progress = options.ProgressMode.auto,
+) -> None:
+    """Hide known frames of videos, predict them, and score the model beside the baselines.
+
+    The table goes to stdout: PSNR in dB and SSIM by the number of hidden frames (fill) or by how
+    far ahead a frame lies (forecast).
+    """
+    _check_json(json, clips)
+    with _open_terminal(progress) as terminal:
+        from . import evaluation
+        from .predictor import Predictor
+
+        predictor = Predictor.load(model, device=device.value)
+        with terminal.follow(clips[0]) as on_progress:
+            report = evaluation.evaluate(
+                clips,
+                predictor=predictor,
+                windows=windows,
+                tasks=task.tasks,
+                per_clip=per_clip,
+                n_context=context,
+                with_ssim=ssim,
+                with_slow=slow,
+                on_progress=on_progress,
+            )
+        if json != "-":
+            terminal.show_evaluation(report)
+        if json is not None:
+            terminal.write_json(json, report.as_dict())
 
 
 @app.command("compare", epilog=_EXIT_CODES)
@@ -344,9 +448,7 @@ class _Batch:
         """Write the JSON report, and leave with the exit code of what failed."""
         if json is not None and len(self.inputs) > 1:
             results = [report.as_dict() for report in self.reports.values()]
-            failed = [
-                {"input": str(path), "error": error} for path, error in self.errors.items()
-            ]
+            failed = [{"input": str(path), "error": error} for path, error in self.errors.items()]
             self.terminal.write_json(json, {"results": results, "failed": failed})
         elif json is not None:
             for report in self.reports.values():

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -36,6 +36,7 @@ from .reports import OnProgress, Progress, to_plain
 from .timeline import format_time
 
 if TYPE_CHECKING:
+    from .evaluation import EvaluationReport
     from .reports import (
         CompareReport,
         FillReport,
@@ -45,10 +46,12 @@ if TYPE_CHECKING:
         Seconds,
     )
     from .scanning import ScanReport
+    from .training import TrainReport
 
 __all__ = ["Sheet", "Terminal"]
 
 _MAX_ROWS = 40  # gaps that a summary lists; the JSON report always has all of them
+_NARROWEST_TEXT = 24  # characters: words in a narrower column cannot be read
 _MIN_INTERVAL = 0.1  # seconds between two progress events of a machine
 
 
@@ -64,21 +67,28 @@ class Sheet:
         """Tab-separated lines, the headers first."""
         return "".join("\t".join(row) + "\n" for row in (self.headers, *self.rows))
 
-    def as_table(self, *, title: str | None = None) -> Table:
-        """A rich table; only the last column may wrap."""
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
-        for header in self.headers:
-            words = header in self.left
+    def print_to(self, console: Console) -> None:
+        """Print a table. The last column may wrap; where it would be squeezed, it goes below."""
+        last = len(self.headers) - 1
+        taken = sum(max(len(row[i]) for row in (self.headers, *self.rows)) + 2 for i in range(last))
+        below = self.headers[last] in self.left and console.width - taken < _NARROWEST_TEXT
+        table = Table(box=None, pad_edge=False, padding=(0, 1))
+        for i, header in enumerate(self.headers):
+            if below and i == last:
+                continue
             table.add_column(
                 header,
-                justify="left" if words else "right",
-                no_wrap=header != self.headers[-1],
+                justify="left" if header in self.left else "right",
+                no_wrap=i != last,
                 overflow="fold",
                 header_style="bold",
             )
         for row in self.rows:
-            table.add_row(*(escape(cell) for cell in row))
-        return table
+            cells = row[:last] if below else row
+            table.add_row(*(escape(cell) for cell in cells))
+        console.print(table)
+        for row in self.rows if below else ():
+            console.print(f"{escape(row[0])}  {escape(row[last])}")
 
 
 class Terminal:
@@ -104,6 +114,8 @@ class Terminal:
     def fail(self, message: str, *, source: Path | None = None) -> None:
         """The one line of an error."""
         line = " ".join(message.split())
+        if source is not None and str(source) not in line:
+            line = f"{source}: {line}"
         if self._mode == "machine":
             self._emit({"event": "error", "input": to_plain(source), "message": line})
         else:
@@ -150,10 +162,10 @@ class Terminal:
         else:
             write_text(Path(target), text)
 
-    def write_sheet(self, sheet: Sheet, *, title: str | None = None) -> None:
+    def write_sheet(self, sheet: Sheet) -> None:
         """A table as data: for eyes on a terminal, tab-separated in a pipe."""
         if self._out.is_terminal:
-            self._out.print(sheet.as_table(title=title))
+            sheet.print_to(self._out)
         else:
             sys.stdout.write(sheet.as_text())
             sys.stdout.flush()
@@ -168,14 +180,16 @@ class Terminal:
         )
         for planned in report.plan.gaps:
             gap = planned.gap
-            sheet.rows.append((
-                f"{gap.start}:{gap.stop}",
-                format_time(report.plan.slots[gap.start].time),
-                str(gap.stop - gap.start),
-                gap.kind,
-                planned.action,
-                planned.reason,
-            ))
+            sheet.rows.append(
+                (
+                    f"{gap.start}:{gap.stop}",
+                    format_time(report.plan.slots[gap.start].time),
+                    str(gap.stop - gap.start),
+                    gap.kind,
+                    planned.action,
+                    planned.reason,
+                )
+            )
         n_to_make = report.plan.n_to_make
         self.say(
             f"{report.info.path}: {_count(report.n_frames, 'frame')}, {_rate(report.plan.step)}, "
@@ -201,10 +215,18 @@ class Terminal:
                 f"{_count(report.streams_copied or 0, 'other stream')} copied, "
                 f"{_spent(report.seconds)}"
             )
+        if report.decode_errors:
+            self.say(f"{_count(report.decode_errors, 'packet')} could not be decoded")
+        self._tell_left_out(report.streams_left_out, report.output)
         if report.gaps:
-            self._err.print(_gap_sheet(report.gaps[:_MAX_ROWS]).as_table())
+            _gap_sheet(report.gaps[:_MAX_ROWS]).print_to(self._err)
         if len(report.gaps) > _MAX_ROWS:
             self.say(f"... and {len(report.gaps) - _MAX_ROWS} more (--json lists all)")
+
+    def _tell_left_out(self, streams: Sequence[str], output: Path | None) -> None:
+        if streams:
+            suffix = output.suffix if output else ""
+            self.say(f"left out, because {suffix} cannot hold it: {', '.join(streams)}")
 
     def show_forecast(self, report: ForecastReport) -> None:
         """What was forecast, on stderr; the scores of a hold-out are data, on stdout."""
@@ -214,12 +236,13 @@ class Terminal:
             f"{format_time(report.time)} on, after {_count(report.context, 'real frame')}, "
             f"{_spent(report.seconds)}"
         )
+        self._tell_left_out(report.streams_left_out, report.output)
         if report.hold_out:
             sheet = Sheet(("step", "time", "PSNR dB", "SSIM"))
             for score in report.frames:
-                sheet.rows.append((
-                    str(score.index), format_time(score.time), *_scores(score.psnr, score.ssim)
-                ))
+                sheet.rows.append(
+                    (str(score.index), format_time(score.time), *_scores(score.psnr, score.ssim))
+                )
             sheet.rows.append(("mean", "", *_scores(report.psnr, report.ssim)))
             self.write_sheet(sheet)
 
@@ -240,6 +263,79 @@ class Terminal:
                 self.say(f"{_count(n_alone, 'frame')} only in {path}")
         self.write_sheet(sheet)
 
+    def show_event(self, event: dict[str, Any]) -> None:
+        """A line of a training run's log."""
+        if self._mode == "machine":
+            self._emit(event)
+        elif event["event"] == "start":
+            self.say(
+                f"{_count(event['clips'], 'shot')}, {_count(event['frames'], 'frame')}, on "
+                f"{event['device']} in {event['precision']}"
+            )
+            if event["frames_left_out"]:
+                self.say(
+                    f"{_count(event['frames_left_out'], 'frame')} left out: more than --cache-gb"
+                )
+            for problem in event["problems"]:
+                self.say(f"left out: {problem}")
+            for task, table in event["baselines"].items():
+                for method, scores in table.items():
+                    self.say(f"{task:9}{_scores_line(scores)}  {method}")
+        elif event["event"] == "step":
+            memory = f", {event['gpu_gb']} GB" if event["gpu_gb"] is not None else ""
+            self.say(
+                f"step {event['step']}: loss {event['loss']:.4f}, "
+                f"{event['samples_per_second']} sequences/s, "
+                f"{event['frames_per_second']} frames/s{memory}, {event['minutes']} min"
+            )
+        elif event["event"] == "validate":
+            for task in ("fill", "forecast"):
+                scores = event[task]
+                self.say(f"{task:9}{_scores_line(scores)}  model at step {event['step']}")
+
+    def show_training(self, report: TrainReport) -> None:
+        """What a run came to: the scores on stdout, the rest on stderr."""
+        self.say(
+            f"{report.model}: {_count(report.steps, 'step')}, {report.samples} sequences, "
+            f"{report.minutes:.1f} min at {report.samples_per_second:.2f} sequences/s"
+        )
+        rows = report.validation["baselines"]
+        for task in ("fill", "forecast"):
+            scores = {**rows[task], "framepred (this run)": report.validation["model"][task]}
+            columns = list(next(iter(scores.values())))
+            word = "g" if task == "fill" else "step "
+            sheet = Sheet(
+                (
+                    f"{task}, PSNR dB",
+                    *(f"{word}={c}" if task == "fill" else f"{word}{c}" for c in columns),
+                ),
+                left=frozenset({f"{task}, PSNR dB"}),
+            )
+            for method, table in scores.items():
+                sheet.rows.append((method, *(f"{table[c]:.2f}" for c in columns)))
+            self.write_sheet(sheet)
+
+    def show_evaluation(self, report: EvaluationReport) -> None:
+        """The score table on stdout, what was left out on stderr."""
+        for problem in report.problems:
+            self.say(problem)
+        for task in report.tasks:
+            word = "g=" if task.task == "fill" else "step "
+            first = f"{task.task}, PSNR dB / SSIM"
+            sheet = Sheet(
+                (first, *(f"{word}{column}" for column in task.columns), "s/frame"),
+                left=frozenset({first}),
+            )
+            for row in task.methods:
+                cells = [
+                    " / ".join(_scores(row.psnr[column], row.ssim[column]))
+                    for column in task.columns
+                ]
+                sheet.rows.append((row.method, *cells, f"{row.seconds_per_frame:.3f}"))
+            counts = ", ".join(str(task.n_windows[column]) for column in task.columns)
+            self.say(f"{task.task}: {report.clips} clips, windows: {counts}")
+            self.write_sheet(sheet)
+
     def show_installation(self, report: InstallationReport) -> None:
         """Versions, devices and models, on stdout."""
         sheet = Sheet(("what", "which"), left=frozenset({"what", "which"}))
@@ -252,6 +348,11 @@ class Terminal:
             for model in report.models
         ]
         self.write_sheet(sheet)
+
+
+def _scores_line(scores: dict[int, float]) -> str:
+    """PSNR by gap length or step, in order."""
+    return " / ".join(f"{value:.2f}" for value in scores.values()) + " dB"
 
 
 class _Ticker:
@@ -268,13 +369,15 @@ class _Ticker:
         if progress.stage == self._stage and now < self._next and progress.done != progress.total:
             return
         self._stage, self._next = progress.stage, now + _MIN_INTERVAL
-        self._emit({
-            "event": "progress",
-            "input": to_plain(self._source),
-            "stage": progress.stage,
-            "done": progress.done,
-            "total": progress.total,
-        })
+        self._emit(
+            {
+                "event": "progress",
+                "input": to_plain(self._source),
+                "stage": progress.stage,
+                "done": progress.done,
+                "total": progress.total,
+            }
+        )
 
 
 class _BarUpdater:

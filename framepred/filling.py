@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -25,7 +25,7 @@ from .reports import FillReport, GapReport, OnProgress, Progress, Seconds, Stage
 from .scanning import ScanReport, scan
 from .scoring import Score, TrueFrames, check_same_size, mean_score, score_image
 from .tasks import Task, list_tasks
-from .timeline import NamedGap, Plan, PlannedGap, Slot, parse_gap
+from .timeline import Kind, NamedGap, Plan, PlannedGap, Slot
 from .video import Frame, VideoReader, VideoWriter, from_rgb, to_rgb
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def fill_gaps(
     gaps: Iterable[NamedGap | str] | None = None,
     predictor: Predictor | None = None,
     device: str = "auto",
-    detect: Sequence[str] = ("missing", "corrupt", "frozen"),
+    detect: Collection[Kind] = ("missing", "corrupt", "frozen"),
     max_gap: int = 16,
     context: int = 4,
     self_check: bool = True,
@@ -92,12 +92,14 @@ def fill_gaps(
         scanned = scan(
             source,
             detect=detect,
-            gaps=[parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps or ()],
+            gaps=tuple(gaps or ()),
             max_gap=max_gap,
             context=context,
             on_progress=on_progress,
         )
     plan = scanned.plan
+    if scanned.n_frames < 2:
+        raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
     if dry_run:
         return _report(scanned, target if plan.n_to_make else None, dry_run=True)
     if not plan.n_to_make:

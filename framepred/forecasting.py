@@ -58,7 +58,7 @@ def forecast(
         output: the new video, or a folder for it; default: ``clip.forecast.mp4`` beside
             ``clip.mp4``, and with ``hold_out`` none.
         n_frames: how many frames to make, at least 1.
-        start: seconds after the video's first frame; the last frame up to then is the last shown.
+        start: seconds on the file's clock; the last frame up to then is the last one kept.
         only_new: write the new frames alone, from time 0, without other streams.
         hold_out: forecast frames that are there, and score the forecast against them.
         predictor: the network; default: the packaged one.
@@ -159,11 +159,13 @@ def _look_ahead(
     slots = plan.slots
     step = _usual_step(plan, source)
     if start is not None:
-        origin = slots[0].time
-        anchor = bisect_right([slot.time for slot in slots], origin + start) - 1
-        if anchor < 0 or origin + start > slots[-1].time + step:
-            end = format_time(slots[-1].time - origin)
-            raise GapError(f"{source}: --from {format_time(start)} lies outside; it ends at {end}")
+        first, last = slots[0].time, slots[-1].time
+        if not first <= start <= last + step:
+            raise GapError(
+                f"{source}: {format_time(start)} lies outside the video, "
+                f"whose frames are at {format_time(first)}-{format_time(last)}"
+            )
+        anchor = bisect_right(slots, start, key=lambda slot: slot.time) - 1
     else:
         anchor = len(slots) - 1 - (n_frames if hold_out else 0)
     while anchor >= 0 and slots[anchor].source is None:

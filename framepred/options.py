@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from .timeline import Kind
 
 __all__ = [
+    "BatchSize",
+    "CacheGb",
+    "Clips",
     "Codec",
     "Context",
     "Crf",
+    "Crop",
     "Detect",
     "Device",
     "DeviceName",
     "DryRun",
+    "EvaluateContext",
+    "ForecastShare",
     "FromTime",
     "GapFile",
     "HoldOut",
+    "Initial",
     "Input",
     "Inputs",
     "Json",
+    "LearningRate",
+    "Losses",
     "Lossless",
     "MaxGap",
+    "MaxMinutes",
     "Model",
     "NFrames",
     "NamedGaps",
@@ -33,12 +43,26 @@ __all__ = [
     "Other",
     "Output",
     "Overwrite",
+    "PerClip",
     "Progress",
     "ProgressMode",
     "Reference",
     "ReferenceInput",
+    "Resume",
+    "RunFolder",
+    "Seed",
     "SelfCheck",
+    "Steps",
+    "TaskName",
+    "Tasks",
+    "TrainMaxGap",
+    "ValidateEvery",
+    "Validation",
+    "Windows",
+    "WithSlow",
+    "WithSsim",
     "parse_detect",
+    "parse_losses",
 ]
 
 KINDS: tuple[Kind, ...] = ("missing", "corrupt", "frozen", "black")
@@ -77,9 +101,7 @@ def _complete_detect(incomplete: str) -> list[str]:
     """Complete the last word of a list with commas."""
     head, comma, last = incomplete.rpartition(",")
     taken = head.split(",")
-    return [
-        f"{head}{comma}{kind}" for kind in KINDS if kind.startswith(last) and kind not in taken
-    ]
+    return [f"{head}{comma}{kind}" for kind in KINDS if kind.startswith(last) and kind not in taken]
 
 
 def parse_detect(text: str) -> tuple[Kind, ...]:
@@ -317,5 +339,219 @@ Progress = Annotated[
         help="Progress on stderr: a bar (auto: on a terminal only), one JSON object a line "
         "(machine), or none.",
         rich_help_panel=_TALK,
+    ),
+]
+
+
+# Training and evaluation.
+
+
+class TaskName(StrEnum):
+    """What is scored."""
+
+    fill = "fill"
+    forecast = "forecast"
+    both = "both"
+
+    @property
+    def tasks(self) -> tuple[Literal["fill", "forecast"], ...]:
+        """The tasks that this means."""
+        if self is TaskName.both:
+            return ("fill", "forecast")
+        return ("fill",) if self is TaskName.fill else ("forecast",)
+
+
+def parse_losses(text: str) -> dict[str, float]:
+    """Split ``laplacian,census:0.5`` into names and weights; nonsense is a usage error."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = part.strip().partition(":")
+        try:
+            weights[name] = float(weight or 1)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{part!r}: write NAME or NAME:WEIGHT", param_hint="--loss"
+            ) from None
+    return weights
+
+
+Clips = Annotated[
+    list[Path],
+    typer.Argument(metavar="CLIPS...", help="Videos, and folders of videos.", show_default=False),
+]
+RunFolder = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="FOLDER",
+        help="Where the run lives: state, weights and log.",
+        show_default=False,
+        rich_help_panel=_FILE,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        metavar="N",
+        min=1,
+        help="Length of the schedule: the learning rate falls along a cosine over N steps.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--max-minutes",
+        metavar="M",
+        min=0.01,
+        help="Stop after M minutes of training in all; without --steps the schedule has this "
+        "length.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+Validation = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--validation",
+        metavar="CLIPS",
+        help="Videos to score on while training; may be repeated. Default: every tenth video is "
+        "kept out of training for it.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+Initial = Annotated[
+    str | None,
+    typer.Option(
+        "--initial",
+        metavar="NAME|PATH",
+        help="Start from these weights (fine-tune). Default: from scratch.",
+        autocompletion=_complete_model,
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", metavar="", help="Go on with the run in --out.", rich_help_panel=_WHAT
+    ),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option("--batch-size", metavar="N", min=1, help="Windows a step.", rich_help_panel=_HOW),
+]
+Crop = Annotated[
+    int,
+    typer.Option(
+        "--crop",
+        metavar="PIXELS",
+        min=32,
+        help="Side of the square that is cut from each window.",
+        rich_help_panel=_HOW,
+    ),
+]
+TrainMaxGap = Annotated[
+    int,
+    typer.Option(
+        "--max-gap",
+        metavar="N",
+        min=1,
+        help="Longest gap and farthest forecast to train on, in frames.",
+        rich_help_panel=_HOW,
+    ),
+]
+ForecastShare = Annotated[
+    float,
+    typer.Option(
+        "--forecast-share",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Share of the steps that forecast instead of filling.",
+        rich_help_panel=_HOW,
+    ),
+]
+LearningRate = Annotated[
+    float,
+    typer.Option(
+        "--learning-rate", metavar="RATE", min=0, help="Peak, of AdamW.", rich_help_panel=_HOW
+    ),
+]
+Losses = Annotated[
+    str,
+    typer.Option(
+        "--loss",
+        metavar="NAMES",
+        help="What to minimize: laplacian, charbonnier, census, with commas; NAME:WEIGHT weighs.",
+        rich_help_panel=_HOW,
+    ),
+]
+ValidateEvery = Annotated[
+    int,
+    typer.Option(
+        "--validate-every", metavar="N", min=1, help="Steps between scores.", rich_help_panel=_HOW
+    ),
+]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="N", help="Of all random choices.", rich_help_panel=_HOW)
+]
+CacheGb = Annotated[
+    float,
+    typer.Option(
+        "--cache-gb",
+        metavar="GB",
+        min=0.01,
+        help="Memory for decoded frames; what does not fit is left out, and counted.",
+        rich_help_panel=_HOW,
+    ),
+]
+Tasks = Annotated[TaskName, typer.Option("--task", help="What to score.", rich_help_panel=_WHAT)]
+Windows = Annotated[
+    Path | None,
+    typer.Option(
+        "--windows",
+        metavar="FILE",
+        help="A JSON file that fixes which frames are hidden, so that figures compare.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+PerClip = Annotated[
+    int,
+    typer.Option(
+        "--per-clip",
+        metavar="N",
+        min=1,
+        help="Windows of each length in each clip, without --windows.",
+        rich_help_panel=_WHAT,
+    ),
+]
+EvaluateContext = Annotated[
+    int | None,
+    typer.Option(
+        "--context",
+        metavar="N",
+        min=1,
+        help="Show at most N frames on each side. Default: 4 to fill, 8 to forecast.",
+        show_default=False,
+        rich_help_panel=_HOW,
+    ),
+]
+WithSsim = Annotated[
+    bool,
+    typer.Option("--ssim/--no-ssim", metavar="", help="Score SSIM too.", rich_help_panel=_HOW),
+]
+WithSlow = Annotated[
+    bool,
+    typer.Option(
+        "--slow",
+        metavar="",
+        help="Also score TV-L1 flow, which takes seconds a frame.",
+        rich_help_panel=_HOW,
     ),
 ]

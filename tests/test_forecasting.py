@@ -140,12 +140,12 @@ def test_context_ends_at_a_hole(tmp_path: Path) -> None:
     assert [time for time, _ in read_planes(report.output)] == make_times(22, holes=[14, 15])
 
 
-def test_a_late_start_counts_from_the_first_frame(tmp_path: Path) -> None:
+def test_times_are_those_of_the_file(tmp_path: Path) -> None:
     source = write_clip(
         tmp_path / "clip.mkv", 12, times=make_times(12, start=10), codec="ffv1"
     )
     report = forecast(
-        source, n_frames=2, start=Fraction(1, 5), predictor=BlendPredictor(), lossless=True
+        source, n_frames=2, start=Fraction("10.2"), predictor=BlendPredictor(), lossless=True
     )
     assert report.time == 10 + Fraction(6, 25)
     assert report.output is not None
