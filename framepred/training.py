@@ -291,6 +291,7 @@ def train(
     began, first_step = time.monotonic(), run.step
     saved = time.monotonic()
     recent: list[float] = []
+    n_frames = 0
     scores: dict[str, Any] = {}
     while not run.is_done():
         moment = time.monotonic()
@@ -298,6 +299,7 @@ def train(
         steps = _choose_targets(batch.situation.n_missing, config.n_targets, run.generator)
         rate = run.set_rate()
         recent.append(run.learn(batch, steps, precision))
+        n_frames += batch.frames.shape[0] * batch.frames.shape[1]
         run.seconds += time.monotonic() - moment
         if on_progress:
             on_progress(_tell_progress(run))
@@ -312,6 +314,7 @@ def train(
                     "samples_per_second": round(
                         (run.step - first_step) * config.batch_size / (time.monotonic() - began), 2
                     ),
+                    "frames_per_second": round(n_frames / (time.monotonic() - began), 1),
                     "gpu_gb": _read_gpu_memory(chosen),
                 }
             )
