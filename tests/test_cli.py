@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blending import BlendPredictor
+from synthetic import make_times, read_planes, write_clip, write_gappy_clip
+from typer.testing import CliRunner
+
+import framepred.predictor
+from framepred.cli import app
+from framepred.errors import ModelError
+
+ROOT = Path(__file__).parents[1]
+HOLES = [8, 15, 16]
+
+
+class Result:
+    """What a command answered."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in this process, with a predictor that needs no weights."""
+
+    def load(name: str, *, device: str) -> BlendPredictor:
+        if name != "default":
+            raise ModelError(f"no model {name!r}; 'framepred info' lists the packaged ones")
+        return BlendPredictor()
+
+    monkeypatch.setattr(framepred.predictor.Predictor, "load", load)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def invoke(*arguments: object) -> Result:
+        answer = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if answer.exception is not None and not isinstance(answer.exception, SystemExit):
+            raise answer.exception
+        return Result(answer.exit_code, answer.stdout, answer.stderr)
+
+    return invoke
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_gappy_clip(tmp_path / "clip.mkv", 24, HOLES, codec="ffv1", audio=True)[0]
+
+
+def one_error(result: Result) -> str:
+    lines = result.err.splitlines()
+    assert len(lines) == 1, result.err
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_fill_gaps(run: Run, clip: Path) -> None:
+    result = run("fill-gaps", clip, "--lossless")
+    assert result.code == 0
+    assert result.out == ""
+    assert "3 frames made" in result.err
+    output = clip.with_name("clip.filled.mkv")
+    assert [time for time, _ in read_planes(output)] == make_times(24)
+    assert names(clip.parent) == ["clip.filled.mkv", "clip.mkv"]
+
+
+def test_json_on_stdout_is_one_object(run: Run, clip: Path) -> None:
+    result = run("fill-gaps", clip, "--json", "-")
+    assert result.code == 0
+    data = result.json
+    assert data["output"] == str(clip.with_name("clip.filled.mkv"))
+    assert [(gap["start"], gap["stop"]) for gap in data["gaps"]] == [(8, 9), (15, 17)]
+    assert data["frames_made"] == 3
+
+
+def test_json_to_a_file(run: Run, clip: Path, tmp_path: Path) -> None:
+    result = run("fill-gaps", clip, "--json", tmp_path / "report.json")
+    assert (result.code, result.out) == (0, "")
+    assert json.loads((tmp_path / "report.json").read_text())["frames_made"] == 3
+    for bad in (clip, clip.with_name("clip.filled.mkv"), tmp_path):
+        assert run("fill-gaps", clip, "-y", "--json", bad).code == 2
+
+
+def test_output_is_never_overwritten_without_y(run: Run, clip: Path) -> None:
+    assert run("fill-gaps", clip).code == 0
+    again = run("fill-gaps", clip)
+    assert again.code == 1
+    assert "-y" in one_error(again)
+    assert run("fill-gaps", clip, "-y").code == 0
+
+
+def test_output_may_be_a_folder(run: Run, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert run("fill-gaps", clip, "-o", tmp_path / "out").code == 0
+    assert names(tmp_path / "out") == ["clip.filled.mkv"]
+
+
+def test_dry_run_prints_the_plan_and_loads_nothing(
+    run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(framepred.predictor.Predictor, "load")
+    result = run("fill-gaps", clip, "-n", "--json", "-")
+    assert result.code == 0
+    assert result.json["dry_run"]
+    assert len(result.json["gaps"]) == 2
+    assert "to make" in result.err
+    assert names(clip.parent) == ["clip.mkv"]
+
+
+def test_nothing_to_fill_is_no_failure(run: Run, tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mkv", 12, codec="ffv1")
+    result = run("fill-gaps", whole)
+    assert result.code == 0
+    assert "nothing to fill" in result.err
+    assert names(tmp_path) == ["whole.mkv"]
+    assert run("fill-gaps", whole, "-o", tmp_path / "copy.mkv").code == 0
+    assert (tmp_path / "copy.mkv").read_bytes() == whole.read_bytes()
+
+
+def test_gaps_named_on_the_line_and_in_a_file(run: Run, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "gaps.txt").write_text("# by hand\n2:4   # two\n\n00:00:00.400-00:00:00.440\n")
+    named_gaps = ["--gap", "20:21", "--gaps", tmp_path / "gaps.txt"]
+    result = run("scan", clip, *named_gaps, "--detect", "", "--json", "-")
+    named = [gap for gap in result.json["gaps"] if gap["kind"] == "named"]
+    assert [(gap["start"], gap["stop"]) for gap in named] == [(2, 4), (10, 11), (20, 21)]
+    others = [gap for gap in result.json["gaps"] if gap["kind"] != "named"]
+    assert {gap["action"] for gap in others} == {"leave"}
+
+
+def test_scan_lists_gaps_on_stdout(run: Run, clip: Path) -> None:
+    result = run("scan", clip)
+    assert result.code == 0
+    rows = [line.split("\t") for line in result.out.splitlines()]
+    assert rows[0][:3] == ["slots", "time", "frames"]
+    assert [row[0] for row in rows[1:]] == ["8:9", "15:17"]
+    assert "2 gaps" in result.err
+    assert names(clip.parent) == ["clip.mkv"]
+
+
+def test_scan_as_json(run: Run, clip: Path) -> None:
+    result = run("scan", clip, "--json", "-")
+    assert result.json["frames_to_make"] == 3
+
+
+def test_forecast(run: Run, clip: Path) -> None:
+    result = run("forecast", clip, "--frames", "4", "--lossless", "--json", "-")
+    assert result.code == 0
+    assert result.json["frames_made"] == 4
+    output = clip.with_name("clip.forecast.mkv")
+    assert [time for time, _ in read_planes(output)] == make_times(28, holes=HOLES)
+
+
+def test_forecast_from_a_moment(run: Run, clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+    moment = ["--from", "00:00:00.2", "--only-new"]
+    result = run("forecast", clip, "--frames", 2, *moment, "-o", output)
+    assert result.code == 0
+    assert [time for time, _ in read_planes(output)] == make_times(2)
+
+
+def test_forecast_hold_out_prints_scores(run: Run, clip: Path) -> None:
+    result = run("forecast", clip, "--frames", 3, "--hold-out")
+    assert result.code == 0
+    rows = [line.split("\t") for line in result.out.splitlines()]
+    assert [row[0] for row in rows] == ["step", "1", "2", "3", "mean"]
+    assert all(float(row[2]) > 15 for row in rows[1:])
+    assert names(clip.parent) == ["clip.mkv"]
+
+
+def test_compare(run: Run, clip: Path, tmp_path: Path) -> None:
+    truth = write_clip(tmp_path / "truth.mkv", 24, codec="ffv1")
+    result = run("compare", truth, clip, "--json", "-")
+    assert result.code == 0
+    assert result.json["frames_compared"] == 21
+    assert result.json["frames_only_in_reference"] == 3
+    table = run("compare", truth, clip)
+    assert table.out.splitlines()[1].split("\t") == ["mean", "100.00", "1.0000"]
+    assert "3 frames only in" in table.err
+
+
+def test_info(run: Run) -> None:
+    assert "framepred" in run("info").out
+    assert "devices" in run("info", "--json", "-").json
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out == f"framepred {framepred.__version__}\n"
+
+
+# Batches.
+
+
+def test_one_failure_does_not_stop_the_others(run: Run, clip: Path, tmp_path: Path) -> None:
+    other = write_gappy_clip(tmp_path / "other.mkv", 20, [9], codec="ffv1")[0]
+    broken = tmp_path / "broken.mkv"
+    broken.write_text("no video")
+    result = run("fill-gaps", clip, broken, other, "--json", "-")
+    assert result.code == 3
+    assert {Path(report["input"]).name for report in result.json["results"]} == {
+        "clip.mkv", "other.mkv"
+    }  # fmt: skip
+    (failed,) = result.json["failed"]
+    assert failed["input"] == str(broken)
+    assert result.err.splitlines()[0].startswith("error: ")  # before any work is begun
+    assert names(tmp_path) == [
+        "broken.mkv", "clip.filled.mkv", "clip.mkv", "other.filled.mkv", "other.mkv",
+    ]  # fmt: skip
+
+
+def test_a_failure_in_the_middle_of_a_batch(run: Run, clip: Path, tmp_path: Path) -> None:
+    short = write_clip(tmp_path / "short.mkv", 12, codec="ffv1")
+    result = run("fill-gaps", short, clip, "--gap", "18:19")
+    assert result.code == 3
+    assert "short.mkv: gap 18:19 lies outside" in result.err
+    assert names(tmp_path) == ["clip.filled.mkv", "clip.mkv", "short.mkv"]
+
+
+def test_a_batch_that_fails_altogether(run: Run, tmp_path: Path) -> None:
+    result = run("scan", tmp_path / "a.mkv", tmp_path / "b.mkv")
+    assert result.code == 1
+    assert len(result.err.splitlines()) == 2
+
+
+def test_a_batch_needs_a_folder_and_different_names(run: Run, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    twin = write_clip(tmp_path / "in" / "clip.mkv", 12, codec="ffv1")
+    assert run("fill-gaps", clip, twin, "-o", tmp_path / "x.mkv").code == 2
+    assert run("fill-gaps", clip, twin, "-o", tmp_path / "out").code == 2
+    assert names(tmp_path / "out") == []
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fill-gaps"],
+        ["fill-gaps", "CLIP", "--gap", "abc"],
+        ["fill-gaps", "CLIP", "--gap", "5:5"],
+        ["fill-gaps", "CLIP", "--detect", "missing,ghosts"],
+        ["fill-gaps", "CLIP", "--max-gap", "0"],
+        ["fill-gaps", "CLIP", "--device", "abacus"],
+        ["fill-gaps", "CLIP", "--report", "x.html"],
+        ["forecast", "CLIP"],
+        ["forecast", "CLIP", "--frames", "0"],
+        ["forecast", "CLIP", "--frames", "2", "--from", "soon"],
+        ["compare", "CLIP"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage(run: Run, clip: Path, arguments: list[str]) -> None:
+    result = run(*[str(clip) if argument == "CLIP" else argument for argument in arguments])
+    assert result.code == 2
+    assert names(clip.parent) == ["clip.mkv"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fill-gaps", "FOLDER/absent.mkv"],
+        ["fill-gaps", "FOLDER"],
+        ["fill-gaps", "CLIP", "--model", "nonsense"],
+        ["fill-gaps", "CLIP", "--gap", "90:91"],
+        ["fill-gaps", "CLIP", "--gap", "2:5", "--gap", "4:6"],
+        ["fill-gaps", "CLIP", "--gap", "0:24"],
+        ["fill-gaps", "CLIP", "--gaps", "FOLDER/absent.txt"],
+        ["fill-gaps", "CLIP", "-o", "CLIP"],
+        ["fill-gaps", "CLIP", "-y", "-o", "CLIP"],
+        ["fill-gaps", "CLIP", "-o", "FOLDER/no/such/folder.mkv"],
+        ["fill-gaps", "CLIP", "-o", "FOLDER/out.nonsense"],
+        ["fill-gaps", "CLIP", "--codec", "nonsense"],
+        ["fill-gaps", "CLIP", "--reference", "FOLDER/absent.mkv"],
+        ["forecast", "CLIP", "--frames", "2", "--from", "99"],
+        ["forecast", "CLIP", "--frames", "99", "--hold-out"],
+        ["compare", "CLIP", "FOLDER/absent.mkv"],
+    ],
+)
+def test_a_failure_is_one_line(run: Run, clip: Path, arguments: list[str]) -> None:
+    untouched = clip.read_bytes()
+    folder = str(clip.parent)
+    result = run(*[a.replace("CLIP", str(clip)).replace("FOLDER", folder) for a in arguments])
+    assert result.code == 1
+    assert result.out == ""
+    one_error(result)
+    assert clip.read_bytes() == untouched
+    assert names(clip.parent) == ["clip.mkv"]
+
+
+def test_machine_progress_is_nothing_but_json(run: Run, clip: Path, tmp_path: Path) -> None:
+    result = run("fill-gaps", clip, tmp_path / "absent.mkv", "--progress", "machine")
+    assert result.code == 3
+    events = [json.loads(line) for line in result.err.splitlines()]
+    assert [event["event"] for event in events if event["event"] != "progress"] == ["error", "done"]
+    assert {event["stage"] for event in events if event["event"] == "progress"} == {"scan", "fill"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion(shell: str) -> None:
+    script = subprocess.run(
+        [sys.executable, "-m", "framepred", "--show-completion", shell],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+    )
+    assert script.returncode == 0, script.stderr
+    assert "framepred" in script.stdout or "FRAMEPRED" in script.stdout
+
+
+def test_help_names_every_option(run: Run) -> None:
+    said = run("fill-gaps", "--help").out
+    for option in (
+        "--gap", "--gaps", "--detect", "--max-gap", "--context", "--model", "--device",
+        "--self-check", "--reference", "--codec", "--crf", "--lossless", "--dry-run",
+        "--overwrite", "--json", "--progress", "--output",
+    ):  # fmt: skip
+        assert re.search(rf"{option}\b", said), option
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are a matter of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing(clip: Path, number: int, code: int) -> None:
+    script = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from blending import BlendPredictor
+import framepred.predictor
+from framepred.cli import run
+class Slow(BlendPredictor):
+    def fill(self, *args):
+        print("half way", flush=True)
+        time.sleep(60)
+framepred.predictor.Predictor.load = lambda *args, **options: Slow()
+sys.argv = ["framepred", "fill-gaps", {str(clip)!r}]
+run()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "half way\n"
+        process.send_signal(number)
+        said = process.stderr.read()
+        assert process.wait(timeout=20) == code
+    assert "Traceback" not in said
+    assert names(clip.parent) == ["clip.mkv"]

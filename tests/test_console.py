@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import io
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from framepred.console import Sheet, Terminal
+from framepred.errors import OutputError
+from framepred.reports import FillReport, GapReport, Progress, Seconds
+
+
+def make_gap(start: int, action: str = "fill") -> GapReport:
+    return GapReport(
+        start=start,
+        stop=start + 2,
+        time=Fraction(start, 25),
+        kind="missing",
+        action=action,
+        reason="2 missing frames: filled from 4 before and 4 after",
+        context_before=4,
+        context_after=4,
+        estimated_psnr=33.25,
+        estimated_ssim=0.9876,
+    )
+
+
+def make_report(n_gaps: int = 2, **changes: object) -> FillReport:
+    values: dict[str, object] = {
+        "input": Path("clip.mp4"),
+        "output": Path("clip.filled.mp4"),
+        "frames_in": 100,
+        "frames_made": 2 * n_gaps,
+        "frames_replaced": 0,
+        "frame_rate": Fraction(25),
+        "gaps": tuple(make_gap(10 * i) for i in range(n_gaps)),
+        "decode_errors": 0,
+        "streams_copied": 1,
+        "streams_left_out": (),
+        "model": "default",
+        "device": "cpu",
+        "dry_run": False,
+        "seconds": Seconds(1, 2, 3, 6),
+    }
+    return FillReport(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def draw(sheet: Sheet, width: int) -> list[str]:
+    file = io.StringIO()
+    sheet.print_to(Console(file=file, width=width))
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+SHEET = Sheet(
+    ("slots", "dB", "reason"),
+    [("1:2", "33.1", "a reason of some length [really]"), ("10:12", "-", "b")],
+    frozenset({"reason"}),
+)
+
+
+def test_a_table_has_its_reasons_beside_where_there_is_room() -> None:
+    assert draw(SHEET, 80) == [
+        "slots    dB  reason",
+        "  1:2  33.1  a reason of some length [really]",
+        "10:12     -  b",
+    ]
+
+
+def test_a_narrow_table_has_its_reasons_below() -> None:
+    lines = draw(SHEET, 34)
+    assert lines[:3] == ["slots    dB", "  1:2  33.1", "10:12     -"]
+    assert "1:2  a reason of some length" in lines[3]
+    assert max(len(line) for line in lines) <= 34
+
+
+def test_a_pipe_gets_tabs() -> None:
+    assert SHEET.as_text() == (
+        "slots\tdB\treason\n1:2\t33.1\ta reason of some length [really]\n10:12\t-\tb\n"
+    )
+
+
+def test_summary_is_for_people_and_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().show_fill(make_report())
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "clip.mp4 -> clip.filled.mp4: 4 frames made, 1 other stream copied" in said.err
+    assert "33.25" in said.err
+    assert "0.9876" in said.err
+    assert "\x1b" not in said.err
+
+
+def test_summary_of_many_gaps_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().show_fill(make_report(100))
+    assert "and 60 more (--json lists all)" in capsys.readouterr().err
+
+
+def test_summary_when_nothing_was_to_be_filled(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().show_fill(make_report(0, output=None))
+    assert capsys.readouterr().err == "clip.mp4: nothing to fill, no output written\n"
+
+
+def test_summary_names_what_was_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().show_fill(make_report(decode_errors=3, streams_left_out=("stream 2 (subtitle)",)))
+    said = capsys.readouterr().err
+    assert "3 packets could not be decoded" in said
+    assert "stream 2 (subtitle)" in said
+
+
+def test_progress_for_machines_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal("machine")
+    source = Path("clip.mp4")
+    with terminal.follow(source) as on_progress:
+        assert on_progress is not None
+        for done in range(1, 500):
+            on_progress(Progress("scan", done, 499))
+        on_progress(Progress("fill", 1, None))
+    terminal.say("not for machines")
+    terminal.fail("broken:\n badly", source=source)
+    terminal.finish(source, Path("out.mp4"))
+    terminal.show_fill(make_report())
+    said = capsys.readouterr()
+    assert said.out == ""
+    events = [json.loads(line) for line in said.err.splitlines()]
+    progress = [event for event in events if event["event"] == "progress"]
+    assert len(progress) < 20  # a machine is not flooded
+    assert {"stage": "scan", "done": 499, "total": 499}.items() <= progress[-2].items()
+    assert progress[-1] == {
+        "event": "progress", "input": "clip.mp4", "stage": "fill", "done": 1, "total": None
+    }  # fmt: skip
+    assert events[-2:] == [
+        {"event": "error", "input": "clip.mp4", "message": "clip.mp4: broken: badly"},
+        {"event": "done", "input": "clip.mp4", "output": "out.mp4"},
+    ]
+
+
+@pytest.mark.parametrize("width", ["40", "120"])
+def test_progress_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with Terminal("bar").follow(Path("clip.mp4")) as on_progress:
+        assert on_progress is not None
+        on_progress(Progress("scan", 5, 5))
+        on_progress(Progress("fill", 1, 10))
+        on_progress(Progress("fill", 10, 10))
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "fill" in said.err
+    assert "10/10" in said.err
+
+
+def test_no_color(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    Terminal().fail("broken")
+    assert "\x1b[1;31m" in capsys.readouterr().err
+    monkeypatch.setenv("NO_COLOR", "1")
+    Terminal().fail("broken")
+    assert "31m" not in capsys.readouterr().err
+
+
+def test_no_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for mode in ("auto", "none"):
+        with Terminal(mode).follow(Path("clip.mp4")) as on_progress:
+            assert on_progress is None
+    assert capsys.readouterr() == ("", "")
+
+
+def test_json_to_stdout_and_to_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal()
+    terminal.write_json("-", {"a": Fraction(1, 2)})
+    assert json.loads(capsys.readouterr().out) == {"a": 0.5}
+    terminal.write_json(str(tmp_path / "report.json"), make_report().as_dict())
+    assert json.loads((tmp_path / "report.json").read_text())["frames_made"] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+    with pytest.raises(OutputError, match="folder"):
+        terminal.write_json(str(tmp_path / "no" / "report.json"), {})
