@@ -1,0 +1,53 @@
+# Everything runs in .venv; `make demo` and `make test` create it when it is not there.
+VENV ?= .venv
+PYTHON ?= python3
+MEDIA ?= samples/media
+BIN := $(VENV)/bin
+
+.PHONY: help install demo samples test test-fast test-gpu lint format types check clean
+
+help:
+	@echo "make demo     fill and forecast the sample clips, print the score table"
+	@echo "make test     run the test suite"
+	@echo "make check    lint, types and tests, as CI does"
+	@echo "make samples  make the sample clips in $(MEDIA)"
+	@echo "make install  only create $(VENV)"
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+samples: install
+	$(BIN)/python samples/make_samples.py $(MEDIA)
+
+demo: samples
+	$(BIN)/python samples/run_demo.py $(MEDIA)
+
+test: install
+	$(BIN)/python -m pytest
+
+test-fast: install
+	$(BIN)/python -m pytest -m "not slow"
+
+test-gpu: install
+	FRAMEPRED_REQUIRE_CUDA=1 $(BIN)/python -m pytest -m gpu
+
+lint: install
+	$(BIN)/ruff check framepred tests samples
+	$(BIN)/ruff format --check framepred tests samples
+
+format: install
+	$(BIN)/ruff format framepred tests samples
+	$(BIN)/ruff check --fix framepred tests samples
+
+types: install
+	$(BIN)/mypy
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) $(MEDIA) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
