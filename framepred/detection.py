@@ -332,7 +332,8 @@ def find_frozen(
     n = observations.n_frames
     steps = _over_skipped(_steps(observations, n_steps), ~observations.usable)
     motion = observations.motion
-    plain = observations.usable & (steps == 1)
+    # Blank frames repeat each other too, but that is another kind of damage, or none.
+    plain = observations.usable & (steps == 1) & ~observations.is_blank
     plain[:1] = False
     for damaged in ignore:
         plain[damaged : damaged + 2] = False

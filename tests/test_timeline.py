@@ -525,6 +525,3 @@ def test_every_plan_keeps_its_promises(
             assert planned.action == "leave"
         assert planned.reason
         assert not math.isnan(planned.n_before)
-
-
-AWKWARD = Path(__file__).parents[2] / "shared" / "data" / "awkward"
