@@ -136,7 +136,8 @@ def choose_encoder(
     candidates = [_PREFERRED.get(name, name) for name in names]
     if lossless and wanted is None and not any(_can_be_lossless(n) for n in candidates):
         candidates = list(_LOSSLESS_SUBSTITUTES)
-        if container not in _ARCHIVAL:
+        if container not in _ARCHIVAL or (container == "avi" and pix_fmt.startswith("yuvj")):
+            # AVI cannot say that FFV1 is full-range; H.264 says so itself.
             candidates = [*candidates[1:], candidates[0]]
     elif lossless and wanted is not None and not _can_be_lossless(candidates[0]):
         raise OutputError(f"{wanted} has no lossless mode; use --codec ffv1 or --codec libx264")

@@ -198,6 +198,7 @@ class _Clock:
         self._first_dts: int | None = None
         self._shift: int | None = None
         self._last: int | None = None
+        self._difference = 0  # of the last two stamps that increased
 
     def read_packet(self, packet: Packet[Any]) -> Fraction | None:
         stamp = packet.dts if self._by_dts else packet.pts
@@ -217,7 +218,10 @@ class _Clock:
         elif stamp is None:
             stamp = native.dts
         if stamp is None:
-            stamp = 0 if self._last is None else self._last + (self._step or native.duration or 1)
+            step = self._difference or self._step or native.duration or 1
+            stamp = 0 if self._last is None else self._last + step
+        elif self._last is not None and stamp > self._last:
+            self._difference = stamp - self._last
         repaired = self._last is not None and stamp <= self._last
         if self._last is not None and repaired:
             stamp = self._last + 1

@@ -568,12 +568,14 @@ def _make_container_options(muxer: str, like: VideoReader) -> dict[str, str]:
         clock = math.lcm(*(b.denominator for b in clocks if b is not None))
         if clock <= 2**24:  # one for all video tracks
             options["video_track_timescale"] = str(clock)
-        # Edit lists are kept in the movie's clock: with FFmpeg's 1/1000 a late start is rounded.
+        # Edit lists are kept in the movie's clock: in FFmpeg's 1/1000 a late start is rounded.
         bases = [to_fraction(s.time_base) for s in like.container.streams]
-        scale = math.lcm(1000, *(b.denominator for b in bases if b is not None))
-        if scale > 2**31 - 1:
-            scale = math.lcm(1000, like.info.time_base.denominator)
-        if scale <= 2**31 - 1:
-            options["movie_timescale"] = str(scale)
+        starts = [(s.start_time or 0, to_fraction(s.time_base)) for s in like.container.streams]
+        if any((start * base * 1000).denominator > 1 for start, base in starts if base):
+            scale = math.lcm(1000, *(b.denominator for b in bases if b))
+            if scale > 2**31 - 1:
+                scale = math.lcm(1000, like.info.time_base.denominator)
+            if scale <= 2**31 - 1:
+                options["movie_timescale"] = str(scale)
         return options
     return {}

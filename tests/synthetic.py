@@ -133,6 +133,8 @@ def write_clip(
             if value is not None:
                 setattr(context, name, value)
         context.options = {**(LOSSLESS.get(codec, {}) if lossless else {}), **(options or {})}
+        if codec == "libx265" and not lossless:
+            context.options = {"x265-params": "log-level=none", **context.options}
         if b_frames and codec == "libx264":
             context.options = {**context.options, "preset": "veryfast"}  # ultrafast makes none
         if rotation or mirror:
@@ -186,6 +188,27 @@ def write_gappy_clip(
     kept = [f for i, f in enumerate(frames) if i not in set(holes)]
     times = make_times(n, rate=rate, holes=holes)
     return write_clip(path, kept, times=times, rate=rate, **kwargs), frames  # type: ignore[arg-type]
+
+
+def damage_packets(path: Path, indices: Sequence[int], *, where: str = "head") -> None:
+    """Overwrite video packets (by index in the file) in place, where a container allows it.
+
+    ``head``: the first bytes, so that H.264 finds no picture. ``body``: noise behind the first
+    quarter, so that it conceals one and marks it corrupt.
+    """
+    with av.open(str(path)) as container:
+        assert isinstance(container, InputContainer)
+        payloads = [bytes(p) for p in container.demux(container.streams.video[0]) if p.size]
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(0)
+    for index in indices:
+        payload = payloads[index]
+        first, n = data.find(payload), len(payload)
+        if where == "head":
+            data[first : first + 6] = b"\xff" * 6
+        else:
+            data[first + n // 4 : first + n] = rng.bytes(n - n // 4)
+    path.write_bytes(data)
 
 
 def read_planes(path: str | Path, *, stream: int = 0) -> list[tuple[Fraction, str]]:
