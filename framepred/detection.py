@@ -19,7 +19,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Observations", "Observer", "find_black", "find_cuts", "find_frozen"]
+__all__ = [
+    "Observations",
+    "Observer",
+    "find_black",
+    "find_cuts",
+    "find_frozen",
+    "holes_hide_nothing",
+]
 
 Plane = NDArray[np.float32]
 Values = NDArray[np.float32]
@@ -59,6 +66,9 @@ _JUMPS = (1.25, 1.35, 1.45, 1.5)
 # Still frames at a fixed distance are a converted frame rate, unless something is skipped.
 _JUMP_IF_REGULAR = 1.6
 _LONGEST_FREEZE = 240
+# So many holes, this share of them at the same distance, may be a cadence.
+_LEAST_HOLES = 6
+_REGULAR = 0.75
 # No more than this share of the frames near a freeze are still as well.
 _MOST_STILL = 0.3
 _NEAR = 16
@@ -349,6 +359,30 @@ def find_frozen(
             found.append((frame, stop))
         frame = max(stop, frame + 1)
     return found
+
+
+def holes_hide_nothing(observations: Observations, *, n_steps: Sequence[int]) -> bool:
+    """Tell whether the holes in the timestamps are a cadence, not losses.
+
+    25 frames a second stored on a grid of 30, with the repeated ones left out, have a hole at
+    every sixth place; but the pictures move no farther over a hole than over any other step. Only
+    holes at a fixed distance are judged so, and only amid motion.
+
+    :param n_steps: for each frame, the slots from the frame before it.
+    """
+    steps = _steps(observations, n_steps)
+    holes = np.flatnonzero(steps > 1)
+    if len(holes) < _LEAST_HOLES:
+        return False
+    distances = np.diff(holes)
+    usual = np.median(distances)
+    if usual > _NEAR or np.mean(distances == usual) < _REGULAR:
+        return False
+    plain = observations.usable & (steps == 1)
+    plain[:1] = False
+    moving = float(np.median(observations.motion[plain])) >= _LEAST_MOTION
+    step = float(np.median(observations.drift[plain]))
+    return moving and float(np.median(observations.drift[holes])) < _JUMPS[0] * step
 
 
 def _still_until(motion: Values, plain: Flags, start: int) -> int | None:

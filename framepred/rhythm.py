@@ -16,9 +16,6 @@ __all__ = ["Clock", "Rhythm", "find_rhythm", "find_runs", "find_step"]
 
 # A frame may come this far from its place on the grid (share of the step) and still be on it.
 _JITTER = Fraction(1, 10)
-# On a clock of this many ticks a step, a rate that this share of the frames keep is the rate.
-_FINE = 50
-_MOSTLY = Fraction(9, 10)
 # Constant rate: at least this share of the intervals is one step, and this share is on the grid.
 _MIN_SINGLE = Fraction(1, 2)
 _MIN_ON_GRID = Fraction(3, 4)
@@ -153,8 +150,6 @@ def _measure(clock: Clock) -> tuple[Fraction | None, dict[int, int]]:
         return None, {}
     total = sum(single) + sum(intervals[i] for i in on_grid)
     step = Fraction(total, len(single) + sum(on_grid.values()))
-    if median >= _FINE * tick and intervals.count(median) >= _MOSTLY * len(single):
-        step = Fraction(median)  # a few late frames do not change the rate of all others
     return step, _count_missing(intervals, step, n_steps, clock.units_per_second)
 
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
-from .detection import Observations, Observer, find_black, find_cuts, find_frozen
+from .detection import (
+    Observations,
+    Observer,
+    find_black,
+    find_cuts,
+    find_frozen,
+    holes_hide_nothing,
+)
 from .errors import MediaError
 from .reports import OnProgress, Plain, Progress, Report, to_plain
 from .timeline import (
@@ -134,11 +142,16 @@ def scan(
     if on_progress is not None:
         on_progress(Progress("scan", len(times), len(times)))
 
+    observations = observer.observations()
     timeline = lay_slots(times, packet_times=packet_times, time_base=info.time_base)
+    if holes_hide_nothing(observations, n_steps=_count_steps(timeline.slots)):
+        timeline = lay_slots(
+            times, packet_times=packet_times, time_base=info.time_base, is_variable=True
+        )
     wanted = resolve_gaps(named, timeline.slots)
     places = [i for i, slot in enumerate(timeline.slots) if slot.source is not None]
     found = [*timeline.gaps, *wanted, *(Gap(places[i], places[i] + 1, "corrupt") for i in corrupt)]
-    damage, cuts = _look(observer.observations(), timeline.slots, places, wanted, detect)
+    damage, cuts = _look(observations, timeline.slots, places, wanted, detect)
     plan = plan_gaps(
         timeline.slots,
         [*found, *damage],
@@ -164,6 +177,12 @@ def _count_frames(info: VideoInfo) -> int | None:
     return max(1, round(info.duration * info.average_rate))
 
 
+def _count_steps(slots: Sequence[Slot]) -> list[int]:
+    """Return, for each frame, the slots from the frame before it."""
+    places = [i for i, slot in enumerate(slots) if slot.source is not None]
+    return [1, *(after - before for before, after in pairwise(places))]
+
+
 def _look(
     observations: Observations,
     slots: Sequence[Slot],
@@ -172,7 +191,7 @@ def _look(
     detect: Collection[Kind],
 ) -> tuple[list[Gap], list[int]]:
     """Return the gaps that the pictures show, and the slots that begin a new shot."""
-    n_steps = [1, *(places[i] - places[i - 1] for i in range(1, len(places)))]
+    n_steps = _count_steps(slots)
     ignored: set[int] = set()
     bridges = dict(observations.bridges)
     for gap in named:

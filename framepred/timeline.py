@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from .errors import GapError
-from .rhythm import Clock, find_rhythm, find_runs
+from .rhythm import Clock, Rhythm, find_rhythm, find_runs
 
 __all__ = [
     "Action",
@@ -193,6 +193,7 @@ def lay_slots(
     *,
     packet_times: Iterable[Fraction] = (),
     time_base: Fraction | None = None,
+    is_variable: bool = False,
 ) -> Timeline:
     """Lay out the ideal timeline of a decoded video.
 
@@ -208,6 +209,7 @@ def lay_slots(
     :param frame_times: of the decoded frames, strictly increasing, in seconds.
     :param packet_times: of the coded frames, in any order; those without a time are left out.
     :param time_base: the container's tick, which says how exact the times are.
+    :param is_variable: the rate is known to vary, so that a long interval is no hole.
     """
     if not frame_times:
         return Timeline((), None, ())
@@ -217,7 +219,7 @@ def lay_slots(
         known += [(time, None) for time in lost]
         known.sort(key=lambda entry: entry[0])
     times = [time for time, _ in known]
-    rhythm = find_rhythm(times, time_base=time_base)
+    rhythm = Rhythm(None, {}) if is_variable else find_rhythm(times, time_base=time_base)
 
     slots: list[Slot] = []
     corrupt: list[int] = []

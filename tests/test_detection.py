@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from framepred.detection import Observations, Observer, find_black, find_cuts, find_frozen
+from framepred.detection import (
+    Observations,
+    Observer,
+    find_black,
+    find_cuts,
+    find_frozen,
+    holes_hide_nothing,
+)
 
 Plane = NDArray[np.float32]
 Clip = list[Plane]
@@ -311,6 +318,30 @@ def test_corrupt_frames_say_nothing_about_their_neighbours() -> None:
 def test_change_of_the_picture_size_is_a_cut() -> None:
     small = [frame[::2, ::2].copy() for frame in pan(20)]
     assert find_cuts(observe(pan(20) + small)) == [20]
+
+
+# Holes.
+
+
+def test_holes_of_a_cadence_hide_nothing() -> None:
+    steps = [2 if i % 5 == 4 else 1 for i in range(60)]
+    assert holes_hide_nothing(observe(pan(60)), n_steps=steps)
+
+
+def test_regular_losses_hide_something() -> None:
+    kept = [i for i in range(72) if i % 6 != 5]
+    clip = pick(pan(72), kept)
+    steps = [1, *(after - before for before, after in pairwise(kept))]
+    assert not holes_hide_nothing(observe(clip), n_steps=steps)
+
+
+def test_few_or_irregular_holes_and_still_shots_are_not_judged() -> None:
+    clip = pan(60)
+    for places in ([10, 20, 30], [3, 5, 12, 20, 33, 34, 50, 57]):
+        steps = [2 if i in places else 1 for i in range(60)]
+        assert not holes_hide_nothing(observe(clip), n_steps=steps)
+    steps = [2 if i % 5 == 4 else 1 for i in range(60)]
+    assert not holes_hide_nothing(observe(still_shot()), n_steps=steps)
 
 
 # What is kept.

@@ -107,6 +107,17 @@ def test_variable_rate_has_no_missing_frames(tmp_path: Path) -> None:
     assert report.as_dict()["frame_rate"] is None
 
 
+def test_cadence_is_told_from_regular_losses(tmp_path: Path) -> None:
+    """A hole at every sixth place: 25 frames a second on a grid of 30, or one in six lost."""
+    times = make_times(60, rate=30, holes=range(5, 60, 6))
+    cadence = write_clip(tmp_path / "cadence.mkv", pan(50), times=times, rate=30)
+    report = scan(cadence, detect=ALL)
+    assert (report.plan.step, report.plan.gaps) == (None, ())
+    kept = [frame for i, frame in enumerate(pan(60)) if i % 6 != 5]
+    lossy = write_clip(tmp_path / "lossy.mkv", kept, times=times, rate=30)
+    assert [start for start, *_ in gaps(scan(lossy, detect=ALL))] == list(range(5, 59, 6))
+
+
 def test_holes_that_were_not_asked_for_stay_holes(tmp_path: Path) -> None:
     path, _ = write_gappy_clip(tmp_path / "clip.mkv", 30, [10])
     assert gaps(scan(path, detect=("frozen",))) == [(10, 11, "missing", "leave")]
