@@ -475,12 +475,16 @@ def _name_outputs(inputs: Sequence[Path], output: Path | None, word: str) -> dic
 
 
 def _check_json(target: str | None, videos: Sequence[Path]) -> None:
-    """Refuse a report that would destroy a video."""
+    """Refuse, before any work, a report that has no place or would destroy a video."""
     if target is None or target == "-":
         return
     path = Path(target)
     if path.is_dir() or any(path.absolute() == video.absolute() for video in videos):
         raise typer.BadParameter(f"{target} is not a place for a report", param_hint="--json")
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(
+            f"there is no folder {path.parent} for {path.name}", param_hint="--json"
+        )
 
 
 def _read_gaps(texts: Sequence[str], file: Path | None) -> tuple[NamedGap, ...]:

@@ -217,16 +217,15 @@ class Terminal:
             )
         if report.decode_errors:
             self.say(f"{_count(report.decode_errors, 'packet')} could not be decoded")
-        self._tell_left_out(report.streams_left_out, report.output)
+        self._tell_left_out(report.streams_left_out)
         if report.gaps:
             _gap_sheet(report.gaps[:_MAX_ROWS]).print_to(self._err)
         if len(report.gaps) > _MAX_ROWS:
             self.say(f"... and {len(report.gaps) - _MAX_ROWS} more (--json lists all)")
 
-    def _tell_left_out(self, streams: Sequence[str], output: Path | None) -> None:
+    def _tell_left_out(self, streams: Sequence[str]) -> None:
         if streams:
-            suffix = output.suffix if output else ""
-            self.say(f"left out, because {suffix} cannot hold it: {', '.join(streams)}")
+            self.say(f"not in the output: {', '.join(streams)}")
 
     def show_forecast(self, report: ForecastReport) -> None:
         """What was forecast, on stderr; the scores of a hold-out are data, on stdout."""
@@ -236,7 +235,7 @@ class Terminal:
             f"{format_time(report.time)} on, after {_count(report.context, 'real frame')}, "
             f"{_spent(report.seconds)}"
         )
-        self._tell_left_out(report.streams_left_out, report.output)
+        self._tell_left_out(report.streams_left_out)
         if report.hold_out:
             sheet = Sheet(("step", "time", "PSNR dB", "SSIM"))
             for score in report.frames:

@@ -97,7 +97,7 @@ def test_json_to_a_file(run: Run, clip: Path, tmp_path: Path) -> None:
     result = run("fill-gaps", clip, "--json", tmp_path / "report.json")
     assert (result.code, result.out) == (0, "")
     assert json.loads((tmp_path / "report.json").read_text())["frames_made"] == 3
-    for bad in (clip, clip.with_name("clip.filled.mkv"), tmp_path):
+    for bad in (clip, clip.with_name("clip.filled.mkv"), tmp_path, tmp_path / "no" / "x.json"):
         assert run("fill-gaps", clip, "-y", "--json", bad).code == 2
 
 
