@@ -47,6 +47,8 @@ app = typer.Typer(
 def run() -> None:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _terminate)  # unless nohup asked to ignore it
     app()
 
 

@@ -7,6 +7,7 @@ stderr. With ``--progress machine`` stderr holds nothing but one JSON object a l
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sheet", "Terminal"]
 
+_LOG_WIDTH = 160  # characters of a line in a log file, where nothing has a width
 _MAX_ROWS = 40  # gaps that a summary lists; the JSON report always has all of them
 _NARROWEST_TEXT = 24  # characters: words in a narrower column cannot be read
 _MIN_INTERVAL = 0.1  # seconds between two progress events of a machine
@@ -100,6 +102,8 @@ class Terminal:
     def __init__(self, progress: str = "auto") -> None:
         self._out = Console(soft_wrap=False, highlight=False)
         self._err = Console(stderr=True, highlight=False)
+        if not self._err.is_terminal and "COLUMNS" not in os.environ:
+            self._err.width = _LOG_WIDTH
         if progress == "auto":
             progress = "bar" if self._err.is_terminal else "none"
         self._mode = progress

@@ -101,13 +101,17 @@ def fill_gaps(
     if scanned.n_frames < 2:
         raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
     if dry_run:
-        return _report(scanned, target if plan.n_to_make else None, dry_run=True)
+        planned = target if plan.n_to_make else None
+        return _report(scanned, planned, clock.seconds(), dry_run=True)
     if not plan.n_to_make:
-        return _copy_whole(
-            scanned, None if output is None else target, clock,
-            codec=codec, crf=crf, lossless=lossless, overwrite=overwrite,
-        )
-    if predictor is None:
+        if output is None:
+            return _report(scanned, None, clock.seconds())
+        predictor = None
+        if target.suffix == source.suffix and codec is None and crf is None:
+            copy_file(source, target)  # encoding it anew could only lose something
+            n_streams = len(scanned.info.other_streams)
+            return _report(scanned, target, clock.seconds(), n_streams=n_streams)
+    elif predictor is None:
         from .predictor import Predictor
 
         predictor = Predictor.load("default", device=device)
@@ -132,15 +136,17 @@ def fill_gaps(
                 with clock.measure("encode"):
                     writer.copy(item)
         _write(writer, filler.finish(source), clock)
+        if on_progress is not None:
+            on_progress(Progress("fill", filler.n_done, len(plan.slots)))
     return _report(
         scanned,
         target,
+        clock.seconds(),
         scores=filler.scores,
         n_made=filler.n_made,
         n_streams=writer.n_streams_copied,
         left_out=writer.left_out,
         predictor=predictor,
-        seconds=clock.seconds(),
     )
 
 
@@ -159,7 +165,7 @@ class _Filler:
         self,
         plan: Plan,
         context: int,
-        predictor: Predictor,
+        predictor: Predictor | None,  # None: there is nothing to make
         clock: StageClock,
         *,
         self_check: bool,
@@ -259,6 +265,7 @@ class _Filler:
                 "cut the video where its size changes"
             )
         stacked = np.stack(images)
+        assert self._predictor is not None
         with self._clock.measure("model"):
             made: np.ndarray = self._predictor.fill(
                 stacked[: len(before)], stacked[len(before) :], n_frames
@@ -298,52 +305,16 @@ def _write(writer: VideoWriter, frames: Iterable[Frame], clock: StageClock) -> N
 # Results.
 
 
-def _copy_whole(
-    scanned: ScanReport,
-    target: Path | None,
-    clock: StageClock,
-    *,
-    codec: str | None,
-    crf: int | None,
-    lossless: bool,
-    overwrite: bool,
-) -> FillReport:
-    """Nothing to fill: give a wished output all the same, byte for byte where that is possible."""
-    source = scanned.info.path
-    n_streams: int | None = None
-    left_out: tuple[str, ...] = ()
-    if target is not None and target.suffix == source.suffix and codec is None and crf is None:
-        copy_file(source, target)
-        n_streams = len(scanned.info.other_streams)
-    elif target is not None:
-        with (
-            VideoReader(source, copy_streams=True) as reader,
-            VideoWriter(
-                target, like=reader, codec=codec, crf=crf, lossless=lossless, overwrite=overwrite
-            ) as writer,
-        ):
-            for item in clock.iterate("decode", reader.read()):
-                with clock.measure("encode"):
-                    if isinstance(item, Frame):
-                        writer.write(item)
-                    else:
-                        writer.copy(item)
-        n_streams, left_out = writer.n_streams_copied, writer.left_out
-    return _report(
-        scanned, target, n_streams=n_streams, left_out=left_out, seconds=clock.seconds()
-    )
-
-
 def _report(
     scanned: ScanReport,
     output: Path | None,
+    seconds: Seconds,
     *,
     scores: Sequence[_Scores] | None = None,
     n_made: int = 0,
     n_streams: int | None = None,
     left_out: tuple[str, ...] = (),
     predictor: Predictor | None = None,
-    seconds: Seconds | None = None,
     dry_run: bool = False,
 ) -> FillReport:
     plan = scanned.plan
@@ -369,7 +340,7 @@ def _report(
         model=None if predictor is None else predictor.name,
         device=None if predictor is None else predictor.device,
         dry_run=dry_run,
-        seconds=seconds or Seconds(),
+        seconds=seconds,
     )
 
 
