@@ -8,6 +8,7 @@ stranger had made it: format, sizes, shapes, finite values.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -52,11 +53,12 @@ def find_weights(name_or_path: str | Path) -> Path:
     if str(name_or_path) in packaged:
         return packaged[str(name_or_path)]
     path = Path(name_or_path)
-    if path.is_file():
-        return path
+    with contextlib.suppress(OSError):  # a name too long for the file system, say
+        if path.is_file():
+            return path
     known = ", ".join(packaged) or "none"
     raise ModelError(
-        f"no model {str(name_or_path)!r}: it is neither a file nor a packaged model "
+        f"no model {_quote(str(name_or_path))}: it is neither a file nor a packaged model "
         f"(packaged: {known}); train one with `framepred train`"
     )
 
@@ -100,7 +102,9 @@ def load_model(name_or_path: str | Path) -> tuple[FramePredictor, dict[str, Any]
     wanted = model.state_dict()
     if wanted.keys() != tensors.keys():
         strange = sorted(wanted.keys() ^ tensors.keys())[0]
-        raise ModelError(f"weights {path} do not fit their own configuration: tensor {strange!r}")
+        raise ModelError(
+            f"weights {path} do not fit their own configuration: tensor {_quote(strange)}"
+        )
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape or not tensor.is_floating_point():
             raise ModelError(
@@ -130,7 +134,7 @@ def _read(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, str]]:
             found = metadata.get("format")
             if found != wanted:
                 raise ModelError(
-                    f"{path} has format {found!r}, expected {wanted!r}: "
+                    f"{path} has format {_quote(found)}, expected {wanted!r}: "
                     "it was not written by this version of framepred"
                 )
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
@@ -143,7 +147,7 @@ def _read(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _parse_facts(path: Path, text: str) -> dict[str, Any]:
     try:
         facts = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: its facts are not JSON: {error}") from error
     if not isinstance(facts, dict):
         raise ModelError(f"{path}: its facts are not a JSON object")
@@ -162,7 +166,7 @@ def _parse_config(path: Path, text: str) -> ModelConfig:
         if any(type(part) is not int or not 1 <= part <= _WIDEST for part in parts) or (
             several and len(parts) != 3
         ):
-            raise ModelError(f"{path}: configuration {name} = {value!r} is out of bounds")
+            raise ModelError(f"{path}: configuration {name} = {_quote(value)} is out of bounds")
         values[name] = tuple(parts) if several else value
     return ModelConfig(**values)
 
@@ -182,7 +186,15 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        temporary = None
     except OSError as error:
+        raise ModelError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:  # also when the user interrupts
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise ModelError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _quote(value: object) -> str:
+    """What a stranger wrote, short enough for one line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
