@@ -50,7 +50,7 @@ def choose_precision(device: torch.device, *, training: bool = False) -> torch.d
 
     On a CPU that is so for training only: there the last bits of a frame are worth the time.
     """
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     if device.type == "cpu" and training and torch.cpu._is_amx_tile_supported():
         return torch.bfloat16
@@ -100,7 +100,8 @@ class Predictor:
         if not known:
             raise ValueError("a frame on at least one side is needed, got none")
         first = known[0]
-        if first.dtype not in (np.uint8, np.uint16) or first.ndim != 4 or first.shape[-1] != 3:
+        sound = first.dtype in (np.uint8, np.uint16) and first.ndim == 4 and first.size > 0
+        if not sound or first.shape[-1] != 3:
             raise ValueError(
                 f"expected (T, H, W, 3) uint8 or uint16, got {first.shape} {first.dtype}"
             )
