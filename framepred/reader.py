@@ -24,6 +24,7 @@ from .errors import MediaError
 
 __all__ = ["OtherStream", "Packet", "VideoInfo", "VideoReader", "probe"]
 
+_LEAST_SPLICE = Fraction(1, 2)  # seconds that times must go back to count as a new beginning
 _N_PROBE_PACKETS = 1000  # packets that are tried for a first picture before giving up
 
 
@@ -134,10 +135,13 @@ class VideoReader:
         streams: list[Stream] = [self.stream]
         if self.copy_streams:
             streams = list(self.container.streams)
+        splices = _Splices() if self.info.container in ("mpegts", "mpeg") else None
         n_frames = 0
         for packet in self._demux(streams):
             if not packet.size:
                 continue  # an empty packet would put the decoder into its flushing state
+            if splices is not None:
+                splices.join(packet)
             if packet.stream_index != self.stream.index:
                 yield packet
                 continue
@@ -180,6 +184,44 @@ class VideoReader:
             is_corrupt=native.is_corrupt,
             is_key=native.key_frame,
         )
+
+
+class _Splices:
+    """Joins transport streams that were put one behind the other, where the times start anew.
+
+    ::
+
+        given   0 1 2 3 | 0 1 2        joined   0 1 2 3 4 5 6
+
+    All streams move by the same amount, so that sound stays with its picture. A jump forward is
+    left alone: it may be a real hole.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[int, Fraction] = {}  # end of the last packet of a stream, joined
+        self._shifts: dict[int, Fraction] = {}
+        self._newest = Fraction(0)
+
+    def join(self, packet: Packet[Any]) -> None:
+        base = to_fraction(packet.time_base)
+        if packet.dts is None or base is None:
+            return
+        index = packet.stream_index
+        shift = self._shifts.get(index, Fraction(0))
+        begin = packet.dts * base + shift
+        end = self._ends.get(index)
+        if end is not None and begin < end - _LEAST_SPLICE:
+            shift += end - begin
+            if abs(shift - self._newest) < _LEAST_SPLICE:
+                shift = self._newest  # another stream has passed this splice before
+            self._newest = self._shifts[index] = shift
+            begin = packet.dts * base + shift
+        self._ends[index] = begin + (packet.duration or 0) * base
+        if shift:
+            ticks = round(shift / base)
+            packet.dts += ticks
+            if packet.pts is not None:
+                packet.pts += ticks
 
 
 class _Clock:

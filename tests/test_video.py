@@ -189,6 +189,24 @@ def test_truncated_file_gives_what_is_there(tmp_path: Path) -> None:
     assert 5 < len(frames) < 40
 
 
+def test_spliced_transport_streams_go_on(tmp_path: Path) -> None:
+    part = write_clip(tmp_path / "a.ts", 50, audio=True)
+    both = tmp_path / "b.ts"
+    both.write_bytes(2 * part.read_bytes())
+    with VideoReader(both, copy_streams=True) as reader:
+        items = list(reader.read())
+    frames = [item for item in items if isinstance(item, Frame)]
+    assert len(frames) == 100
+    assert reader.n_repaired_times == 0
+    steps = {b.time - a.time for a, b in pairwise(frames)}
+    assert min(steps) > 0
+    assert max(steps) < Fraction(3, 25)
+    sound = [item.pts for item in items if not isinstance(item, Frame)]
+    assert sound == sorted(sound)
+    copy_video(both, tmp_path / "c.ts", lossless=True)
+    assert [f.time for f in read_all(tmp_path / "c.ts")] == [f.time for f in frames]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(None, "no such file"), (b"", "empty"), (b"hello\n" * 50, "not a readable video")],
