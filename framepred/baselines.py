@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from skimage.registration import optical_flow_tvl1
 from torch import Tensor
 
+from .minterpolate import interpolate_gap
 from .motion import (
     DAMPING_FILL,
     carry_forward,
@@ -147,6 +148,7 @@ def _to_frames(made: list[Tensor]) -> Frames:
 FILL_BASELINES: dict[str, Method] = {
     "repeat-last": repeat_last,
     "linear blend": blend_linearly,
+    "ffmpeg minterpolate": interpolate_gap,
     "flow, straight": follow_straight_flow,
     "flow, curved": follow_curved_flow,
 }

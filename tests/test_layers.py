@@ -16,7 +16,7 @@ PACKAGE = ROOT / "framepred"
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
     {"errors"},
-    {"reports", "rhythm", "motion", "outputs", "metrics", "colour"},
+    {"reports", "rhythm", "motion", "outputs", "metrics", "colour", "minterpolate"},
     {"timeline", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"reader"},
     {"writer"},
@@ -32,7 +32,7 @@ LAYERS = (
 STDLIB_ONLY = {"errors", "reports", "rhythm", "timeline", "tasks", "outputs"}
 # Who may import which big library.
 OWNERS = {
-    "av": {"colour", "encoders", "reader", "writer"},
+    "av": {"colour", "encoders", "minterpolate", "reader", "writer"},
     "torch": {
         "motion", "losses", "model", "checkpoint", "baselines", "predictor", "clips", "training",
         "evaluation", "installation",
