@@ -45,6 +45,7 @@ _HELD = {
 _MPEG_RATES = tuple(
     Fraction(r) for r in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")
 )
+_NO_NEGATIVE = frozenset({"mpegts", "mpeg", "vob", "svcd", "dvd"})
 _COVERS = {"mjpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp", "bmp": "bmp"}
 _MP4_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp", "3g2", "psp", "ismv"})
 
@@ -348,6 +349,8 @@ class VideoWriter:
         losses = []
         if self.encoder.is_narrowed:
             losses.append(f"bits beyond {self.encoder.pix_fmt} (of {info.pix_fmt})")
+        if muxer == "mxf":
+            losses.append("a start other than 0 (MXF counts frames)")
         if self._like.stream.disposition & Disposition.multilayer:
             losses.append("the views of a multi-view video beside the base view")
         if info.has_dolby_vision:
@@ -401,6 +404,8 @@ class VideoWriter:
             context.global_quality = encoder.qscale * 118  # FF_QP2LAMBDA
         if container.format.name in ("avi", "asf"):
             context.max_b_frames = 0  # these keep but one time for each packet
+        elif container.format.name in _NO_NEGATIVE and (info.start or 0) < 1:
+            context.max_b_frames = 0  # their decoding times would lie before 0 and move everything
         context.options = dict(encoder.options)
         if encoder.name == "libsvtav1":
             os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes to stderr by itself
@@ -411,8 +416,13 @@ class VideoWriter:
         _copy_metadata(source.metadata, stream.metadata, container.format.name, rewritten=True)
         # Only the base view of a multi-view stream is decoded, so only it is written.
         stream.disposition = source.disposition & ~Disposition.multilayer
-        with self._translated():
+        try:
             context.open()
+        except FFmpegError as error:
+            raise OutputError(
+                f"{self.path}: {encoder.name} refuses {info.width}x{info.height} pictures in "
+                f"{encoder.pix_fmt} ({describe_error(error)}); use --codec libx264 or --codec ffv1"
+            ) from error
         return stream
 
     def _add_others(self, container: OutputContainer, muxer: str) -> None:
@@ -560,7 +570,7 @@ def _choose_clock(encoder: Encoder, rate: Fraction, base: Fraction) -> tuple[Fra
 def _make_container_options(muxer: str, like: VideoReader) -> dict[str, str]:
     if muxer == "mpegts":
         return {"mpegts_copyts": "1"}  # else it adds 1.4 s to all times
-    if muxer in ("mpeg", "vob", "svcd", "dvd"):
+    if muxer in _NO_NEGATIVE:
         return {"preload": "0"}  # else it moves everything by up to half a second
     if muxer in _MP4_FAMILY:
         options = {}
