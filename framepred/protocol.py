@@ -91,22 +91,24 @@ def load_windows(path: str | Path, task: Task) -> list[Window]:
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
         if task == "fill":
             return [
-                Window(_name(row), _count(row, "start"), _count(row, "missing"), FILL_CONTEXT, task)
+                Window(
+                    _name(row), _count(row, "start"), _count(row, "missing", 1), FILL_CONTEXT, task
+                )
                 for row in raw["gap"]
             ]
         return [
             Window(
                 _name(row),
                 _count(row, "start"),
-                _count(row, "frames"),
-                _count(row, "context"),
+                _count(row, "frames", 1),
+                _count(row, "context", 1),
                 task,
             )
             for row in raw["forecast"]
         ]
     except OSError as error:
         raise EvaluationError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvaluationError(f"{path} is not a list of windows: {error!r}") from error
 
 
@@ -117,10 +119,10 @@ def _name(row: Mapping[str, Any]) -> str:
     return name
 
 
-def _count(row: Mapping[str, Any], key: str) -> int:
+def _count(row: Mapping[str, Any], key: str, least: int = 0) -> int:
     value = row[key]
-    if type(value) is not int or not 0 <= value < 2**31:
-        raise ValueError(f"{key} = {value!r} is not a count")
+    if type(value) is not int or not least <= value < 2**31:
+        raise ValueError(f"{key} = {value!r} is not a whole number of at least {least}")
     return value
 
 
@@ -140,10 +142,10 @@ def space_windows(
         else:
             continue
         count = min(per_clip, last - first + 1)
-        for k in range(count):
-            start = first + (last - first) * (2 * k + 1) // (2 * count)
-            n_context = FILL_CONTEXT if task == "fill" else FORECAST_CONTEXT
-            windows.append(Window(clip, start, n_missing, n_context, task))
+        # A set: in a clip with hardly room for them, two may fall on one place.
+        starts = {first + (last - first) * (2 * k + 1) // (2 * count) for k in range(count)}
+        n_context = FILL_CONTEXT if task == "fill" else FORECAST_CONTEXT
+        windows += [Window(clip, start, n_missing, n_context, task) for start in sorted(starts)]
     return windows
 
 
