@@ -143,6 +143,7 @@ def load_clips(
         share = (max_bytes - spent) // (len(paths) - index)
         frames: list[np.ndarray] = []
         size = 0
+        n_left_out_before = n_left_out
         try:
             for image in open_rgb_frames(path):
                 if frames and image.shape != frames[0].shape:
@@ -158,7 +159,8 @@ def load_clips(
         spent += size
         shots = [shot for shot in _split_shots(frames) if len(shot) >= _SHORTEST_CLIP]
         if not shots:
-            problems.append(f"{path}: no shot of at least {_SHORTEST_CLIP} frames")
+            why = " in its share of the memory" if n_left_out > n_left_out_before else ""
+            problems.append(f"{path}: no shot of at least {_SHORTEST_CLIP} frames{why}")
         for shot in shots:
             planes = torch.from_numpy(np.stack(shot)).permute(0, 3, 1, 2).contiguous()
             clips.append(Clip(path, planes))
