@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scenery import film
+from synthetic import make_frames, write_clip
+
+from framepred import clips
+from framepred.clips import (
+    Batch,
+    Clip,
+    ClipLibrary,
+    ClipSampler,
+    Situation,
+    find_videos,
+    load_clips,
+)
+from framepred.errors import MediaError, TrainingError
+from framepred.reports import Progress
+
+Videos = Callable[..., list[Path]]
+Image = NDArray[np.uint8]
+
+
+@pytest.fixture
+def videos(monkeypatch: pytest.MonkeyPatch) -> Videos:
+    """Pretend that there are videos with these frames."""
+
+    def pretend(**contents: Any) -> list[Path]:
+        def read(path: Path) -> Iterator[Image]:
+            for item in contents[path.stem]:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+
+        monkeypatch.setattr(clips, "open_rgb_frames", read)
+        return [Path(f"{name}.mp4") for name in contents]
+
+    return pretend
+
+
+def flat(value: int, *, height: int = 20, width: int = 24) -> Image:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def labelled(
+    *starts_and_lengths: tuple[int, int], height: int = 20, width: int = 24
+) -> ClipLibrary:
+    """Clips of constant grey that goes up by one a frame, from a start of their own."""
+    made = tuple(
+        Clip(
+            Path(f"{start}.mp4"),
+            torch.arange(start, start + n, dtype=torch.uint8)
+            .view(n, 1, 1, 1)
+            .expand(n, 3, height, width)
+            .contiguous(),
+        )
+        for start, n in starts_and_lengths
+    )
+    return ClipLibrary(made, sum(n for _, n in starts_and_lengths), 0, ())
+
+
+def make_sampler(library: ClipLibrary, *, seed: int = 0, **options: Any) -> ClipSampler:
+    chosen = {"batch_size": 3, "crop": 16, "max_gap": 8, "forecast_share": 0.3, **options}
+    return ClipSampler(library, generator=torch.Generator().manual_seed(seed), **chosen)
+
+
+# ---- finding ----------------------------------------------------------------------------------
+
+
+def test_files_and_folders(tmp_path: Path) -> None:
+    for name in ("b.MP4", "a.mkv", "sub/c.webm", "notes.txt", "sub/d.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.mp4").mkdir()
+    names = ["a.mkv", "b.MP4", "sub/c.webm"]
+    assert find_videos([tmp_path]) == [tmp_path / name for name in names]
+    named = [tmp_path / "notes.txt", str(tmp_path / "sub")]  # a file that is named is taken
+    assert find_videos(named) == [tmp_path / "notes.txt", tmp_path / "sub/c.webm"]
+
+
+def test_nothing_to_find(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no videos found"):
+        find_videos([tmp_path])
+    with pytest.raises(TrainingError, match="no videos found"):
+        find_videos([])
+    with pytest.raises(TrainingError, match="no such file or folder"):
+        find_videos([tmp_path / "missing.mp4"])
+
+
+# ---- loading ----------------------------------------------------------------------------------
+
+
+def test_frames_of_a_real_file(tmp_path: Path) -> None:
+    frames = make_frames(6)
+    path = write_clip(tmp_path / "clip.mkv", frames, codec="ffv1")
+    reports: list[Progress] = []
+    library = load_clips([path], max_bytes=10**8, on_progress=reports.append)
+    (clip,) = library.clips
+    assert clip.path == path
+    assert clip.frames.shape == (6, 3, 48, 64)
+    assert clip.frames.dtype == torch.uint8
+    assert (library.n_frames, library.n_frames_left_out, library.problems) == (6, 0, ())
+    truth = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+    assert (clip.frames.int() - truth.int()).abs().float().mean() < 2.5  # subsampled colour
+    assert [(r.stage, r.done, r.total) for r in reports] == [("decode", 0, 1), ("decode", 1, 1)]
+
+
+def test_channels_and_places_are_kept(videos: Videos) -> None:
+    frames = np.random.default_rng(0).integers(100, 110, (5, 20, 24, 3), np.uint8)
+    library = load_clips(videos(a=frames), max_bytes=10**6)
+    assert np.array_equal(library.clips[0].frames.numpy(), frames.transpose(0, 3, 1, 2))
+
+
+def test_a_video_is_cut_into_shots(videos: Videos) -> None:
+    one, two = film(7, 64, 80, name="chelsea"), film(6, 64, 80, name="rocket", speed=(-2.0, 1.0))
+    library = load_clips(videos(a=[*one, *two]), max_bytes=10**8)
+    assert [len(clip.frames) for clip in library.clips] == [7, 6]
+    assert np.array_equal(library.clips[1].frames[0].numpy(), two[0].transpose(2, 0, 1))
+
+
+def test_fast_motion_is_no_cut(videos: Videos) -> None:
+    library = load_clips(videos(a=film(12, 64, 80, speed=(9.0, 7.0))), max_bytes=10**8)
+    assert [len(clip.frames) for clip in library.clips] == [12]
+
+
+def test_shots_too_short_to_learn_from_are_dropped(videos: Videos) -> None:
+    paths = videos(a=[flat(0)] * 3 + [flat(200)] * 5, b=[flat(9)] * 3)
+    library = load_clips(paths, max_bytes=10**8)
+    assert [len(clip.frames) for clip in library.clips] == [5]
+    assert library.n_frames == 5
+    assert library.problems == ("b.mp4: no shot of at least 4 frames",)
+
+
+def test_memory_is_shared_and_what_is_left_out_is_counted(videos: Videos) -> None:
+    size = flat(0).nbytes
+    paths = videos(a=[flat(k) for k in range(30)], b=[flat(k) for k in range(6)])
+    library = load_clips(paths, max_bytes=20 * size + 5)
+    assert [len(clip.frames) for clip in library.clips] == [10, 6]
+    assert library.n_frames_left_out == 20
+    assert library.clips[0].frames[:, 0, 0, 0].tolist() == [*range(10)]  # from the start
+
+
+def test_what_one_video_leaves_the_next_may_use(videos: Videos) -> None:
+    size = flat(0).nbytes
+    paths = videos(a=[flat(k) for k in range(4)], b=[flat(k) for k in range(40)])
+    library = load_clips(paths, max_bytes=20 * size)
+    assert [len(clip.frames) for clip in library.clips] == [4, 16]
+    assert library.n_frames_left_out == 24
+    assert sum(clip.frames.nbytes for clip in library.clips) <= 20 * size
+
+
+def test_no_room_for_anything(videos: Videos) -> None:
+    with pytest.raises(
+        TrainingError, match=r"nothing to learn from in 1 file.*share of the memory"
+    ):
+        load_clips(videos(a=[flat(0)] * 9), max_bytes=flat(0).nbytes)
+
+
+def test_bad_files_are_listed_and_passed_over(videos: Videos) -> None:
+    paths = videos(
+        broken=[MediaError("broken.mp4: not a video")],
+        breaking=[*[flat(1)] * 9, MediaError("breaking.mp4: broke off")],
+        growing=[*[flat(1)] * 9, flat(1, height=30)],
+        good=[flat(2)] * 4,
+        empty=[],
+    )
+    library = load_clips(paths, max_bytes=10**8)
+    assert [clip.path.stem for clip in library.clips] == ["good"]
+    assert library.problems == (
+        "broken.mp4: not a video",
+        "breaking.mp4: broke off",
+        "growing.mp4: the picture changes size midway",
+        "empty.mp4: no shot of at least 4 frames",
+    )
+
+
+def test_nothing_usable(videos: Videos) -> None:
+    with pytest.raises(TrainingError, match=r"nothing to learn from.*a\.mp4: not a video"):
+        load_clips(videos(a=[MediaError("a.mp4: not a video")]), max_bytes=10**8)
+    with pytest.raises(TrainingError, match="no frames"):
+        load_clips([], max_bytes=10**8)
+
+
+# ---- sampling ---------------------------------------------------------------------------------
+
+
+def read_labels(batch: Batch) -> list[list[int]]:
+    """The grey of every frame of every window; every pixel of a frame must agree."""
+    found = []
+    for window in batch.frames:
+        values = window.mul(255).round().long().flatten(1)
+        assert (values == values[:, :1]).all()
+        found.append(values[:, 0].tolist())
+    return found
+
+
+def test_windows_are_real_consecutive_frames_of_one_clip() -> None:
+    library = labelled((0, 12), (50, 30), (100, 5), (150, 20))
+    sampler = make_sampler(library)
+    directions = Counter[int]()
+    for _ in range(150):
+        batch = sampler.draw()
+        situation = batch.situation
+        assert batch.frames.shape == (3, situation.n_frames, 3, 16, 16)
+        for window in read_labels(batch):
+            steps = set(np.diff(window).tolist())
+            assert len(steps) == 1
+            (step,) = steps
+            assert abs(step) == situation.stride
+            directions[step > 0] += 1
+            inside = [
+                set(window) <= set(range(start, start + n))
+                for start, n in ((0, 12), (50, 30), (100, 5), (150, 20))
+            ]
+            assert inside.count(True) == 1
+    assert min(directions.values()) > 150  # of 450: half of them reversed
+
+
+def test_a_batch_falls_into_known_and_missing() -> None:
+    sampler = make_sampler(labelled((0, 40)))
+    for _ in range(60):
+        batch = sampler.draw()
+        situation = batch.situation
+        assert batch.before.shape[1] == situation.n_before
+        assert batch.missing.shape[1] == situation.n_missing
+        parts = [batch.before, batch.missing]
+        if situation.n_after:
+            assert batch.after is not None
+            assert batch.after.shape[1] == situation.n_after
+            parts.append(batch.after)
+        else:
+            assert batch.after is None
+        assert torch.equal(torch.cat(parts, 1), batch.frames)
+        assert batch.frames.dtype == torch.float32
+        assert 0 <= batch.frames.min() <= batch.frames.max() <= 1
+
+
+def test_span() -> None:
+    assert Situation(4, 2, 4, 1).span == 10
+    assert Situation(4, 2, 4, 2).span == 19
+    assert Situation(1, 1, 0, 2).n_frames == 2
+
+
+def test_situations_cover_both_tasks_all_lengths_and_strides() -> None:
+    sampler = make_sampler(labelled((0, 60)))
+    drawn = [sampler.draw_situation() for _ in range(2000)]
+    forecasts = [s for s in drawn if s.n_after == 0]
+    fills = [s for s in drawn if s.n_after]
+    assert len(forecasts) / len(drawn) == pytest.approx(0.3, abs=0.05)
+    assert {s.n_missing for s in fills} == {s.n_missing for s in forecasts} == set(range(1, 9))
+    lengths = Counter(s.n_missing for s in fills)
+    assert lengths[1] / len(fills) == pytest.approx(15 / 64, abs=0.05)
+    assert lengths[8] / len(fills) == pytest.approx(1 / 64, abs=0.02)
+    assert {s.n_before for s in forecasts} == {2, 3, 4, 6}
+    assert {s.stride for s in drawn} == {1, 2}
+    assert all(s.stride == 1 for s in drawn if s.n_missing > 4)
+    assert all(1 <= s.n_before <= 4 and 1 <= s.n_after <= 4 for s in fills)
+    assert any(s.n_before != s.n_after for s in fills)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_one_task_alone(share: float) -> None:
+    sampler = make_sampler(labelled((0, 30)), forecast_share=share)
+    assert {sampler.draw_situation().n_after == 0 for _ in range(50)} == {share == 1}
+
+
+def test_the_shortest_clip_is_enough() -> None:
+    sampler = make_sampler(labelled((10, 4)), crop=500)
+    assert sampler.crop == 20
+    for _ in range(20):
+        batch = sampler.draw()
+        assert batch.situation.span <= 4
+        assert batch.frames.shape[-2:] == (20, 20)
+
+
+def test_the_crop_fits_the_smallest_clip() -> None:
+    small, large = labelled((0, 8), height=13, width=30), labelled((50, 8), height=40, width=40)
+    library = ClipLibrary((*small.clips, *large.clips), 16, 0, ())
+    sampler = make_sampler(library, crop=32)
+    assert sampler.crop == 13
+    assert sampler.draw().frames.shape[-2:] == (13, 13)
+
+
+def test_what_is_drawn_follows_from_the_state_of_the_generator() -> None:
+    library = labelled((0, 30), (60, 30))
+    one = make_sampler(library, seed=5)
+    for _ in range(7):
+        one.draw()
+    state = one.generator.get_state()
+    expected = [one.draw() for _ in range(5)]
+    other = make_sampler(library, seed=99)
+    other.generator.set_state(state)
+    torch.manual_seed(123)  # nothing else is asked
+    for batch in expected:
+        again = other.draw()
+        assert again.situation == batch.situation
+        assert torch.equal(again.frames, batch.frames)
+    fresh = make_sampler(library, seed=6)
+    assert any(fresh.draw().situation != batch.situation for batch in expected)
+
+
+def test_variations_leave_the_picture_whole() -> None:
+    # Every pixel has a colour of its own: what comes out must be a square of the clip, mirrored,
+    # turned or with its channels in another order.
+    height, width = 18, 21
+    values = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))
+    plane = (values % 251).view(height, width).to(torch.uint8)
+    picture = torch.stack((plane, (plane.int() * 7 % 251).byte(), (plane.int() * 11 % 251).byte()))
+    clip = Clip(Path("a.mp4"), picture.expand(6, -1, -1, -1).contiguous())
+    sampler = make_sampler(ClipLibrary((clip,), 6, 0, ()), crop=16, batch_size=4)
+    squares = {}
+    for top in range(height - 16 + 1):
+        for left in range(width - 16 + 1):
+            square = picture[:, top : top + 16, left : left + 16]
+            for turned in (square, square.transpose(-1, -2)):
+                for name, flips in {"": (), "x": (-1,), "y": (-2,), "xy": (-1, -2)}.items():
+                    for order in ([0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]):
+                        squares[turned.flip(flips)[order].numpy().tobytes()] = (name, tuple(order))
+    seen = Counter[Any]()
+    n_shrunk = 0
+    for _ in range(60):
+        for window in sampler.draw().frames.mul(255).round().byte():
+            assert (window == window[:1]).all()
+            key = window[0].contiguous().numpy().tobytes()
+            if key in squares:
+                seen[squares[key]] += 1
+            else:
+                n_shrunk += 1
+    assert len({name for name, _ in seen}) == 4
+    assert len({order for _, order in seen}) == 6
+    assert 0 < n_shrunk < 0.3 * 240
+
+
+def test_long_clips_are_drawn_oftener() -> None:
+    sampler = make_sampler(labelled((0, 6), (100, 60)), batch_size=8, forecast_share=0.0)
+    seen = Counter(window[0] >= 100 for _ in range(40) for window in read_labels(sampler.draw()))
+    assert seen[True] > 5 * seen[False]
+
+
+def test_to_another_device_keeps_the_rest() -> None:
+    library = labelled((0, 5))
+    moved = library.to("cpu")
+    assert moved.clips[0].path == library.clips[0].path
+    assert (moved.n_frames, moved.problems) == (5, ())
