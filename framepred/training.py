@@ -64,9 +64,17 @@ class TrainConfig:
         """Raise TrainingError for values that cannot work."""
         if self.n_steps is None and self.max_minutes is None:
             raise TrainingError("say how long to train: a number of steps or of minutes")
-        for name in ("batch_size", "crop", "max_gap", "n_targets", "validate_every"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in (
+            *("n_steps", "batch_size", "crop", "max_gap", "n_targets"),
+            *("warmup_steps", "validate_every", "n_validation"),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise TrainingError(f"{name} must be at least 1, got {value}")
+        for name in ("max_minutes", "learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise TrainingError(f"{name} must be above 0, got {value}")
         if not self.losses or not self.losses.keys() <= LOSSES.keys():
             raise TrainingError(f"losses are {', '.join(LOSSES)}; got {', '.join(self.losses)}")
         if not 0 <= self.forecast_share <= 1:
@@ -139,7 +147,10 @@ class _Run:
         return rate
 
     def learn(self, batch: Batch, steps: list[int], precision: torch.dtype) -> float:
-        """One optimizer step; returns the loss. TrainingError if it is not finite."""
+        """One optimizer step; returns the loss.
+
+        Raises TrainingError, and leaves the weights alone, if it or its gradient is not finite.
+        """
         with torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16
         ):
@@ -147,14 +158,11 @@ class _Run:
         truth = batch.missing[:, [k - 1 for k in steps]]
         loss = compute_loss(self.config.losses, made.flatten(0, 1), truth.flatten(0, 1))
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss became {value} at step {self.step}: the last good state is kept; "
-                "resume with a lower learning rate"
-            )
+        self._check_finite("loss", value)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        length = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self._check_finite("gradient", float(length))
         self.optimizer.step()
         self.step += 1
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
@@ -162,6 +170,13 @@ class _Run:
             for name, parameter in self.model.named_parameters():
                 self.averaged[name].lerp_(parameter, 1 - decay)
         return value
+
+    def _check_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {what} became {value} at step {self.step}: what was saved last is kept; "
+                "begin a new run from its weights, with a lower learning rate"
+            )
 
     def build_predictor(self) -> Predictor:
         """A predictor with the averaged weights."""
@@ -392,8 +407,12 @@ class _Log:
             raise TrainingError(f"cannot write {folder}: {error.strerror or error}") from error
 
     def write(self, event: dict[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
+        except OSError as error:
+            reason = error.strerror or error
+            raise TrainingError(f"cannot write {self._path}: {reason}") from error
         if self._on_event:
             self._on_event(event)
 
