@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scenery import build_network
+from synthetic import make_frames, write_clip
+
+from framepred import evaluation
+from framepred.baselines import FILL_BASELINES, FORECAST_BASELINES
+from framepred.errors import EvaluationError, MediaError, TrainingError
+from framepred.evaluation import EvaluationReport, evaluate
+from framepred.predictor import Predictor
+from framepred.reports import Progress
+
+Videos = Callable[..., list[Path]]
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(build_network(), name="tiny", device=torch.device("cpu"))
+
+
+@pytest.fixture
+def videos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Videos:
+    """Files whose frames are these."""
+
+    def pretend(**contents: Any) -> list[Path]:
+        for name in contents:
+            (tmp_path / f"{name}.mp4").touch()
+        monkeypatch.setattr(evaluation, "open_rgb_frames", lambda path: iter(contents[path.stem]))
+        return [tmp_path / f"{name}.mp4" for name in contents]
+
+    return pretend
+
+
+def make_greys(n: int, *, step: int = 2, height: int = 24, width: int = 32) -> NDArray[np.uint8]:
+    """Constant frames that get brighter by ``step`` a frame: every score can be told by hand."""
+    return np.stack([np.full((height, width, 3), 10 + step * k, np.uint8) for k in range(n)])
+
+
+def decibels(*differences: float) -> float:
+    """Mean PSNR of frames that differ everywhere by so much."""
+    return float(np.mean([20 * math.log10(255 / d) for d in differences]))
+
+
+def rows(report: EvaluationReport, task: str) -> dict[str, Any]:
+    (found,) = (t for t in report.tasks if t.task == task)
+    return {method.method: method for method in found.methods}
+
+
+def test_scores_that_can_be_told_by_hand(predictor: Predictor, videos: Videos) -> None:
+    paths = videos(a=make_greys(20), b=make_greys(20, step=3))
+    progress: list[Progress] = []
+    report = evaluate(paths, predictor=predictor, per_clip=1, on_progress=progress.append)
+    assert [task.task for task in report.tasks] == ["fill", "forecast"]
+    fill, forecast = rows(report, "fill"), rows(report, "forecast")
+    assert list(fill) == [*FILL_BASELINES, "framepred (tiny)"]
+    assert list(forecast) == [*FORECAST_BASELINES, "framepred (tiny)"]
+    for gap in (1, 2, 4, 8):
+        expected = np.mean([decibels(*(s * k for k in range(1, gap + 1))) for s in (2, 3)])
+        assert fill["repeat-last"].psnr[gap] == pytest.approx(expected)
+        # A fade is met by a cross-fade to half a level at worst.
+        assert fill["linear blend"].psnr[gap] > 50
+        assert fill["framepred (tiny)"].psnr[gap] > 45
+    for step in (1, 2, 4, 8):
+        expected = np.mean([decibels(s * step) for s in (2, 3)])
+        for name in forecast:  # nobody can guess a fade from motion
+            assert forecast[name].psnr[step] == pytest.approx(expected, abs=0.3)
+    for task in report.tasks:
+        assert task.columns == (1, 2, 4, 8)
+        assert task.n_windows == {1: 2, 2: 2, 4: 2, 8: 2}
+        for method in task.methods:
+            assert all(0 < value <= 1 for value in method.ssim.values() if value is not None)
+            assert method.seconds_per_frame >= 0
+    assert (report.model, report.device, report.clips) == ("tiny", "cpu", 2)
+    assert report.problems == ()
+    assert [(p.done, p.total) for p in progress] == [(0, 2), (1, 2), (2, 2)]
+    json.dumps(report.as_dict())
+
+
+def test_windows_from_a_file(predictor: Predictor, videos: Videos, tmp_path: Path) -> None:
+    paths = videos(a=make_greys(20), b=make_greys(20), c=[])  # c is not asked for, nor opened
+    listed = {
+        "gap": [
+            {"clip": "a.mp4", "missing": 3, "start": 5},
+            {"clip": "b.mp4", "missing": 1, "start": 2},
+        ],
+        "forecast": [{"clip": "b.mp4", "start": 4, "frames": 2, "context": 3}],
+    }
+    path = tmp_path / "windows.json"
+    path.write_text(json.dumps(listed))
+    report = evaluate(paths, predictor=predictor, windows=path, with_ssim=False)
+    fill, forecast = report.tasks
+    assert fill.columns == (1, 3)
+    assert fill.n_windows == {1: 1, 3: 1}
+    assert rows(report, "fill")["repeat-last"].psnr == pytest.approx(
+        {1: decibels(2), 3: decibels(2, 4, 6)}
+    )
+    assert forecast.columns == (1, 2)
+    assert all(value is None for method in fill.methods for value in method.ssim.values())
+    assert report.clips == 2
+
+
+def test_the_model_sees_no_hidden_frame(videos: Videos) -> None:
+    seen: list[tuple[list[int], list[int], int]] = []
+
+    class Spy:
+        name, device = "spy", "cpu"
+
+        def fill(self, before: Any, after: Any, n_frames: int) -> Any:
+            seen.append(
+                ([int(f[0, 0, 0]) for f in before], [int(f[0, 0, 0]) for f in after], n_frames)
+            )
+            return np.repeat(before[-1:], n_frames, axis=0)
+
+    paths = videos(a=make_greys(30, step=1))
+    evaluate(paths, predictor=Spy(), per_clip=2)  # type: ignore[arg-type]
+    assert len(seen) == 10
+    for before, after, n_frames in seen:
+        assert before == [*range(before[0], before[-1] + 1)]
+        if after:
+            assert len(before) == len(after) == 4
+            assert after == [*range(before[-1] + 1 + n_frames, before[-1] + 5 + n_frames)]
+        else:
+            assert (len(before), n_frames) == (8, 8)
+    seen.clear()
+    evaluate(paths, predictor=Spy(), per_clip=1, n_context=2)  # type: ignore[arg-type]
+    assert {len(before) for before, _, _ in seen} == {2}
+    assert {len(after) for _, after, _ in seen} == {0, 2}
+
+
+def test_real_files(predictor: Predictor, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        frames = make_frames(20, width=48, height=40, seed=seed)
+        write_clip(tmp_path / f"{seed}.mkv", frames, codec="ffv1")
+    report = evaluate([tmp_path], predictor=predictor, per_clip=1, tasks=["fill"])
+    (fill,) = report.tasks
+    by_name = rows(report, "fill")
+    assert fill.n_windows[1] == 2
+    for name in ("flow, straight", "flow, curved", "framepred (tiny)"):
+        assert by_name[name].psnr[1] > by_name["repeat-last"].psnr[1] + 3
+    assert all(0 < value <= 1 for value in by_name["framepred (tiny)"].ssim.values())
+
+
+def test_slow_methods_on_demand(predictor: Predictor, videos: Videos, tmp_path: Path) -> None:
+    paths = videos(a=make_greys(20))
+    path = tmp_path / "windows.json"
+    path.write_text(json.dumps({"gap": [{"clip": "a.mp4", "missing": 1, "start": 5}]}))
+    report = evaluate(paths, predictor=predictor, windows=path, tasks=["fill"], with_slow=True)
+    names = list(rows(report, "fill"))
+    assert "TV-L1 flow, straight" in names
+    assert names[-1] == "framepred (tiny)"
+
+
+def test_clips_that_cannot_be_scored(predictor: Predictor, videos: Videos) -> None:
+    good, short = make_greys(20), make_greys(3)
+    growing = [*make_greys(9), *make_greys(9, height=30)]
+    paths = videos(good=good, growing=growing, short=short, empty=[])
+    report = evaluate(paths, predictor=predictor, per_clip=1, tasks=["fill"])
+    assert report.tasks[0].n_windows[1] == 1
+    reasons = [problem.replace(str(paths[0].parent) + "/", "") for problem in report.problems]
+    assert reasons == [
+        "growing.mp4: left out, the picture changes size midway",
+        "short.mp4: 3 frames are too few to fill",
+        "empty.mp4: 0 frames are too few to fill",
+    ]
+
+
+def test_nothing_to_score(predictor: Predictor, videos: Videos, tmp_path: Path) -> None:
+    paths = videos(a=make_greys(3))
+    with pytest.raises(EvaluationError, match=r"no window to fill.*too few"):
+        evaluate(paths, predictor=predictor)
+    path = tmp_path / "windows.json"
+    path.write_text('{"gap": [], "forecast": []}')
+    with pytest.raises(EvaluationError, match="the list of windows is empty"):
+        evaluate(paths, predictor=predictor, windows=path)
+    path.write_text('{"gap": [{"clip": "z.mp4", "missing": 1, "start": 5}]}')
+    with pytest.raises(EvaluationError, match=r"asks for z\.mp4"):
+        evaluate(paths, predictor=predictor, windows=path, tasks=["fill"])
+    path.write_text('{"gap": [{"clip": "a.mp4", "missing": 1, "start": 5}]}')
+    with pytest.raises(EvaluationError, match=r"does not fit into a\.mp4"):
+        evaluate(paths, predictor=predictor, windows=path, tasks=["fill"])
+
+
+def test_what_is_no_clip(predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no such file"):
+        evaluate([tmp_path / "missing.mp4"], predictor=predictor)
+    (tmp_path / "text.mp4").write_text("not a video")
+    with pytest.raises(MediaError):
+        evaluate([tmp_path / "text.mp4"], predictor=predictor)

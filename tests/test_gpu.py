@@ -1,0 +1,119 @@
+"""What only a CUDA device can show; see the marker ``gpu`` in pyproject.toml."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scenery import TINY, build_network, film
+from synthetic import make_frames, write_clip
+
+from framepred import training
+from framepred.checkpoint import load_model, save_model
+from framepred.metrics import psnr
+from framepred.model import ModelConfig
+from framepred.motion import estimate_flow, warp
+from framepred.predictor import Predictor, choose_device, choose_precision
+from framepred.training import TrainConfig
+
+pytestmark = pytest.mark.gpu
+
+CUDA = torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def _needs_cuda() -> None:
+    if torch.cuda.is_available():
+        return
+    if os.environ.get("FRAMEPRED_REQUIRE_CUDA") == "1":
+        pytest.fail("FRAMEPRED_REQUIRE_CUDA=1, but there is no CUDA device")
+    pytest.skip("no CUDA device")
+
+
+def test_the_gpu_is_chosen() -> None:
+    assert choose_device("auto").type == "cuda"
+    assert choose_device("cuda:0").index == 0
+
+
+def test_motion_is_the_same_as_on_the_cpu() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 60, 80, generator=generator)
+    flow = torch.randn(2, 2, 60, 80, generator=generator) * 3
+    torch.testing.assert_close(
+        warp(images.cuda(), flow.cuda()).cpu(), warp(images, flow), rtol=0, atol=1e-3
+    )
+    gray = torch.from_numpy(film(2, 96, 128).mean(-1) / 255).float().unsqueeze(1)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        there = estimate_flow(gray[:1].cuda(), gray[1:].cuda()).cpu()
+    here = estimate_flow(gray[:1], gray[1:])
+    assert (there - here).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("n_after", [0, 3])
+def test_half_precision_frames_are_those_of_float32(n_after: int) -> None:
+    frames = film(8, 120, 160, name="chelsea")
+    before, after = frames[:3], frames[8 - n_after :]
+    network = build_network(config=ModelConfig(), strength=0.005)
+    exact = Predictor(network, name="cpu", device=torch.device("cpu")).fill(before, after, 2)
+    network = build_network(config=ModelConfig(), strength=0.005)
+    fast = Predictor(network, name="cuda", device=CUDA)
+    assert fast.device.startswith("cuda")
+    made = fast.fill(before, after, 2)
+    assert made.dtype == np.uint8
+    assert np.array_equal(made, fast.fill(before, after, 2))
+    floor = 40 if choose_precision(CUDA) == torch.bfloat16 else 50
+    for one, other in zip(exact, made, strict=True):
+        assert psnr(one, other) > floor
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("clips")
+    for seed in (0, 1):
+        frames = make_frames(16, width=64, height=48, seed=seed)
+        write_clip(made / f"{seed}.mkv", frames, codec="ffv1")
+    return made
+
+
+def test_a_training_is_resumed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    initial = tmp_path / "tiny.safetensors"
+    save_model(initial, build_network(strength=0.02).state_dict(), TINY, {})
+    config = TrainConfig(
+        n_steps=30, batch_size=2, crop=32, max_gap=2, warmup_steps=5, n_validation=1
+    )
+    ticks = itertools.count()  # a step takes a second
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+
+    def run(out: Path, max_minutes: float | None = None, *, resume: bool = False) -> int:
+        report = training.train(
+            [folder],
+            out,
+            config=dataclasses.replace(config, max_minutes=max_minutes),
+            initial=initial,
+            device="cuda",
+            resume=resume,
+        )
+        assert report.device == "cuda"
+        load_model(report.model)
+        return report.steps
+
+    assert run(tmp_path / "whole") == 30
+    assert run(tmp_path / "parts", 15 / 60) == 15
+    assert run(tmp_path / "parts", resume=True) == 30
+    whole = load_file(tmp_path / "whole" / "state.safetensors")
+    parts = load_file(tmp_path / "parts" / "state.safetensors")
+    assert whole.keys() == parts.keys()
+    assert torch.equal(whole["generator"], parts["generator"])  # the same samples were drawn
+    for name, tensor in whole.items():
+        if name.startswith(("model.", "averaged.")):
+            # Not bit for bit: gradients of sampling are summed in no fixed order.
+            assert (parts[name] - tensor).abs().max() < 0.01, name

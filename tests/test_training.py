@@ -1,0 +1,462 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scenery import TINY, build_network, film, to_tensor
+from synthetic import make_frames, write_clip
+
+from framepred import training
+from framepred.checkpoint import load_model, load_state, save_model
+from framepred.clips import Batch, Situation
+from framepred.errors import ModelError, TrainingError
+from framepred.reports import Progress
+from framepred.training import TrainConfig, _choose_targets, _Run, train
+
+CPU = torch.device("cpu")
+SMALL = TrainConfig(
+    n_steps=6,
+    batch_size=2,
+    crop=32,
+    max_gap=2,
+    learning_rate=1e-3,
+    warmup_steps=2,
+    n_validation=1,
+    losses={"laplacian": 1.0, "charbonnier": 1.0, "census": 0.1},
+)
+
+
+@pytest.fixture(autouse=True)
+def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same on every processor."""
+    monkeypatch.setattr(training, "choose_precision", lambda *_, **__: torch.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two little videos."""
+    made = tmp_path_factory.mktemp("clips")
+    for seed in (0, 1):
+        frames = make_frames(13, width=48, height=40, seed=seed)
+        write_clip(made / f"{seed}.mkv", frames, codec="ffv1")
+    return made
+
+
+@pytest.fixture(scope="module")
+def initial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network small enough for tests."""
+    path = tmp_path_factory.mktemp("initial") / "tiny.safetensors"
+    save_model(path, build_network(strength=0.02).state_dict(), TINY, {})
+    return path
+
+
+@pytest.fixture
+def start(folder: Path, initial: Path):  # type: ignore[no-untyped-def]
+    def run(out: Path, *, config: TrainConfig = SMALL, **options: Any) -> training.TrainReport:
+        chosen = {"initial": initial, "device": "cpu", "validation": [folder / "0.mkv"], **options}
+        return train([folder], out, config=config, **chosen)
+
+    return run
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """From now on every look at the clock takes so many seconds."""
+    ticks = itertools.count(0, seconds)
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in ("state.safetensors", "model.safetensors"):
+        a, b = load_file(one / name), load_file(other / name)
+        assert a.keys() == b.keys()
+        for key in a:
+            assert torch.equal(a[key], b[key]), (name, key)
+
+
+def make_run(*, config: TrainConfig = SMALL) -> _Run:
+    return _Run(build_network(strength=0.02), config, CPU)
+
+
+def make_batch(n_missing: int = 1) -> Batch:
+    situation = Situation(2, n_missing, 2, 1)
+    n = situation.n_frames
+    frames = [to_tensor(film(n, 32, 32, name=name)) for name in ("grass", "chelsea")]
+    return Batch(torch.cat(frames), situation)
+
+
+# ---- a whole run ------------------------------------------------------------------------------
+
+
+def test_what_a_run_leaves(start: Any, tmp_path: Path) -> None:
+    progress: list[Progress] = []
+    events: list[dict[str, Any]] = []
+    out = tmp_path / "new" / "run"
+    config = dataclasses.replace(SMALL, validate_every=4)
+    report = start(out, config=config, on_progress=progress.append, on_event=events.append)
+    assert sorted(file.name for file in out.iterdir()) == [
+        "log.jsonl",
+        "model.safetensors",
+        "state.safetensors",
+    ]
+    assert (report.steps, report.samples, report.clips, report.frames) == (6, 12, 2, 26)
+    assert (report.device, report.precision) == ("cpu", "float32")
+    assert report.model == out / "model.safetensors"
+    assert report.loss is not None
+    assert math.isfinite(report.loss)
+    json.dumps(report.as_dict())
+    assert read_log(out) == json.loads(json.dumps(events))
+    assert [(e["event"], e["step"]) for e in events] == [
+        ("start", 0),
+        ("validate", 4),
+        ("validate", 6),
+    ]
+    assert set(events[0]["baselines"]) == {"fill", "forecast"}
+    assert [p.done for p in progress if p.stage == "train"] == [1, 2, 3, 4, 5, 6]
+    network, facts = load_model(report.model)
+    assert network.config == TINY
+    assert facts["steps"] == 6
+    assert facts["config"]["seed"] == SMALL.seed
+    validation = report.validation["model"]
+    assert facts["validation"] == json.loads(json.dumps(validation))
+    assert set(validation) == {"fill", "forecast"}
+
+
+def test_the_same_seed_gives_the_same_run(start: Any, tmp_path: Path) -> None:
+    start(tmp_path / "one")
+    torch.manual_seed(99)
+    torch.rand(5)
+    start(tmp_path / "two")
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    start(tmp_path / "three", config=dataclasses.replace(SMALL, seed=2))
+    with pytest.raises(AssertionError):
+        assert_same_run(tmp_path / "one", tmp_path / "three")
+
+
+def test_from_scratch_takes_the_default_sizes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(SMALL, n_steps=1, batch_size=1)
+    train([folder], tmp_path / "run", config=config, device="cpu")
+    network, _ = load_model(tmp_path / "run" / "model.safetensors")
+    assert network.config == training.ModelConfig()
+
+
+# ---- stopping and going on --------------------------------------------------------------------
+
+
+def test_stopped_and_resumed_is_the_same_as_at_once(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(tmp_path / "whole")
+    set_clock(monkeypatch, 1.0)  # a step takes a second
+    budget = dataclasses.replace(SMALL, max_minutes=3 / 60)
+    assert start(tmp_path / "parts", config=budget).steps == 3
+    assert load_state(tmp_path / "parts" / "state.safetensors").facts["step"] == 3
+    assert start(tmp_path / "parts", resume=True).steps == 6
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    starts = [e["step"] for e in read_log(tmp_path / "parts") if e["event"] == "start"]
+    assert starts == [0, 3]
+
+
+class _KilledError(BaseException):
+    pass
+
+
+def test_killed_and_resumed_is_the_same_as_at_once(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(tmp_path / "whole")
+    set_clock(monkeypatch, 50.0)  # slow enough to save after every step
+
+    def kill(progress: Progress) -> None:
+        if progress.stage == "train" and progress.done == 5:
+            raise _KilledError
+
+    with pytest.raises(_KilledError):
+        start(tmp_path / "parts", on_progress=kill)
+    assert load_state(tmp_path / "parts" / "state.safetensors").facts["step"] == 4
+    start(tmp_path / "parts", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_finished_run_stays_as_it_is(start: Any, tmp_path: Path) -> None:
+    start(tmp_path / "run")
+    before = load_file(tmp_path / "run" / "state.safetensors")
+    report = start(tmp_path / "run", resume=True)
+    assert report.steps == 6
+    assert report.loss is None
+    after = load_file(tmp_path / "run" / "state.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_longer_schedule_may_go_on(start: Any, tmp_path: Path) -> None:
+    start(tmp_path / "run", config=dataclasses.replace(SMALL, n_steps=2))
+    longer = dataclasses.replace(SMALL, n_steps=3, validate_every=2, n_validation=2)
+    assert start(tmp_path / "run", config=longer, resume=True).steps == 3
+
+
+def test_no_run_is_overwritten(start: Any, tmp_path: Path) -> None:
+    start(tmp_path / "run", config=dataclasses.replace(SMALL, n_steps=1))
+    before = (tmp_path / "run" / "state.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match="holds a run already"):
+        start(tmp_path / "run")
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
+
+
+def test_nothing_to_resume(start: Any, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no run to resume"):
+        start(tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 2}, {"learning_rate": 1e-4}, {"losses": {"census": 1.0}}, {"crop": 31}],
+)
+def test_a_run_cannot_drift(start: Any, tmp_path: Path, change: dict[str, Any]) -> None:
+    start(tmp_path / "run", config=dataclasses.replace(SMALL, n_steps=1))
+    other = dataclasses.replace(SMALL, **change)
+    with pytest.raises(TrainingError, match=f"started with another {next(iter(change))}:"):
+        start(tmp_path / "run", config=other, resume=True)
+
+
+def test_a_state_of_another_network(start: Any, tmp_path: Path) -> None:
+    start(tmp_path / "run", config=dataclasses.replace(SMALL, n_steps=1))
+    with pytest.raises(TrainingError, match="another network") as caught:
+        start(tmp_path / "run", resume=True, initial=None)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_state(start: Any, tmp_path: Path) -> None:
+    start(tmp_path / "run", config=dataclasses.replace(SMALL, n_steps=1))
+    state = tmp_path / "run" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:5000])
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        start(tmp_path / "run", resume=True)
+
+
+# ---- what goes wrong --------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_clock(monkeypatch, 50.0)
+    true_loss, calls = training.compute_loss, itertools.count()
+
+    def break_down(*arguments: Any) -> torch.Tensor:
+        loss = true_loss(*arguments)
+        return loss * math.nan if next(calls) == 4 else loss
+
+    monkeypatch.setattr(training, "compute_loss", break_down)
+    with pytest.raises(TrainingError, match="the loss became nan at step 4") as caught:
+        start(tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    stored = load_state(tmp_path / "run" / "state.safetensors")
+    assert stored.facts["step"] == 4
+    for name, tensor in stored.tensors.items():
+        assert not tensor.is_floating_point() or torch.isfinite(tensor).all(), name
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = make_run()
+    before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
+    true_loss = training.compute_loss
+
+    def poison(*arguments: Any) -> torch.Tensor:
+        loss = true_loss(*arguments)
+        loss.register_hook(lambda gradient: gradient * math.inf)
+        return loss
+
+    monkeypatch.setattr(training, "compute_loss", poison)
+    with pytest.raises(TrainingError, match="the gradient became"):
+        run.learn(make_batch(), [1], torch.float32)
+    assert run.step == 0
+    for name, parameter in run.model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert torch.equal(run.averaged[name], before[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"n_steps": None}, "how long"),
+        ({"n_steps": 0}, "n_steps"),
+        ({"max_minutes": 0}, "max_minutes"),
+        ({"max_minutes": math.nan}, "max_minutes"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"crop": 0}, "crop"),
+        ({"max_gap": 0}, "max_gap"),
+        ({"n_targets": 0}, "n_targets"),
+        ({"warmup_steps": 0}, "warmup_steps"),
+        ({"validate_every": 0}, "validate_every"),
+        ({"n_validation": 0}, "n_validation"),
+        ({"learning_rate": -1e-3}, "learning_rate"),
+        ({"losses": {}}, "losses are"),
+        ({"losses": {"magic": 1.0}}, "got magic"),
+        ({"forecast_share": 1.5}, "forecast_share"),
+    ],
+)
+def test_options_that_cannot_work(
+    start: Any, tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(TrainingError, match=reason):
+        start(tmp_path / "run", config=dataclasses.replace(SMALL, **change))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made(start: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TrainingError, match="cannot write"):
+        start(tmp_path / "file" / "run")
+
+
+def test_unknown_weights_to_start_from(start: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model 'nothing'"):
+        start(tmp_path / "run", initial="nothing")
+
+
+# ---- parts ------------------------------------------------------------------------------------
+
+
+def test_schedule_of_steps() -> None:
+    config = dataclasses.replace(SMALL, n_steps=100, warmup_steps=10, final_share=0.1)
+    run = make_run(config=config)
+    rates = []
+    for run.step in range(100):
+        rates.append(run.set_rate())
+        assert {group["lr"] for group in run.optimizer.param_groups} == {rates[-1]}
+    for step, rate in enumerate(rates):
+        cosine = 0.1 + 0.9 * (1 + math.cos(math.pi * step / 100)) / 2
+        assert rate == pytest.approx(1e-3 * cosine * min(1, (step + 1) / 10))
+    assert all(b > a for a, b in itertools.pairwise(rates[:10]))
+    assert all(b < a for a, b in itertools.pairwise(rates[10:]))
+    run.step = 100
+    assert run.is_done()
+    assert run.set_rate() == pytest.approx(1e-4)
+
+
+def test_schedule_of_minutes() -> None:
+    run = make_run(config=dataclasses.replace(SMALL, n_steps=None, max_minutes=2))
+    run.step, run.seconds = 1000, 60.0
+    assert run.progress() == 0.5
+    assert run.set_rate() == pytest.approx(1e-3 * (0.02 + 0.98 * 0.5))
+    assert not run.is_done()
+    run.seconds = 120.0
+    assert run.is_done()
+
+
+def test_averaged_weights() -> None:
+    run = make_run()
+    expected = {name: p.detach().double().clone() for name, p in run.model.named_parameters()}
+    for step in range(1, 4):
+        run.set_rate()
+        run.learn(make_batch(), [1], torch.float32)
+        decay = min(0.999, (1 + step) / (10 + step))
+        for name, parameter in run.model.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * parameter.detach().double()
+    moved = 0.0
+    for name, parameter in run.model.named_parameters():
+        torch.testing.assert_close(run.averaged[name].double(), expected[name], atol=1e-6, rtol=0)
+        moved = max(moved, float((parameter.detach() - run.averaged[name]).abs().max()))
+    assert moved > 1e-4
+    predictor = run.build_predictor()
+    for name, parameter in predictor.model.named_parameters():
+        assert torch.equal(parameter, run.averaged[name])
+
+
+def test_targets() -> None:
+    generator = torch.Generator().manual_seed(0)
+    seen = set()
+    for _ in range(100):
+        steps = _choose_targets(5, 2, generator)
+        assert len(steps) == 2
+        assert steps == sorted(set(steps))
+        seen.update(steps)
+    assert seen == {1, 2, 3, 4, 5}
+    assert _choose_targets(1, 2, generator) == [1]
+
+
+def test_only_the_chosen_frames_count() -> None:
+    batch = make_batch(n_missing=3)
+    spoilt = batch.frames.clone()
+    spoilt[:, 3] = torch.rand(spoilt[:, 3].shape)  # the second of the hidden ones
+    other = Batch(spoilt, batch.situation)
+    assert make_run().learn(batch, [1, 3], torch.float32) == make_run().learn(
+        other, [1, 3], torch.float32
+    )
+    assert make_run().learn(batch, [2], torch.float32) != make_run().learn(
+        other, [2], torch.float32
+    )
+
+
+def test_a_long_gradient_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(config=dataclasses.replace(SMALL, losses={"laplacian": 1e4}, clip_norm=0.5))
+    lengths: list[float] = []
+    step = run.optimizer.step
+
+    def watch(*arguments: Any) -> Any:
+        squares = [
+            float(p.grad.square().sum()) for p in run.model.parameters() if p.grad is not None
+        ]
+        lengths.append(math.sqrt(sum(squares)))
+        return step(*arguments)
+
+    monkeypatch.setattr(run.optimizer, "step", watch)
+    run.learn(make_batch(), [1], torch.float32)
+    assert lengths == pytest.approx([0.5], rel=1e-3)
+
+
+def test_every_tenth_video_is_held_out(
+    tmp_path: Path, initial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for k in range(11):
+        (tmp_path / f"{k:02}.mp4").touch()
+    asked: list[list[str]] = []
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def watch(paths: list[Path], **_: Any) -> Any:
+        asked.append([path.stem for path in paths])
+        if len(asked) == 2:
+            raise Stop
+        return None
+
+    monkeypatch.setattr(training, "load_clips", watch)
+    with pytest.raises(Stop):
+        train([tmp_path], tmp_path / "run", config=SMALL, initial=initial, device="cpu")
+    learned, held_out = asked
+    assert held_out == ["00", "10"]
+    assert learned == [f"{k:02}" for k in range(1, 10)]
+
+
+def test_learning_one_scene_by_heart() -> None:
+    config = dataclasses.replace(SMALL, learning_rate=3e-3, losses={"charbonnier": 1.0})
+    run = _Run(build_network(), config, CPU)
+    batch = make_batch(n_missing=3)
+    losses = [run.learn(batch, [2], torch.float32) for _ in range(40)]
+    assert np.mean(losses[-5:]) < 0.6 * losses[0]
+
+
+@pytest.mark.slow
+def test_training_beats_its_start(start: Any, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, n_steps=200, learning_rate=2e-3, ema_decay=0.98)
+    report = start(tmp_path / "run", config=config)
+    scores, baselines = report.validation["model"], report.validation["baselines"]
+    best = max(row[1] for row in baselines["fill"].values() if 1 in row)
+    assert scores["fill"][1] > best
