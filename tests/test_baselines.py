@@ -22,6 +22,7 @@ def test_names_of_the_table() -> None:
     assert list(FILL_BASELINES) == [
         "repeat-last",
         "linear blend",
+        "ffmpeg minterpolate",
         "flow, straight",
         "flow, curved",
     ]
@@ -82,6 +83,7 @@ def test_flow_beats_blending_and_holding_of_a_moving_film(name: str, n_missing: 
     assert scores["flow, curved"] > still + 3
     # The motion is steady: bending gains nothing and must not cost much.
     assert scores["flow, curved"] > scores["flow, straight"] - 1.5
+    assert scores["ffmpeg minterpolate"] > still + 1
 
 
 def test_curved_flow_wins_where_the_motion_bends() -> None:

@@ -374,3 +374,64 @@ def test_config_decides_the_sizes() -> None:
     network = FramePredictor(TINY)
     assert network.encoder.n_hidden == TINY.n_hidden
     assert network.pyramid.to_quarter[1][0].out_channels == TINY.n_features[1]
+
+
+# ---- the arithmetic that stored weights were trained with --------------------------------------
+
+
+def build_fixed_network() -> FramePredictor:
+    """Weights by formula, so that they are the same with every release of torch."""
+    network = FramePredictor(TINY).eval()
+    for k, parameter in enumerate(network.parameters()):
+        index = torch.arange(parameter.numel(), dtype=torch.float64)
+        fan_in = max(parameter[0].numel(), 1)
+        wave = torch.sin(index * 1.618 + k) * (1.5 / fan_in**0.5)
+        parameter.copy_(wave.view(parameter.shape))
+    return network
+
+
+def make_fixed_frames() -> Tensor:
+    """(1, 6, 3, 136, 152): waves that slide and turn."""
+    t, y, x = torch.meshgrid(
+        torch.arange(6.0), torch.arange(136.0), torch.arange(152.0), indexing="ij"
+    )
+    u, v = x - 3.5 * t, y + 1.5 * t + 0.01 * t * x
+    planes = [
+        0.5 + 0.2 * torch.sin(u / a) * torch.cos(v / b) + 0.2 * torch.sin((u + v) / c)
+        for a, b, c in ((5, 7, 3.1), (6, 4, 9.3), (11, 8, 2.3))
+    ]
+    return torch.stack(planes, 1).unsqueeze(0)
+
+
+PLACES = [(10, 10), (40, 100), (68, 76), (90, 30), (130, 145)]
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (
+            "fill",
+            [
+                [0.6414, 0.7611, 0.3390, 0.6432, 0.5595],
+                [0.5286, 0.5508, 0.4219, 0.5696, 0.6525],
+            ],
+        ),
+        (
+            "forecast",
+            [
+                [0.3108, 0.6030, 0.6261, 0.3747, 0.8979],
+                [0.6893, 0.8479, 0.6157, 0.3243, 0.5364],
+            ],
+        ),
+    ],
+)
+def test_stored_weights_keep_their_meaning(task: str, expected: list[list[float]]) -> None:
+    """A change here makes every weights file wrong: then FORMAT must change as well."""
+    network, frames = build_fixed_network(), make_fixed_frames()
+    if task == "fill":
+        made = network(frames[:, :2], frames[:, 4:], 2)
+    else:
+        made = network(frames[:, :3], None, 2)
+    for k in (0, 1):
+        found = [float(made[0, k, k, y, x]) for y, x in PLACES]
+        assert found == pytest.approx(expected[k], abs=3e-3)

@@ -243,7 +243,6 @@ def test_flow_of_any_size(height: int, width: int) -> None:
     assert torch.equal(flow, estimate_flow(first, second))
 
 
-@pytest.mark.slow
 def test_flow_of_a_720p_picture_reaches_far() -> None:
     first = view(360, 640, lambda x, y: (x / 2, y / 2), name="astronaut", corner=(60, 60))
     first = np.repeat(np.repeat(first, 2, 0), 2, 1)
