@@ -86,6 +86,17 @@ def test_flow_beats_blending_and_holding_of_a_moving_film(name: str, n_missing: 
     assert scores["ffmpeg minterpolate"] > still + 1
 
 
+@pytest.mark.parametrize("name", ["linear blend", "flow, straight", "flow, curved"])
+def test_filling_is_symmetric_in_time(name: str) -> None:
+    frames = film(9, 48, 56, name="chelsea", speed=(2.0, -1.0))
+    # Something comes in front, so that the two sides do not agree everywhere.
+    for k, frame in enumerate(frames):
+        frame[10:30, 4 * k : 4 * k + 16] = (200, 30, 90)
+    made = FILL_BASELINES[name](frames[:3], frames[6:], 3)
+    mirrored = FILL_BASELINES[name](frames[::-1][:3], frames[::-1][6:], 3)[::-1]
+    assert np.abs(made.astype(int) - mirrored).max() <= 1
+
+
 def test_curved_flow_wins_where_the_motion_bends() -> None:
     # Thrown up and falling: the frames beside the gap are at one place, so straight flow sees rest.
     heights = [-0.5 * (k - 5) ** 2 for k in range(11)]

@@ -435,3 +435,34 @@ def test_stored_weights_keep_their_meaning(task: str, expected: list[list[float]
     for k in (0, 1):
         found = [float(made[0, k, k, y, x]) for y, x in PLACES]
         assert found == pytest.approx(expected[k], abs=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("task", "state", "sources"),
+    [
+        (
+            "fill",
+            [-0.0628, 0.0694, 0.56, -0.3453, -0.0563],
+            [0.5366, 1.5937, -0.1626, -0.0449, 0.6909],
+        ),
+        (
+            "forecast",
+            [-0.0618, 0.0594, 0.5387, -0.3624, -0.0526],
+            [0.5112, 1.6158, -0.1644, -0.0437, 0.6859],
+        ),
+    ],
+)
+def test_stored_weights_see_what_they_were_trained_to_see(
+    task: str, state: list[float], sources: list[float]
+) -> None:
+    """The forecaster's last state, and the features of the second source at the flow so far."""
+    network, frames = build_fixed_network(), make_fixed_frames()
+    seen: dict[str, Tensor] = {}
+    network.motion.register_forward_pre_hook(lambda _, parts: seen.update(state=parts[0]))
+    network.coarse.register_forward_pre_hook(lambda _, parts: seen.update(sources=parts[1]))
+    if task == "fill":
+        network(frames[:, :2], frames[:, 4:], 2)
+    else:
+        network(frames[:, :3], None, 2)
+    assert seen["state"][0, :5, 8, 9].tolist() == pytest.approx(state, abs=1e-3)
+    assert seen["sources"][0, :5, 17, 19].tolist() == pytest.approx(sources, abs=2e-3)

@@ -243,6 +243,14 @@ def test_flow_of_any_size(height: int, width: int) -> None:
     assert torch.equal(flow, estimate_flow(first, second))
 
 
+def test_flow_reaches_an_eighth_of_the_picture() -> None:
+    first = view(256, 320, lambda x, y: (x, y), name="astronaut", corner=(60, 60))
+    second = view(256, 320, lambda x, y: (x - 38, y + 26), name="astronaut", corner=(60, 60))
+    flow = estimate_at_full_size(first, second)
+    assert flow[0].median() == pytest.approx(38, abs=0.3)
+    assert flow[1].median() == pytest.approx(-26, abs=0.3)
+
+
 def test_flow_of_a_720p_picture_reaches_far() -> None:
     first = view(360, 640, lambda x, y: (x / 2, y / 2), name="astronaut", corner=(60, 60))
     first = np.repeat(np.repeat(first, 2, 0), 2, 1)

@@ -28,6 +28,7 @@ SMALL = TrainConfig(
     batch_size=2,
     crop=32,
     max_gap=2,
+    n_targets=1,
     learning_rate=1e-3,
     warmup_steps=2,
     n_validation=1,
