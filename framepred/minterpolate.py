@@ -35,7 +35,10 @@ def interpolate_gap(before: Frames, after: Frames, n_frames: int) -> Frames:
     known = [np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge") for image in known]
     graph = Graph()
     source = graph.add_buffer(
-        width=width + right, height=height + down, format="yuv444p", time_base=_TIME_BASE
+        width=width + right,
+        height=height + down,
+        format=av.VideoFormat("yuv444p"),
+        time_base=_TIME_BASE,
     )
     chain = graph.add("minterpolate", f"fps={n_steps}:{_SETTINGS}")
     sink = graph.add("buffersink")
@@ -50,9 +53,11 @@ def interpolate_gap(before: Frames, after: Frames, n_frames: int) -> Frames:
                 frame = graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
-            assert isinstance(frame, av.VideoFrame) and frame.pts is not None
+            assert isinstance(frame, av.VideoFrame)
+            assert frame.pts is not None
             assert frame.time_base is not None
-            made[frame.pts * frame.time_base] = frame.to_ndarray(format="rgb24")
+            image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+            made[frame.pts * frame.time_base] = image
 
     for second, image in enumerate(known):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
