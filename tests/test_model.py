@@ -391,7 +391,7 @@ def build_fixed_network() -> FramePredictor:
 
 
 def make_fixed_frames() -> Tensor:
-    """(1, 6, 3, 136, 152): waves that slide and turn."""
+    """(1, 6, 3, 136, 152): waves that slide and turn behind a block that flashes."""
     t, y, x = torch.meshgrid(
         torch.arange(6.0), torch.arange(136.0), torch.arange(152.0), indexing="ij"
     )
@@ -400,10 +400,13 @@ def make_fixed_frames() -> Tensor:
         0.5 + 0.2 * torch.sin(u / a) * torch.cos(v / b) + 0.2 * torch.sin((u + v) / c)
         for a, b, c in ((5, 7, 3.1), (6, 4, 9.3), (11, 8, 2.3))
     ]
-    return torch.stack(planes, 1).unsqueeze(0)
+    frames = torch.stack(planes, 1)
+    for k in range(6):
+        frames[k, :, 50:90, 30 + 9 * k : 70 + 9 * k] = torch.tensor([0.9, 0.1, 0.5])[k % 3]
+    return frames.unsqueeze(0)
 
 
-PLACES = [(10, 10), (40, 100), (68, 76), (90, 30), (130, 145)]
+PLACES = [(10, 10), (40, 100), (68, 76), (52, 66), (130, 145)]
 
 
 @pytest.mark.parametrize(
@@ -412,15 +415,15 @@ PLACES = [(10, 10), (40, 100), (68, 76), (90, 30), (130, 145)]
         (
             "fill",
             [
-                [0.6414, 0.7611, 0.3390, 0.6432, 0.5595],
-                [0.5286, 0.5508, 0.4219, 0.5696, 0.6525],
+                [0.6414, 0.7527, 0.2643, 0.1252, 0.5305],
+                [0.5285, 0.5559, 0.1271, 0.1463, 0.6677],
             ],
         ),
         (
             "forecast",
             [
-                [0.3108, 0.6030, 0.6261, 0.3747, 0.8979],
-                [0.6893, 0.8479, 0.6157, 0.3243, 0.5364],
+                [0.3110, 0.6130, 0.5241, 0.4704, 0.8979],
+                [0.6895, 0.6746, 0.7109, 0.4090, 0.5365],
             ],
         ),
     ],
@@ -442,13 +445,13 @@ def test_stored_weights_keep_their_meaning(task: str, expected: list[list[float]
     [
         (
             "fill",
-            [-0.0628, 0.0694, 0.56, -0.3453, -0.0563],
-            [0.5366, 1.5937, -0.1626, -0.0449, 0.6909],
+            [-0.0660, 0.0558, 0.5450, -0.3455, -0.0552],
+            [0.5231, 1.6028, -0.1630, -0.0450, 0.6974],
         ),
         (
             "forecast",
-            [-0.0618, 0.0594, 0.5387, -0.3624, -0.0526],
-            [0.5112, 1.6158, -0.1644, -0.0437, 0.6859],
+            [-0.0535, 0.0804, 0.5481, -0.4004, -0.0526],
+            [0.5204, 1.6053, -0.1633, -0.0448, 0.6961],
         ),
     ],
 )
@@ -464,5 +467,5 @@ def test_stored_weights_see_what_they_were_trained_to_see(
         network(frames[:, :2], frames[:, 4:], 2)
     else:
         network(frames[:, :3], None, 2)
-    assert seen["state"][0, :5, 8, 9].tolist() == pytest.approx(state, abs=1e-3)
+    assert seen["state"][0, :5, 8, 9].tolist() == pytest.approx(state, abs=4e-4)
     assert seen["sources"][0, :5, 17, 19].tolist() == pytest.approx(sources, abs=2e-3)
