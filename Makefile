@@ -25,7 +25,13 @@ samples: install
 	$(BIN)/python samples/make_samples.py $(MEDIA)
 
 demo: samples
-	$(BIN)/python samples/run_demo.py $(MEDIA)
+	$(BIN)/framepred fill-gaps $(MEDIA)/crossing-holes.mkv --reference $(MEDIA)/crossing.mkv -y
+	$(BIN)/framepred forecast $(MEDIA)/flight.mov --frames 8 -y
+	$(BIN)/framepred forecast $(MEDIA)/flight.mov --frames 8 --hold-out
+	$(BIN)/framepred evaluate $(MEDIA)/pan.mp4 $(MEDIA)/crossing.mkv $(MEDIA)/flight.mov --per-clip 1
+	@echo
+	@echo "Repaired:  $(MEDIA)/crossing.filled.mkv from crossing-holes.mkv; true: crossing.mkv"
+	@echo "Forecast:  $(MEDIA)/flight.forecast.mov from flight.mov"
 
 test: install
 	$(BIN)/python -m pytest

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .minterpolate import interpolate_gap
 from .motion import (
+    AGREEMENT_FLOOR,
     DAMPING_FILL,
     carry_forward,
     compare_flows,
@@ -118,11 +119,11 @@ def _follow_flow(
             t = k / n_steps
             one = invert_path(trace_curve(onward, speed, t, n_steps, damping))
             two = invert_path(trace_curve(back, speed_back, 1 - t, n_steps, damping))
-            weight = (1 - t) * (warp(agree_first, one) + 0.05)
-            share = weight / (weight + t * (warp(agree_last, two) + 0.05))
+            weight = (1 - t) * (warp(agree_first, one) + AGREEMENT_FLOOR)
+            share = weight / (weight + t * (warp(agree_last, two) + AGREEMENT_FLOOR))
             share = resize(share, _size(first))
-            left = warp(first, rescale_flow(one, _size(first)))
-            right = warp(last, rescale_flow(two, _size(first)))
+            left = warp(first, rescale_flow(one, _size(first)), sharp=True)
+            right = warp(last, rescale_flow(two, _size(first)), sharp=True)
             made.append(share * left + (1 - share) * right)
         return _to_frames(made)
 

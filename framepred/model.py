@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .motion import (
+    AGREEMENT_FLOOR,
     DAMPING_FILL,
     DAMPING_FORECAST,
     compare_flows,
@@ -45,7 +46,7 @@ State = tuple[Tensor, Tensor]  # hidden state h and cell state c, (B, hidden, H,
 _GRID = 8  # pixels: pictures are padded to a multiple of the coarsest grid
 _SMALLEST_SIDE = 32  # pixels: below this the flow pyramid has nothing to stand on
 # Log-odds, before learning, that a forecast pixel comes from the last frame and not the one before.
-_LAST_FRAME_LOGIT = 4.0
+_LAST_FRAME_LOGIT = 6.0
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,9 @@ class FramePredictor(nn.Module):
         damped: Tensor = speed
         for k in range(1, n_steps + 1):
             t = k / n_total if across is not None else k / 8
-            clock = torch.cat((plane * t, plane * (n_total / 8)), 1)
+            # A forecast must not depend on how far it will go on.
+            length = n_total / 8 if across is not None else 0.0
+            clock = torch.cat((plane * t, plane * length), 1)
             hidden, state = self.forecaster(torch.cat((fixed, clock), 1), state)
             learned = resize(self.motion(hidden).float(), quarter)
             damping, curvature, push = learned.split((1, 2, 2), 1)
@@ -328,13 +331,17 @@ class FramePredictor(nn.Module):
         views: tuple[Tensor, Tensor],
         trust: Tensor,
         clock: Tensor,
+        *,
+        sharp: bool,
     ) -> Tensor:
         """Refine two backward flows and blend the two warped frames.
 
         frames: the two source pictures (B, 3, H, W); flows: (B, 4, H/4, W/4) from the target to
         each; views: of the states, warped to the target (B, carried, H/4, W/4); trust: log-odds of
         the first source and both agreements (B, 3, H/4, W/4); clock: (B, 3, 1, 1) weight of each
-        source and whether this is a forecast. Returns (B, 3, H, W).
+        source and whether this is a forecast. sharp: sample the pictures bicubically, which pays
+        where two pictures agree; where one is carried on alone, errors of motion dominate, and the
+        blur of bilinear sampling scores better. Returns (B, 3, H, W).
         """
         one, two = frames
         height, width = one.shape[-2:]
@@ -367,8 +374,8 @@ class FramePredictor(nn.Module):
         assert carried is not None
         full = (height, width)
         first, second = flow.chunk(2, 1)
-        left = warp(one, rescale_flow(first, full))
-        right = warp(two, rescale_flow(second, full))
+        left = warp(one, rescale_flow(first, full), sharp=sharp)
+        right = warp(two, rescale_flow(second, full), sharp=sharp)
         logit = resize(logit, full)
         share = logit.sigmoid()
         blend = share * left + (1 - share) * right
@@ -434,7 +441,8 @@ class FramePredictor(nn.Module):
             path_far, view_far = from_far[n_frames - k]
             first, second = invert_path(path), invert_path(path_far)
             seen_near, seen_far = warp(agree_near, first), warp(agree_far, second)
-            logit = torch.log((1 - t) * (seen_near + 0.05)) - torch.log(t * (seen_far + 0.05))
+            logit = torch.log((1 - t) * (seen_near + AGREEMENT_FLOOR))
+            logit = logit - torch.log(t * (seen_far + AGREEMENT_FLOOR))
             made.append(
                 self._decode(
                     (near.frame, far.frame),
@@ -446,6 +454,7 @@ class FramePredictor(nn.Module):
                     ),
                     torch.cat((logit, seen_near, seen_far), 1),
                     _plane(view, 1 - t, t, 0.0),
+                    sharp=True,
                 )
             )
         return torch.stack(made, 1)
@@ -469,6 +478,7 @@ class FramePredictor(nn.Module):
                     (seen, torch.zeros_like(seen)),
                     torch.cat((certain * _LAST_FRAME_LOGIT, certain, certain), 1),
                     _plane(view, 1.0, k / 8, 1.0),
+                    sharp=False,
                 )
             )
         return torch.stack(made, 1)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
+    "AGREEMENT_FLOOR",
     "DAMPING_FILL",
     "DAMPING_FORECAST",
     "carry_forward",
@@ -36,11 +37,15 @@ __all__ = [
 DAMPING_FILL = 0.75
 # Share of the speed that survives one forecast step: motion tends to slow down or to be overrated.
 DAMPING_FORECAST = 0.95
+# Added to the agreement of two flows when it weighs the two sides of a gap: flows that disagree
+# by a little are worth averaging all the same.
+AGREEMENT_FLOOR = 0.7
 
 _COARSEST_SIDE = 8  # pixels: a picture with a shorter side tells a matcher nothing
 _REACH_SIDE = 512  # pixels: pictures with a longer side get a further level, for longer motion
 _LOCAL_WINDOW = 9  # pixels: neighbourhood for normalizing contrast
 _MATCH_WINDOW = 5  # pixels: differences are averaged over this square
+_STILL = 0.1 / 255  # mean change over the window below which a place is the same picture
 _STIFFNESS = 0.05  # added to the structure tensor: without texture the flow stays as it is
 _OFFSETS = tuple((float(x), float(y)) for y in range(-2, 3) for x in range(-2, 3))
 
@@ -79,12 +84,15 @@ def _pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
     ).unsqueeze(0)
 
 
-def warp(images: Tensor, flow: Tensor) -> Tensor:
-    """Sample pictures where a flow points: ``out(x) = images(x + flow(x))``, bilinear.
+def warp(images: Tensor, flow: Tensor, *, sharp: bool = False) -> Tensor:
+    """Sample pictures where a flow points: ``out(x) = images(x + flow(x))``.
 
-    images: (B, C, H, W); flow: (B, 2, H, W) in pixels. Points outside take the nearest border
-    value: the coordinates are clamped, because MPS has no border padding.
+    images: (B, C, H, W); flow: (B, 2, H, W) in pixels. ``sharp`` samples bicubically (Keys, 1981,
+    a = -0.75) instead of bilinearly. Points outside take the nearest border value: the coordinates
+    are clamped, because MPS has no border padding.
     """
+    if sharp:
+        return _warp_sharply(images, flow)
     height, width = images.shape[-2:]
     points = (_pixel_grid(height, width, flow) + flow).permute(0, 2, 3, 1)  # (B, H, W, 2)
     last = points.new_tensor([max(width - 1, 1), max(height - 1, 1)])
@@ -92,6 +100,47 @@ def warp(images: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(
         images, points.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=True
     )
+
+
+def _warp_sharply(images: Tensor, flow: Tensor) -> Tensor:
+    """Bicubic sampling from 4x4 pixels; MPS has none of its own, so there they are gathered."""
+    height, width = images.shape[-2:]
+    points = _pixel_grid(height, width, flow) + flow
+    last = points.new_tensor([width - 1, height - 1]).view(1, 2, 1, 1)
+    points = torch.minimum(points.clamp_min(0), last)
+    margin = 2  # the outermost taps of a point on the border
+    padded = F.pad(images, (margin,) * 4, mode="replicate")
+    if images.device.type == "mps":
+        return _gather_cubic(padded, points + margin)
+    span = last + 2 * margin
+    grid = ((points + margin) / span * 2 - 1).permute(0, 2, 3, 1)
+    return F.grid_sample(padded, grid.to(images.dtype), mode="bicubic", align_corners=True)
+
+
+def _gather_cubic(images: Tensor, points: Tensor) -> Tensor:
+    """Bicubic sampling by hand; points (B, 2, h, w) at least one pixel inside (B, C, H, W)."""
+    width = images.shape[-1]
+    whole = points.floor()
+    fraction = points - whole
+
+    def weigh(part: Tensor) -> list[Tensor]:
+        far_left, left, right, far_right = part + 1, part, 1 - part, 2 - part
+        return [
+            *(-0.75 * (((d - 5) * d + 8) * d - 4) for d in (far_left,)),
+            *((1.25 * d - 2.25) * d * d + 1 for d in (left, right)),
+            *(-0.75 * (((d - 5) * d + 8) * d - 4) for d in (far_right,)),
+        ]
+
+    across, down = weigh(fraction[:, :1]), weigh(fraction[:, 1:])
+    x, y = whole[:, :1].long(), whole[:, 1:].long()
+    flat = images.flatten(2)
+    total = torch.zeros_like(fraction[:, :1])
+    for j, weight_y in enumerate(down):
+        for i, weight_x in enumerate(across):
+            index = ((y + j - 1) * width + x + i - 1).flatten(2).expand(-1, images.shape[1], -1)
+            taps = flat.gather(2, index).unflatten(2, fraction.shape[-2:])
+            total = total + weight_y * weight_x * taps
+    return total
 
 
 def _blur(images: Tensor, window: int) -> Tensor:
@@ -193,7 +242,12 @@ def estimate_flow(first: Tensor, second: Tensor) -> Tensor:
             flow = _search(one, two, flow)
         for _ in range(2 if level > 0 else 3):
             flow = _refine(one, two, flow)
-    return flow
+    # One step with all the detail; what it adds outlives the return to half resolution.
+    full = rescale_flow(flow, (height, width))
+    full = _refine(_describe(first), _describe(second), full)
+    # Where nothing at all has changed nothing moves: bars, captions, frames repeated exactly.
+    change = _blur((first - second).abs(), _MATCH_WINDOW)
+    return rescale_flow(full * (change > _STILL), sizes[0])
 
 
 def compare_flows(flow_ab: Tensor, flow_ba: Tensor) -> Tensor:

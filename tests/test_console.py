@@ -171,9 +171,7 @@ def test_no_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr() == ("", "")
 
 
-def test_json_to_stdout_and_to_a_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_to_stdout_and_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Terminal()
     terminal.write_json("-", {"a": Fraction(1, 2)})
     assert json.loads(capsys.readouterr().out) == {"a": 0.5}

@@ -269,9 +269,7 @@ def test_reference_scores_the_made_frames(tmp_path: Path) -> None:
     truth = write_clip(tmp_path / "truth.mkv", 24, codec="ffv1")
     source, _ = write_gappy_clip(tmp_path / "clip.mkv", 24, [6, 14, 15], codec="ffv1")
     output = tmp_path / "out.mkv"
-    report = fill_gaps(
-        source, output, predictor=BlendPredictor(), reference=truth, lossless=True
-    )
+    report = fill_gaps(source, output, predictor=BlendPredictor(), reference=truth, lossless=True)
     true, made = rgb(truth), rgb(output)
     for gap in report.gaps:
         slots = range(gap.start, gap.stop)

@@ -20,9 +20,7 @@ N = 24
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 frames at 25 a second, stored without loss, with sound."""
-    return write_clip(
-        tmp_path_factory.mktemp("clip") / "clip.mkv", N, codec="ffv1", audio=True
-    )
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mkv", N, codec="ffv1", audio=True)
 
 
 def rgb(path: Path) -> list[np.ndarray]:
@@ -141,9 +139,7 @@ def test_context_ends_at_a_hole(tmp_path: Path) -> None:
 
 
 def test_times_are_those_of_the_file(tmp_path: Path) -> None:
-    source = write_clip(
-        tmp_path / "clip.mkv", 12, times=make_times(12, start=10), codec="ffv1"
-    )
+    source = write_clip(tmp_path / "clip.mkv", 12, times=make_times(12, start=10), codec="ffv1")
     report = forecast(
         source, n_frames=2, start=Fraction("10.2"), predictor=BlendPredictor(), lossless=True
     )

@@ -96,9 +96,7 @@ assert not loaded, loaded
 @pytest.mark.parametrize("arguments", [["--help"], ["fill-gaps", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     script = HELP.format(arguments=arguments)
-    subprocess.run(
-        [sys.executable, "-c", script], check=True, cwd=ROOT, stdout=subprocess.DEVNULL
-    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def test_help_is_quick() -> None:
@@ -114,7 +112,9 @@ def test_help_is_quick() -> None:
         after = os.times()
         # The processor's time, not the clock's: other tests may be running beside this one.
         spent.append(
-            after.children_user - before.children_user
-            + after.children_system - before.children_system
+            after.children_user
+            - before.children_user
+            + after.children_system
+            - before.children_system
         )
     assert min(spent) < 0.5

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scenery import to_tensor, view
 from scipy import ndimage
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from framepred.motion import (
     DAMPING_FORECAST,
+    _gather_cubic,
     carry_forward,
     compare_flows,
     estimate_flow,
@@ -358,3 +360,29 @@ def test_speed_dies_down_geometrically(k: int, damping: float) -> None:
     torch.testing.assert_close(carry_forward(speed, k, damping), expected)
     per_pixel = torch.full((1, 1, 3, 3), damping)
     torch.testing.assert_close(carry_forward(speed, k, per_pixel), expected)
+
+
+def test_sharp_warp_is_bicubic_sampling_by_torch_and_by_hand() -> None:
+    """torch's own sampler is the oracle of the one that serves where it does not exist."""
+    generator = torch.Generator().manual_seed(3)
+    picture = torch.rand(2, 3, 20, 30, generator=generator)
+    flow = 5 * torch.randn(2, 2, 20, 30, generator=generator)
+    y, x = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
+    points = torch.stack((x, y)) + flow
+    points = torch.stack((points[:, 0].clamp(0, 29), points[:, 1].clamp(0, 19)), 1)
+    grid = (points / torch.tensor([29.0, 19.0]).view(1, 2, 1, 1) * 2 - 1).permute(0, 2, 3, 1)
+    oracle = F.grid_sample(picture, grid, mode="bicubic", padding_mode="border", align_corners=True)
+    padded = F.pad(picture, (2, 2, 2, 2), mode="replicate")
+    torch.testing.assert_close(warp(picture, flow, sharp=True), oracle, rtol=0, atol=2e-5)
+    torch.testing.assert_close(_gather_cubic(padded, points + 2), oracle, rtol=0, atol=2e-5)
+
+
+def test_what_is_equal_does_not_move() -> None:
+    """A caption over a moving scene: its inside is the same picture and must stay."""
+    generator = torch.Generator().manual_seed(5)
+    scene = F.interpolate(torch.rand(1, 1, 20, 30, generator=generator), scale_factor=4)
+    first, second = scene.clone(), scene.roll(3, dims=-1)
+    first[..., 20:60, 30:90] = second[..., 20:60, 30:90] = 0.5
+    flow = estimate_flow(first, second)
+    assert float(flow[..., 13:27, 18:42].abs().max()) == 0.0
+    assert float(flow[:, 0, 35:, 5:50].median()) == pytest.approx(1.5, abs=0.3)
