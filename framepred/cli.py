@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands, so that ``framepred --help`` ans
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,9 @@ app = typer.Typer(
 
 def run() -> None:
     """Entry point of the console script."""
+    # Threads that spin while they wait make torch several times slower when another program keeps
+    # a core busy. The variable is read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _terminate)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _terminate)  # unless nohup asked to ignore it

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr by itself, from its first use on
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch beside other work, as in cli.run
 
 import pytest
 
