@@ -273,7 +273,8 @@ def train(
     """Train the network on a folder of videos, or fine-tune it with --initial default.
 
     Filling and forecasting are learnt in one run. Stopped at any time, even by a power cut, it
-    goes on with --resume. The result is OUT/model.safetensors, for --model.
+    goes on with --resume from its last state, at most two minutes old. The result is
+    OUT/model.safetensors, for --model.
     """
     if steps is None and max_minutes is None:
         raise typer.BadParameter("say how long: --steps N, --max-minutes M, or both")

@@ -281,6 +281,10 @@ class Terminal:
                 )
             for problem in event["problems"]:
                 self.say(f"left out: {problem}")
+            if not event["held_out"]:
+                self.say(
+                    "too few videos to hold one out: the scores are on one that is learnt from"
+                )
             for task, table in event["baselines"].items():
                 for method, scores in table.items():
                     self.say(f"{task:9}{_scores_line(scores)}  {method}")

@@ -252,8 +252,8 @@ def train(
 
     clips: video files and folders of them. validation: other videos to choose by; without it
     every tenth video is held out. initial: weights to start from (a packaged name or a file);
-    None starts from scratch. resume: go on with the run in ``out``. on_event receives a dict for
-    every line of the log.
+    None starts from scratch. resume: go on with the run in ``out``, from its last state, which is
+    at most two minutes old. on_event receives a dict for every line of the log.
 
     Raises TrainingError, ModelError or MediaError.
     """
@@ -297,12 +297,15 @@ def train(
             "frames": library.n_frames,
             "frames_left_out": library.n_frames_left_out,
             "problems": list(library.problems),
+            "held_out": len(held_out),
             "device": str(chosen),
             "precision": str(precision).removeprefix("torch."),
             "baselines": reference.baselines,
         }
     )
 
+    if not resume:
+        run.save(folder)  # from now on there is something to resume
     began, first_step = time.monotonic(), run.step
     saved = time.monotonic()
     recent: list[float] = []
