@@ -24,6 +24,7 @@ from .motion import (
     invert_path,
     rescale_flow,
     resize,
+    steady_speed,
     to_gray,
     trace_curve,
     warp,
@@ -61,16 +62,19 @@ def follow_curved_flow(before: Frames, after: Frames, n_frames: int) -> Frames:
 def follow_constant_velocity(
     before: Frames, after: Frames, n_frames: int, *, estimate: Estimator = estimate_flow
 ) -> Frames:
-    """Forecast by the classical flow of the last two frames, carried on with slight damping."""
+    """Forecast by classical flow: the last speed carried on, damped a little, and steadied."""
     with torch.inference_mode():
         last = _to_tensor(before[-1])
         speed = _speed(before[-1], before[-2], estimate) if len(before) > 1 else None
+        steady = None
+        if speed is not None and len(before) > 2:
+            steady = steady_speed(speed, -speed, _speed(before[-2], before[-3], estimate))
         made = []
         for k in range(1, n_frames + 1):
             if speed is None:
                 made.append(last)
                 continue
-            back = invert_path(carry_forward(speed, k))
+            back = invert_path(carry_forward(speed, k, steady=steady))
             made.append(warp(last, rescale_flow(back, _size(last))))
         return _to_frames(made)
 

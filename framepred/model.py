@@ -32,8 +32,10 @@ from .motion import (
     compare_flows,
     estimate_flow,
     invert_path,
+    lean_on_steady,
     rescale_flow,
     resize,
+    steady_speed,
     to_gray,
     trace_curve,
     warp,
@@ -175,6 +177,7 @@ class _Side:
     previous: Tensor  # (B, 3, H, W) the frame behind it (the same one if there is no other)
     previous_features: tuple[Tensor, Tensor, Tensor]
     speed: Tensor | None  # (B, 2, H/4, W/4) motion per step towards the gap; None: one frame only
+    steady: Tensor | None  # likewise, averaged with the step before; None: fewer than three frames
     to_previous: Tensor  # (B, 2, H/4, W/4) flow from the nearest frame to the one behind it
     state: State  # encoder state after the nearest frame
 
@@ -252,6 +255,7 @@ class FramePredictor(nn.Module):
             previous=frames[:, behind],
             previous_features=(by_time[0][:, behind], by_time[1][:, behind], by_time[2][:, behind]),
             speed=-to_previous if flows else None,
+            steady=steady_speed(-flows[-1], flows[-1], -flows[-2]) if len(flows) > 1 else None,
             to_previous=to_previous,
             state=state,
         )
@@ -302,8 +306,10 @@ class FramePredictor(nn.Module):
         quarter = (speed.shape[-2], speed.shape[-1])
         state = near.state
         steps = []
+        steady = speed if near.steady is None else near.steady
         travelled = torch.zeros_like(speed)
-        damped: Tensor = speed
+        remaining = torch.ones_like(speed[:, :1])  # of the speed
+        pushed = torch.zeros_like(speed)
         for k in range(1, n_steps + 1):
             t = k / n_total if across is not None else k / 8
             # A forecast must not depend on how far it will go on.
@@ -316,8 +322,11 @@ class FramePredictor(nn.Module):
                 bend = trace_curve(across, speed, t, n_total, DAMPING_FILL + damping)
                 travelled = bend + (curvature * 2 + push) * (n_total * t * (1 - t))
             else:
-                damped = damped * (DAMPING_FORECAST + 0.25 * damping) + 0.5 * push
-                travelled = travelled + damped + 0.5 * curvature
+                factor = DAMPING_FORECAST + 0.25 * damping
+                remaining, pushed = remaining * factor, pushed * factor + 0.5 * push
+                share = lean_on_steady(k)
+                going = remaining * ((1 - share) * speed + share * steady)
+                travelled = travelled + going + pushed + 0.5 * curvature
             steps.append((travelled, self.state_view(hidden)))
         return steps
 

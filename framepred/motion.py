@@ -25,8 +25,10 @@ __all__ = [
     "compare_flows",
     "estimate_flow",
     "invert_path",
+    "lean_on_steady",
     "rescale_flow",
     "resize",
+    "steady_speed",
     "to_gray",
     "trace_curve",
     "warp",
@@ -284,15 +286,39 @@ def invert_path(displacement: Tensor, n_iterations: int = 3) -> Tensor:
     return inverse
 
 
-def carry_forward(speed: Tensor, k: int, damping: Tensor | float = DAMPING_FORECAST) -> Tensor:
+def steady_speed(speed: Tensor, flow: Tensor, speed_before: Tensor) -> Tensor:
+    """The speed freed of what the last step alone says: averaged with the step before it.
+
+    speed: motion per step on the grid of the last picture; flow: from there to the picture before;
+    speed_before: motion per step on that picture's grid; all (B, 2, H, W).
+    """
+    return _blur((2 * speed + warp(speed_before, flow)) / 3, _MATCH_WINDOW)
+
+
+def lean_on_steady(k: int) -> float:
+    """Share of the steady speed in the k-th forecast step: none in the first, all from the 4th.
+
+    The last step's own speed is best for the next frame; its errors grow with every step further.
+    """
+    return min(1.0, (k - 1) / 3)
+
+
+def carry_forward(
+    speed: Tensor,
+    k: int,
+    damping: float = DAMPING_FORECAST,
+    *,
+    steady: Tensor | None = None,
+) -> Tensor:
     """Displacement after ``k`` steps at a speed that shrinks by ``damping`` a step.
 
     speed: flow per step, from the last picture one step ahead (minus the flow to the picture
-    before it). Returns ``speed * (d + d^2 + ... + d^k)``.
+    before it), (B, 2, H, W). Returns ``speed * (d + d^2 + ... + d^k)``; with ``steady`` later
+    steps go over to that speed.
     """
-    total: Tensor | float = 0.0
-    factor: Tensor | float = 1.0
-    for _ in range(k):
-        factor = factor * damping
-        total = total + factor
-    return speed * total
+    steady = speed if steady is None else steady
+    total = torch.zeros_like(speed)
+    for i in range(1, k + 1):
+        share = lean_on_steady(i)
+        total = total + damping**i * ((1 - share) * speed + share * steady)
+    return total

@@ -20,6 +20,7 @@ from framepred.motion import (
     invert_path,
     rescale_flow,
     resize,
+    steady_speed,
     to_gray,
     trace_curve,
     warp,
@@ -386,3 +387,23 @@ def test_what_is_equal_does_not_move() -> None:
     flow = estimate_flow(first, second)
     assert float(flow[..., 13:27, 18:42].abs().max()) == 0.0
     assert float(flow[:, 0, 35:, 5:50].median()) == pytest.approx(1.5, abs=0.3)
+
+
+def test_a_steadied_forecast_begins_with_the_last_speed_and_ends_with_the_steady_one() -> None:
+    last = torch.full((1, 2, 4, 5), 3.0)
+    steady = torch.full((1, 2, 4, 5), 1.5)
+    first = carry_forward(last, 1, 1.0, steady=steady)
+    later = carry_forward(last, 9, 1.0, steady=steady) - carry_forward(last, 8, 1.0, steady=steady)
+    torch.testing.assert_close(first, last)
+    torch.testing.assert_close(later, steady)
+
+
+def test_steady_speed_averages_two_steps_of_the_same_point() -> None:
+    """A point that moved by 1 and then by 4 pixels; the speed before is found where it was."""
+    speed = torch.zeros(1, 2, 20, 40)
+    speed[:, 0] = 4
+    before = torch.zeros(1, 2, 20, 40)
+    before[:, 0, :, 16:] = 100  # what the point did not pass through
+    before[:, 0, :, :16] = 1
+    steady = steady_speed(speed, -speed, before)
+    assert float(steady[0, 0, 10, 12]) == pytest.approx((2 * 4 + 1) / 3)
