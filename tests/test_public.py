@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import framepred
-from framepred.installation import describe_installation, list_models
+from framepred.installation import describe_installation
+from framepred.packaged import list_models
 
 ROOT = Path(__file__).parents[1]
 
