@@ -30,7 +30,7 @@ demo: samples
 	$(BIN)/framepred forecast $(MEDIA)/flight.mov --frames 8 --hold-out
 	$(BIN)/framepred evaluate $(MEDIA)/pan.mp4 $(MEDIA)/crossing.mkv $(MEDIA)/flight.mov --per-clip 1
 	@echo
-	@echo "Repaired:  $(MEDIA)/crossing.filled.mkv from crossing-holes.mkv; true: crossing.mkv"
+	@echo "Repaired:  $(MEDIA)/crossing-holes.filled.mkv from crossing-holes.mkv; the truth: crossing.mkv"
 	@echo "Forecast:  $(MEDIA)/flight.forecast.mov from flight.mov"
 
 test: install
