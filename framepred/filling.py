@@ -194,10 +194,22 @@ class _Filler:
         self.scores = [_Scores() for _ in plan.gaps]
 
     def take(self, frame: Frame) -> Iterator[Frame]:
-        """Take the next decoded frame; yield the frames that can be written now."""
+        """Take the next decoded frame; yield the frames that can be written now.
+
+        Raises:
+            MediaError: it is not the frame that the scan saw in its place.
+        """
         if self._expected is None or frame.index != self._expected[0]:
             return  # the plan has no place for it
         slot = self._expected[1]
+        if frame.time != self._slots[slot].time:
+            # A damaged stream may decode otherwise the second time: better no output than frames
+            # on the wrong times.
+            raise MediaError(
+                f"frame {frame.index} is at {float(frame.time):.3f} s, but was at "
+                f"{float(self._slots[slot].time):.3f} s when the video was scanned; it is damaged "
+                "or still being written: copy its good part to a new file first"
+            )
         self._expected = next(self._sources, None)
         if slot not in self._made_slots:
             self._ready[slot] = frame

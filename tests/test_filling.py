@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -503,3 +504,25 @@ fill_gaps({str(gappy)!r}, {str(tmp_path / "out.mkv")!r}, predictor=Slow())
     time.sleep(0.05)
     assert not (tmp_path / "out.mkv").exists()
     assert len(leftovers(tmp_path)) == 1  # the temporary file, which nothing could remove
+
+
+def test_a_second_reading_that_gives_other_frames_is_refused(
+    gappy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged stream need not decode alike twice; a frame must never land on another's time."""
+
+    class Forgetful(VideoReader):
+        def read(self) -> Iterator[Any]:
+            kept = 0
+            for item in super().read():
+                if isinstance(item, Frame):
+                    if item.index == 25:
+                        continue
+                    item = dataclasses.replace(item, index=kept)
+                    kept += 1
+                yield item
+
+    monkeypatch.setattr(filling, "VideoReader", Forgetful)
+    with pytest.raises(MediaError, match="frame 25 is at"):
+        fill_gaps(gappy, tmp_path / "out.mkv", predictor=BlendPredictor(), self_check=False)
+    assert list(tmp_path.iterdir()) == []
