@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands, so that ``framepred --help`` ans
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -324,6 +325,7 @@ def evaluate(
     slow: options.WithSlow = False,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
+    plot: options.Plot = None,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
 ) -> None:
@@ -332,8 +334,17 @@ def evaluate(
     The table goes to stdout: PSNR in dB and SSIM by the number of hidden frames (fill) or by how
     far ahead a frame lies (forecast).
     """
-    _check_json(json, clips)
+    contexts = options.parse_contexts(context)
+    _check_json(json, clips if plot is None else [*clips, plot])
+    if plot is not None:
+        options.check_plot(plot, contexts)
     with _open_terminal(progress) as terminal:
+        if plot is not None:
+            for clip in clips:
+                check_output(clip, plot, overwrite=True)
+            # At its first start on a machine it says on stderr that it collects the fonts.
+            logging.getLogger("matplotlib").setLevel(logging.ERROR)
+            from . import plots
         from . import evaluation
         from .predictor import Predictor
 
@@ -345,7 +356,7 @@ def evaluate(
                 windows=windows,
                 tasks=task.tasks,
                 per_clip=per_clip,
-                n_context=context,
+                n_context=contexts,
                 with_ssim=ssim,
                 with_slow=slow,
                 on_progress=on_progress,
@@ -354,6 +365,8 @@ def evaluate(
             terminal.show_evaluation(report)
         if json is not None:
             terminal.write_json(json, report.as_dict())
+        if plot is not None:
+            plots.plot_contexts(report, plot)
 
 
 @app.command("compare", epilog=_EXIT_CODES)

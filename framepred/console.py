@@ -341,6 +341,9 @@ class Terminal:
                 sheet.rows.append((row.method, *cells, f"{row.seconds_per_frame:.3f}"))
             counts = ", ".join(str(task.n_windows[column]) for column in task.columns)
             self.say(f"{task.task}: {report.clips} clips, windows: {counts}")
+            if any(task.n_short.values()):
+                counts = ", ".join(str(task.n_short[column]) for column in task.columns)
+                self.say(f"{task.task}: windows without room for the longest context: {counts}")
             self.write_sheet(sheet)
 
     def show_installation(self, report: InstallationReport) -> None:

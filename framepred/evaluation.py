@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,8 +20,6 @@ from .clips import find_videos
 from .errors import EvaluationError
 from .predictor import Predictor
 from .protocol import (
-    FILL_GAPS,
-    FORECAST_STEPS,
     Frames,
     Score,
     Task,
@@ -32,7 +32,9 @@ from .protocol import (
 from .reports import OnProgress, Plain, Progress, to_plain
 from .video import open_rgb_frames
 
-__all__ = ["EvaluationReport", "MethodScore", "TaskReport", "evaluate"]
+__all__ = ["EvaluationReport", "MethodScore", "Role", "TaskReport", "evaluate"]
+
+Role = Literal["baseline", "model"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class MethodScore:
     """What one method scores: mean PSNR (dB) and SSIM by gap length or forecast step."""
 
     method: str
+    role: Role
+    n_context: int | None  # frames shown on each side; None: as many as the windows say
     psnr: dict[int, float]
     ssim: dict[int, float | None]
     seconds_per_frame: float
@@ -47,11 +51,12 @@ class MethodScore:
 
 @dataclass(frozen=True)
 class TaskReport:
-    """One table: ``fill`` by gap length, ``forecast`` by step; the model's row comes last."""
+    """One table: ``fill`` by gap length, ``forecast`` by step; the model's rows come last."""
 
     task: Task
     columns: tuple[int, ...]
     n_windows: dict[int, int]
+    n_short: dict[int, int]  # of these, windows without room for the longest context of a study
     methods: tuple[MethodScore, ...]
 
 
@@ -80,7 +85,7 @@ def evaluate(
     windows: str | Path | None = None,
     tasks: Sequence[Task] = ("fill", "forecast"),
     per_clip: int = 2,
-    n_context: int | None = None,
+    n_context: int | Sequence[int] | None = None,
     with_ssim: bool = True,
     with_slow: bool = False,
     on_progress: OnProgress = None,
@@ -89,8 +94,9 @@ def evaluate(
 
     clips: files and folders. predictor: default the packaged model. windows: a JSON file that
     fixes the windows; without it ``per_clip`` windows of each length are spread over each clip.
-    n_context: show at most so many frames on each side. with_slow: also the baselines that take
-    seconds a frame.
+    n_context: show at most so many frames on each side; several numbers are a study: a row of the
+    model for each, on the same windows, with as many frames as asked for, or as the clip has there.
+    with_slow: also the baselines that take seconds a frame.
 
     Raises EvaluationError if no window fits, TrainingError or MediaError for unusable clips.
     """
@@ -109,7 +115,9 @@ def evaluate(
         wanted = {w.clip for listed in planned.values() for w in listed}
         paths = [path for path in paths if path.name in wanted]
 
-    ledgers = {task: _Ledger(task, predictor, with_slow) for task in tasks}
+    limit = n_context if isinstance(n_context, int) else None
+    study = () if n_context is None or isinstance(n_context, int) else tuple(n_context)
+    ledgers = {task: _Ledger(task, predictor, study, with_slow) for task in tasks}
     problems: list[str] = []
     for index, path in enumerate(paths):
         if on_progress:
@@ -127,7 +135,7 @@ def evaluate(
                 if not chosen:
                     problems.append(f"{path}: {len(frames)} frames are too few to {task}")
             for window in chosen:
-                ledger.add(_limit(window, n_context), frames, with_ssim=with_ssim)
+                ledger.add(_limit(window, limit), frames, with_ssim=with_ssim)
     if on_progress:
         on_progress(Progress("evaluate", len(paths), len(paths)))
     empty = [task for task, ledger in ledgers.items() if not ledger.windows]
@@ -147,48 +155,81 @@ def evaluate(
 def _limit(window: Window, n_context: int | None) -> Window:
     if n_context is None or n_context >= window.n_context:
         return window
-    return Window(window.clip, window.start, window.n_missing, n_context, window.task)
+    return replace(window, n_context=n_context)
+
+
+@dataclass
+class _Row:
+    """One method, how much it is shown, and what it has scored so far."""
+
+    name: str
+    role: Role
+    method: Method
+    n_context: int | None = None
+    scores: list[Score] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class _Ledger:
     """Collects the scores of one task, method by method."""
 
-    def __init__(self, task: Task, predictor: Predictor, with_slow: bool) -> None:
+    def __init__(
+        self, task: Task, predictor: Predictor, study: Sequence[int], with_slow: bool
+    ) -> None:
         self.task = task
         baselines = FILL_BASELINES if task == "fill" else FORECAST_BASELINES
-        self.methods: dict[str, Method] = {**baselines}
         if with_slow:
-            self.methods |= SLOW_BASELINES[task]
-        self.methods[f"framepred ({predictor.name})"] = predictor.fill  # type: ignore[assignment]
+            baselines = baselines | SLOW_BASELINES[task]
+        self.rows = [_Row(name, "baseline", method) for name, method in baselines.items()]
+        name = f"framepred ({predictor.name})"
+        fill: Method = predictor.fill  # type: ignore[assignment]
+        if study:
+            self.rows += [_Row(f"{name}, context {n}", "model", fill, n) for n in study]
+        else:
+            self.rows.append(_Row(name, "model", fill))
+        self.longest = max(study, default=0)
         self.windows: list[Window] = []
-        self.scores: dict[str, list[Score]] = {name: [] for name in self.methods}
-        self.seconds = dict.fromkeys(self.methods, 0.0)
+        self.short: list[Window] = []  # those without room for the longest context of the study
 
     def add(self, window: Window, frames: Frames, *, with_ssim: bool) -> None:
         self.windows.append(window)
-        for name, method in self.methods.items():
-            seconds, score = score_window(window, frames, method, with_ssim=with_ssim)
-            self.seconds[name] += seconds
-            self.scores[name].append(score)
+        if not replace(window, n_context=self.longest).has_room(len(frames)):
+            self.short.append(window)
+        for row in self.rows:
+            shown = window if row.n_context is None else replace(window, n_context=row.n_context)
+            seconds, score = score_window(shown, frames, row.method, with_ssim=with_ssim)
+            row.seconds += seconds
+            row.scores.append(score)
 
     def report(self) -> TaskReport:
         n_made = sum(window.n_missing for window in self.windows)
+        n_windows = _count_by_column(self.windows)
+        n_short = _count_by_column(self.short)
         methods = []
-        columns: list[int] = []
-        counts: dict[int, int] = {}
-        for name, scores in self.scores.items():
-            table = average_scores(self.windows, scores)
-            order = FILL_GAPS if self.task == "fill" else FORECAST_STEPS
-            columns = [key for key in order if key in table] + [k for k in table if k not in order]
-            counts = {key: table[key][2] for key in columns}
+        for row in self.rows:
+            table = average_scores(self.windows, row.scores)
             methods.append(
                 MethodScore(
-                    method=name,
-                    psnr={key: table[key][0] for key in columns},
+                    method=row.name,
+                    role=row.role,
+                    n_context=row.n_context,
+                    psnr={column: psnr for column, (psnr, _, _) in table.items()},
                     ssim={
-                        key: None if math.isnan(table[key][1]) else table[key][1] for key in columns
+                        column: None if math.isnan(ssim) else ssim
+                        for column, (_, ssim, _) in table.items()
                     },
-                    seconds_per_frame=self.seconds[name] / n_made,
+                    seconds_per_frame=row.seconds / n_made,
                 )
             )
-        return TaskReport(self.task, tuple(columns), counts, tuple(methods))
+        return TaskReport(
+            task=self.task,
+            columns=tuple(n_windows),
+            n_windows=n_windows,
+            n_short={column: n_short.get(column, 0) for column in n_windows},
+            methods=tuple(methods),
+        )
+
+
+def _count_by_column(windows: Sequence[Window]) -> dict[int, int]:
+    """How many windows each column of the table stands for, in order."""
+    return dict(sorted(Counter(c for window in windows for c in window.columns).items()))

@@ -44,6 +44,7 @@ __all__ = [
     "Output",
     "Overwrite",
     "PerClip",
+    "Plot",
     "Progress",
     "ProgressMode",
     "Reference",
@@ -61,11 +62,14 @@ __all__ = [
     "Windows",
     "WithSlow",
     "WithSsim",
+    "check_plot",
+    "parse_contexts",
     "parse_detect",
     "parse_losses",
 ]
 
 KINDS: tuple[Kind, ...] = ("missing", "corrupt", "frozen", "black")
+PLOT_SUFFIXES = (".svg", ".png", ".pdf")
 
 _WHAT = "What to do"
 _HOW = "How to do it"
@@ -375,6 +379,34 @@ def parse_losses(text: str) -> dict[str, float]:
     return weights
 
 
+def parse_contexts(text: str | None) -> int | tuple[int, ...] | None:
+    """Read ``4``, a limit, or ``1,2,4``, lengths to study; anything else is a usage error."""
+    if text is None:
+        return None
+    try:
+        lengths = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        lengths = []
+    if not lengths or lengths[0] < 1:
+        raise typer.BadParameter(
+            f"{text!r}: write whole numbers from 1 on, with commas", param_hint="--context"
+        )
+    return tuple(lengths) if "," in text else lengths[0]
+
+
+def check_plot(plot: Path, contexts: int | tuple[int, ...] | None) -> None:
+    """Refuse a plot of nothing or in no known format: a usage error."""
+    if plot.suffix.lower() not in PLOT_SUFFIXES:
+        raise typer.BadParameter(
+            f"{plot}: the name must end in one of {', '.join(PLOT_SUFFIXES)}", param_hint="--plot"
+        )
+    if not isinstance(contexts, tuple):
+        raise typer.BadParameter(
+            "there is nothing to draw without several lengths, --context 1,2,4",
+            param_hint="--plot",
+        )
+
+
 Clips = Annotated[
     list[Path],
     typer.Argument(metavar="CLIPS...", help="Videos, and folders of videos.", show_default=False),
@@ -532,14 +564,25 @@ PerClip = Annotated[
     ),
 ]
 EvaluateContext = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         "--context",
-        metavar="N",
-        min=1,
-        help="Show at most N frames on each side. Default: 4 to fill, 8 to forecast.",
+        metavar="N[,N...]",
+        help="Show at most N frames on each side. Default: 4 to fill, 8 to forecast. Several "
+        "numbers (1,2,4) study the length: a row of the model for each, with so many frames where "
+        "the clip has them.",
         show_default=False,
         rich_help_panel=_HOW,
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw the study of --context, PSNR by its length, to an .svg, .png or .pdf file.",
+        show_default=False,
+        rich_help_panel=_TALK,
     ),
 ]
 WithSsim = Annotated[

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import OutputError
 
-__all__ = ["check_output", "copy_file", "name_output", "write_text"]
+__all__ = ["check_output", "copy_file", "name_output", "write_bytes", "write_text"]
 
 
 def name_output(source: Path, word: str, *, output: Path | None = None) -> Path:
@@ -63,8 +63,17 @@ def write_text(output: Path, text: str) -> None:
     Raises:
         OutputError: the folder is missing or not writable, or the disk refuses.
     """
+    write_bytes(output, text.encode("utf-8"))
+
+
+def write_bytes(output: Path, content: bytes) -> None:
+    """Write a file; it appears under its name only when it is complete.
+
+    Raises:
+        OutputError: the folder is missing or not writable, or the disk refuses.
+    """
     _check_folder(output)
-    _replace_with(output, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    _replace_with(output, lambda temporary: temporary.write_bytes(content))
 
 
 def _replace_with(output: Path, write: Callable[[Path], object]) -> None:

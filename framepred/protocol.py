@@ -70,6 +70,18 @@ class Window:
             )
         return before, hidden, after
 
+    def has_room(self, n_frames: int) -> bool:
+        """Whether a clip of so many frames can show the whole context."""
+        left = n_frames - self.start - self.n_missing
+        return self.start >= self.n_context and (self.task == "forecast" or left >= self.n_context)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """The columns of a table that it counts for: its gap length, or the steps it reaches."""
+        if self.task == "fill":
+            return (self.n_missing,)
+        return tuple(step for step in FORECAST_STEPS if step <= self.n_missing)
+
 
 @dataclass(frozen=True)
 class Score:
@@ -181,14 +193,12 @@ def average_scores(
     table: dict[int, list[tuple[float, float]]] = {}
     for window, score in zip(windows, scores, strict=True):
         capped = [min(value, 100.0) for value in score.psnr]
-        if window.task == "fill":
-            pair = (float(np.mean(capped)), float(np.mean(score.ssim)))
-            table.setdefault(window.n_missing, []).append(pair)
-        else:
-            for step in FORECAST_STEPS:
-                if step <= window.n_missing:
-                    pair = (capped[step - 1], score.ssim[step - 1])
-                    table.setdefault(step, []).append(pair)
+        for column in window.columns:
+            if window.task == "fill":
+                pair = (float(np.mean(capped)), float(np.mean(score.ssim)))
+            else:
+                pair = (capped[column - 1], score.ssim[column - 1])
+            table.setdefault(column, []).append(pair)
     return {
         key: (float(np.mean([p for p, _ in rows])), float(np.mean([s for _, s in rows])), len(rows))
         for key, rows in sorted(table.items())

@@ -187,6 +187,30 @@ def test_forecast_hold_out_prints_scores(run: Run, clip: Path) -> None:
     assert names(clip.parent) == ["clip.mkv"]
 
 
+def test_evaluate(run: Run, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 24, codec="ffv1")
+    result = run("evaluate", clip, "--per-clip", 1, "--no-ssim", "--context", 2)
+    assert result.code == 0
+    rows = [line.split("\t") for line in result.out.splitlines()]
+    assert rows[0] == ["fill, PSNR dB / SSIM", "g=1", "g=2", "g=4", "g=8", "s/frame"]
+    assert "framepred (blend)" in [row[0] for row in rows]
+
+
+def test_evaluate_studies_the_context(run: Run, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 24, codec="ffv1")
+    plot = tmp_path / "study.svg"
+    study = ["--context", "9,1,2", "--plot", plot, "--task", "fill"]
+    result = run("evaluate", clip, "--per-clip", 1, "--no-ssim", *study)
+    assert result.code == 0
+    names = [line.split("\t")[0] for line in result.out.splitlines()]
+    assert names[-3:] == [f"framepred (blend), context {n}" for n in (1, 2, 9)]
+    assert "fill: windows without room for the longest context: 0, 0, 0, 1" in result.err
+    assert plot.read_text().count("frames hidden") == 3
+    again = run("evaluate", clip, "--per-clip", 1, "--no-ssim", *study, "--json", "-")
+    (fill,) = again.json["tasks"]
+    assert [row["n_context"] for row in fill["methods"]][-3:] == [1, 2, 9]
+
+
 def test_compare(run: Run, clip: Path, tmp_path: Path) -> None:
     truth = write_clip(tmp_path / "truth.mkv", 24, codec="ffv1")
     result = run("compare", truth, clip, "--json", "-")
@@ -267,6 +291,12 @@ def test_a_batch_needs_a_folder_and_different_names(run: Run, clip: Path, tmp_pa
         ["forecast", "CLIP"],
         ["forecast", "CLIP", "--frames", "0"],
         ["forecast", "CLIP", "--frames", "2", "--from", "soon"],
+        ["evaluate", "CLIP", "--context", "0"],
+        ["evaluate", "CLIP", "--context", "1,few"],
+        ["evaluate", "CLIP", "--context", "1,0"],
+        ["evaluate", "CLIP", "--context", "4", "--plot", "x.svg"],
+        ["evaluate", "CLIP", "--context", "1,4", "--plot", "x.gif"],
+        ["evaluate", "CLIP", "--context", "1,4", "--plot", "x.svg", "--json", "x.svg"],
         ["compare", "CLIP"],
         ["nonsense"],
     ],
@@ -295,6 +325,8 @@ def test_wrong_usage(run: Run, clip: Path, arguments: list[str]) -> None:
         ["fill-gaps", "CLIP", "--reference", "FOLDER/absent.mkv"],
         ["forecast", "CLIP", "--frames", "2", "--from", "99"],
         ["forecast", "CLIP", "--frames", "99", "--hold-out"],
+        ["evaluate", "FOLDER/absent.mkv"],
+        ["evaluate", "CLIP", "--context", "1,4", "--plot", "FOLDER/no/such/folder.svg"],
         ["compare", "CLIP", "FOLDER/absent.mkv"],
     ],
 )

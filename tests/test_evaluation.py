@@ -137,6 +137,58 @@ def test_the_model_sees_no_hidden_frame(videos: Videos) -> None:
     assert {len(after) for _, after, _ in seen} == {0, 2}
 
 
+def test_a_study_of_the_context(videos: Videos, tmp_path: Path) -> None:
+    seen: list[tuple[list[int], list[int]]] = []
+
+    class Spy:
+        name, device = "spy", "cpu"
+
+        def fill(self, before: Any, after: Any, n_frames: int) -> Any:
+            seen.append(([int(f[0, 0, 0]) for f in before], [int(f[0, 0, 0]) for f in after]))
+            # The mean of all that is shown: how much that is can be told from the score.
+            mean = np.concatenate((before, after)).mean(0, keepdims=True).astype(np.uint8)
+            return np.repeat(mean, n_frames, 0)
+
+    paths = videos(a=make_greys(30, step=2))
+    listed = {
+        "gap": [
+            {"clip": "a.mp4", "missing": 1, "start": 12},
+            {"clip": "a.mp4", "missing": 4, "start": 3},
+            {"clip": "a.mp4", "missing": 4, "start": 20},
+        ],
+        "forecast": [{"clip": "a.mp4", "start": 9, "frames": 2, "context": 3}],
+    }
+    path = tmp_path / "windows.json"
+    path.write_text(json.dumps(listed))
+    spy: Any = Spy()
+    report = evaluate(paths, predictor=spy, windows=path, n_context=(1, 5, 9), with_ssim=False)
+    fill, forecast = report.tasks
+    for task in (fill, forecast):
+        study = [method for method in task.methods if method.role == "model"]
+        assert [method.n_context for method in study] == [1, 5, 9]
+        assert [method.method for method in study] == [
+            f"framepred (spy), context {n}" for n in (1, 5, 9)
+        ]
+        others = [method for method in task.methods if method.role == "baseline"]
+        assert {method.n_context for method in others} == {None}
+    assert fill.n_windows == {1: 1, 4: 2}
+    assert fill.n_short == {1: 0, 4: 2}  # 3 frames before one, 6 after the other
+    assert forecast.n_short == {1: 0, 2: 0}
+    # More than the 4 and the 3 of the protocol are shown, and nothing beyond the clip.
+    shown = [(len(before), len(after)) for before, after in seen]
+    assert shown == [
+        *((1, 1), (5, 5), (9, 9)),
+        *((1, 1), (3, 5), (3, 9)),
+        *((1, 1), (5, 5), (9, 6)),
+        *((1, 0), (5, 0), (9, 0)),
+    ]
+    assert seen[2] == ([*range(16, 34, 2)], [*range(36, 54, 2)])
+    # The frames' mean lies (n + 1) / 2 steps of 2 behind the first forecast frame.
+    assert rows(report, "forecast")["framepred (spy), context 9"].psnr[1] == pytest.approx(
+        decibels(10)
+    )
+
+
 def test_real_files(predictor: Predictor, tmp_path: Path) -> None:
     for seed in (0, 1):
         frames = make_frames(20, width=48, height=40, seed=seed)

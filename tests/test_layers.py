@@ -25,7 +25,7 @@ LAYERS = (
     {"video"},
     {"scanning", "predictor", "clips", "scoring"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
-    {"console", "options"},
+    {"console", "options", "plots"},
     {"cli"},
     {"__main__"},
 )
@@ -39,6 +39,7 @@ OWNERS = {
     },
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},
+    "matplotlib": {"plots"},
     "rich": {"console", "cli"},
     "typer": {"cli", "options"},
 }  # fmt: skip
@@ -88,7 +89,7 @@ try:
     run()
 except SystemExit as leave:
     assert not leave.code, leave.code
-loaded = {{"torch", "av", "numpy", "skimage", "safetensors"}} & set(sys.modules)
+loaded = {{"torch", "av", "numpy", "skimage", "safetensors", "matplotlib"}} & set(sys.modules)
 assert not loaded, loaded
 """
 

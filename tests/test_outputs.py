@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framepred.errors import OutputError
-from framepred.outputs import check_output, copy_file, name_output, write_text
+from framepred.outputs import check_output, copy_file, name_output, write_bytes, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -68,6 +68,16 @@ def test_texts_replace_what_was_there(tmp_path: Path) -> None:
     assert names(tmp_path) == ["report.json"]
     with pytest.raises(OutputError, match="no folder"):
         write_text(tmp_path / "no" / "report.json", "x")
+
+
+def test_bytes_are_whole_or_absent(tmp_path: Path) -> None:
+    picture = tmp_path / "plot.png"
+    write_bytes(picture, b"old" * 9)
+    write_bytes(picture, b"\r\n\0")
+    assert picture.read_bytes() == b"\r\n\0"
+    with pytest.raises(OutputError, match="no folder"):
+        write_bytes(tmp_path / "no" / "plot.png", b"x")
+    assert names(tmp_path) == ["plot.png"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are a matter of POSIX")

@@ -75,6 +75,26 @@ def test_windows_that_do_not_fit(window: Window) -> None:
 
 
 @given(
+    n=st.integers(1, 40),
+    start=st.integers(1, 40),
+    n_context=st.integers(1, 9),
+    task=st.sampled_from(["fill", "forecast"]),
+)
+def test_room_for_the_context_is_what_the_cut_shows(
+    n: int, start: int, n_context: int, task: Task
+) -> None:
+    window = Window("a", start, 2, n_context, task)
+    margin = 1 if task == "fill" else 0
+    if start + 2 + margin > n:
+        assert not window.has_room(n) or task == "forecast"
+        return
+    before, _, after = cut(window, n)
+    assert window.has_room(n) == (
+        len(before) == n_context and len(after) == (n_context if task == "fill" else 0)
+    )
+
+
+@given(
     n=st.integers(0, 200),
     task=st.sampled_from(["fill", "forecast"]),
     per_clip=st.integers(1, 5),
