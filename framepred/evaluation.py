@@ -5,6 +5,7 @@ Clips are taken one after the other, so that memory holds one of them at a time.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import Counter
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
 from .baselines import FILL_BASELINES, FORECAST_BASELINES, SLOW_BASELINES, Method
 from .clips import find_videos
 from .errors import EvaluationError
+from .model import FramePredictor
 from .predictor import Predictor
 from .protocol import (
     Frames,
@@ -32,9 +35,10 @@ from .protocol import (
 from .reports import OnProgress, Plain, Progress, to_plain
 from .video import open_rgb_frames
 
-__all__ = ["EvaluationReport", "MethodScore", "Role", "TaskReport", "evaluate"]
+__all__ = ["EvaluationReport", "MethodScore", "Part", "Role", "TaskReport", "evaluate"]
 
-Role = Literal["baseline", "model"]
+Role = Literal["baseline", "model", "ablation"]
+Part = Literal["state", "context", "start", "learning"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def evaluate(
     tasks: Sequence[Task] = ("fill", "forecast"),
     per_clip: int = 2,
     n_context: int | Sequence[int] | None = None,
+    without: Sequence[Part] = (),
     with_ssim: bool = True,
     with_slow: bool = False,
     on_progress: OnProgress = None,
@@ -96,7 +101,10 @@ def evaluate(
     fixes the windows; without it ``per_clip`` windows of each length are spread over each clip.
     n_context: show at most so many frames on each side; several numbers are a study: a row of the
     model for each, on the same windows, with as many frames as asked for, or as the clip has there.
-    with_slow: also the baselines that take seconds a frame.
+    without: parts of the network that a further row does without: the recurrent ``state`` (zero
+    before every step), the ``context`` (one frame on each side), the ``start`` (no motion to begin
+    with), the ``learning`` (fresh weights: the start alone). with_slow: also the baselines that
+    take seconds a frame.
 
     Raises EvaluationError if no window fits, TrainingError or MediaError for unusable clips.
     """
@@ -117,7 +125,13 @@ def evaluate(
 
     limit = n_context if isinstance(n_context, int) else None
     study = () if n_context is None or isinstance(n_context, int) else tuple(n_context)
-    ledgers = {task: _Ledger(task, predictor, study, with_slow) for task in tasks}
+    ledgers = {task: _Ledger(task, with_slow) for task in tasks}
+    for ledger in ledgers.values():
+        ledger.add_model(predictor, study)
+    for part in dict.fromkeys(without):
+        ablated = _ablate(predictor, part)
+        for ledger in ledgers.values():
+            ledger.add_ablation(ablated, part)
     problems: list[str] = []
     for index, path in enumerate(paths):
         if on_progress:
@@ -158,6 +172,18 @@ def _limit(window: Window, n_context: int | None) -> Window:
     return replace(window, n_context=n_context)
 
 
+def _ablate(predictor: Predictor, part: Part) -> Predictor:
+    """The same predictor without one part; the given one stays whole."""
+    if part == "context":
+        return predictor  # it is shown less, and nothing else changes
+    if part == "learning":
+        model = FramePredictor(predictor.model.config)
+    else:
+        model = copy.deepcopy(predictor.model)
+        model.ablation = frozenset({part})
+    return Predictor(model, name=predictor.name, device=torch.device(predictor.device))
+
+
 @dataclass
 class _Row:
     """One method, how much it is shown, and what it has scored so far."""
@@ -173,23 +199,28 @@ class _Row:
 class _Ledger:
     """Collects the scores of one task, method by method."""
 
-    def __init__(
-        self, task: Task, predictor: Predictor, study: Sequence[int], with_slow: bool
-    ) -> None:
+    def __init__(self, task: Task, with_slow: bool) -> None:
         self.task = task
         baselines = FILL_BASELINES if task == "fill" else FORECAST_BASELINES
         if with_slow:
             baselines = baselines | SLOW_BASELINES[task]
         self.rows = [_Row(name, "baseline", method) for name, method in baselines.items()]
+        self.longest = 0  # context of the study
+        self.windows: list[Window] = []
+        self.short: list[Window] = []  # those without room for the longest context
+
+    def add_model(self, predictor: Predictor, study: Sequence[int]) -> None:
         name = f"framepred ({predictor.name})"
         fill: Method = predictor.fill  # type: ignore[assignment]
-        if study:
-            self.rows += [_Row(f"{name}, context {n}", "model", fill, n) for n in study]
-        else:
-            self.rows.append(_Row(name, "model", fill))
+        self.rows += [_Row(f"{name}, context {n}", "model", fill, n) for n in study] or [
+            _Row(name, "model", fill)
+        ]
         self.longest = max(study, default=0)
-        self.windows: list[Window] = []
-        self.short: list[Window] = []  # those without room for the longest context of the study
+
+    def add_ablation(self, ablated: Predictor, part: Part) -> None:
+        fill: Method = ablated.fill  # type: ignore[assignment]
+        n_context = 1 if part == "context" else None
+        self.rows.append(_Row(f"framepred without {part}", "ablation", fill, n_context))
 
     def add(self, window: Window, frames: Frames, *, with_ssim: bool) -> None:
         self.windows.append(window)

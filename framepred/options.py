@@ -43,6 +43,7 @@ __all__ = [
     "Other",
     "Output",
     "Overwrite",
+    "PartName",
     "PerClip",
     "Plot",
     "Progress",
@@ -62,6 +63,7 @@ __all__ = [
     "Windows",
     "WithSlow",
     "WithSsim",
+    "Without",
     "check_plot",
     "parse_contexts",
     "parse_detect",
@@ -350,6 +352,15 @@ Progress = Annotated[
 # Training and evaluation.
 
 
+class PartName(StrEnum):
+    """What an ablation takes away."""
+
+    state = "state"
+    context = "context"
+    start = "start"
+    learning = "learning"
+
+
 class TaskName(StrEnum):
     """What is scored."""
 
@@ -583,6 +594,16 @@ Plot = Annotated[
         help="Draw the study of --context, PSNR by its length, to an .svg, .png or .pdf file.",
         show_default=False,
         rich_help_panel=_TALK,
+    ),
+]
+Without = Annotated[
+    list[PartName] | None,
+    typer.Option(
+        "--without",
+        help="Also score the network without this part: the recurrent state, the context beyond "
+        "one frame on each side, the motion it starts from, or what it learnt. May be repeated.",
+        show_default=False,
+        rich_help_panel=_WHAT,
     ),
 ]
 WithSsim = Annotated[

@@ -196,6 +196,13 @@ def test_evaluate(run: Run, tmp_path: Path) -> None:
     assert "framepred (blend)" in [row[0] for row in rows]
 
 
+def test_evaluate_without_a_part(run: Run, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 24, codec="ffv1")
+    result = run("evaluate", clip, "--per-clip", 1, "--no-ssim", "--without", "context")
+    assert result.code == 0
+    assert result.out.count("framepred without context\t") == 2
+
+
 def test_evaluate_studies_the_context(run: Run, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", 24, codec="ffv1")
     plot = tmp_path / "study.svg"
@@ -291,6 +298,7 @@ def test_a_batch_needs_a_folder_and_different_names(run: Run, clip: Path, tmp_pa
         ["forecast", "CLIP"],
         ["forecast", "CLIP", "--frames", "0"],
         ["forecast", "CLIP", "--frames", "2", "--from", "soon"],
+        ["evaluate", "CLIP", "--without", "thought"],
         ["evaluate", "CLIP", "--context", "0"],
         ["evaluate", "CLIP", "--context", "1,few"],
         ["evaluate", "CLIP", "--context", "1,0"],

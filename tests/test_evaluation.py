@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scenery import build_network
+from scenery import build_network, film
 from synthetic import make_frames, write_clip
 
 from framepred import evaluation
 from framepred.baselines import FILL_BASELINES, FORECAST_BASELINES
 from framepred.errors import EvaluationError, MediaError, TrainingError
 from framepred.evaluation import EvaluationReport, evaluate
+from framepred.model import FramePredictor
 from framepred.predictor import Predictor
 from framepred.reports import Progress
 
@@ -187,6 +188,48 @@ def test_a_study_of_the_context(videos: Videos, tmp_path: Path) -> None:
     assert rows(report, "forecast")["framepred (spy), context 9"].psnr[1] == pytest.approx(
         decibels(10)
     )
+
+
+def test_ablations_are_rows_of_the_same_table(videos: Videos, tmp_path: Path) -> None:
+    paths = videos(a=film(14, 48, 64))
+    path = tmp_path / "windows.json"
+    path.write_text(
+        json.dumps(
+            {
+                "gap": [{"clip": "a.mp4", "missing": 2, "start": 5}],
+                "forecast": [{"clip": "a.mp4", "start": 5, "frames": 2, "context": 4}],
+            }
+        )
+    )
+
+    def score(network: FramePredictor, **options: Any) -> EvaluationReport:
+        whole = Predictor(network, name="tiny", device=torch.device("cpu"))
+        return evaluate(paths, predictor=whole, windows=path, with_ssim=False, **options)
+
+    def rebuild(*ablation: str) -> FramePredictor:
+        network = build_network(strength=0.02)
+        network.ablation = frozenset(ablation)
+        return network
+
+    network = rebuild()
+    report = score(network, without=["state", "context", "start", "learning", "state"])
+    assert network.ablation == frozenset()
+    alone = {
+        "(tiny)": score(rebuild()),
+        "without state": score(rebuild("state")),
+        "without context": score(rebuild(), n_context=1),
+        "without start": score(rebuild("start")),
+        "without learning": score(build_network(seed=7)),
+    }
+    for task in ("fill", "forecast"):
+        found = rows(report, task)
+        assert list(found)[-5:] == [f"framepred {name}" for name in alone]
+        for name, other in alone.items():
+            expected = rows(other, task)["framepred (tiny)"].psnr
+            assert found[f"framepred {name}"].psnr == pytest.approx(expected, abs=1e-6), name
+        assert len({found[f"framepred {name}"].psnr[2] for name in alone}) == 5
+    roles = [method.role for method in report.tasks[0].methods]
+    assert roles[-5:] == ["model", *["ablation"] * 4]
 
 
 def test_real_files(predictor: Predictor, tmp_path: Path) -> None:
