@@ -18,37 +18,44 @@ remains is the parameter-free motion of ``motion.py``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cells import ConvLSTMCell, State
 from .motion import (
     AGREEMENT_FLOOR,
     DAMPING_FILL,
     DAMPING_FORECAST,
+    SPREAD_FILL,
+    average_speed,
     compare_flows,
     estimate_flow,
     invert_path,
     lean_on_steady,
     rescale_flow,
     resize,
+    spread_forecast,
     steady_speed,
     to_gray,
     trace_curve,
     warp,
+    warp_spread,
 )
 
-__all__ = ["ConvLSTMCell", "FramePredictor", "ModelConfig", "arrange"]
+__all__ = ["FramePredictor", "ModelConfig", "arrange"]
 
-State = tuple[Tensor, Tensor]  # hidden state h and cell state c, (B, hidden, H, W) each
+Levels = tuple[Tensor, Tensor, Tensor]  # features at 1/2, 1/4, 1/8 of the resolution
 
 _GRID = 8  # pixels: pictures are padded to a multiple of the coarsest grid
 _SMALLEST_SIDE = 32  # pixels: below this the flow pyramid has nothing to stand on
 # Log-odds, before learning, that a forecast pixel comes from the last frame and not the one before.
 _LAST_FRAME_LOGIT = 6.0
+_LASTING_STEPS = 4  # whose mean speed the last step's is held against
+_FLOW_PIXELS = 2**20  # pixels at half resolution whose flow is estimated at once: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -60,51 +67,6 @@ class ModelConfig:
     n_carried: int = 32  # channels handed from the state to the decoder, and from level to level
     n_coarse: int = 64  # width of the decoder at 1/4
     n_fine: int = 48  # width of the decoder at 1/2
-
-
-class ConvLSTMCell(nn.Module):
-    """LSTM cell whose products are convolutions (Shi et al., 2015, eq. 3, without peepholes).
-
-    i = s(W_xi * x + W_hi * h + b_i)        input gate
-    f = s(W_xf * x + W_hf * h + b_f)        forget gate
-    o = s(W_xo * x + W_ho * h + b_o)        output gate
-    c' = f . c + i . tanh(W_xc * x + W_hc * h + b_c)
-    h' = o . tanh(c')
-
-    The input-to-state product is a method of its own, so that all known frames of a sequence go
-    through it in one call and only the state-to-state product is left in the loop.
-    """
-
-    def __init__(self, n_inputs: int, n_hidden: int) -> None:
-        super().__init__()
-        self.n_hidden = n_hidden
-        self.from_input = nn.Conv2d(n_inputs, 4 * n_hidden, 3, padding=1)
-        self.from_hidden = nn.Conv2d(n_hidden, 4 * n_hidden, 3, padding=1, bias=False)
-        with torch.no_grad():  # remember by default (Jozefowicz et al., 2015)
-            self.from_input.bias[n_hidden : 2 * n_hidden].fill_(1.0)  # type: ignore[index]
-
-    def start(self, like: Tensor) -> State:
-        """The zero state for inputs (B, n_inputs, H, W)."""
-        zeros = like.new_zeros(like.shape[0], self.n_hidden, *like.shape[-2:])
-        return zeros, zeros
-
-    def project(self, inputs: Tensor) -> Tensor:
-        """Input-to-state product, (N, n_inputs, H, W) -> (N, 4 * n_hidden, H, W)."""
-        projected: Tensor = self.from_input(inputs)
-        return projected
-
-    def advance(self, projected: Tensor, state: State) -> State:
-        """One step from a projected input (B, 4 * n_hidden, H, W) and the state before it."""
-        hidden, cell = state
-        gates = projected + self.from_hidden(hidden)
-        keep_in, forget, show, candidate = gates.float().chunk(4, 1)
-        cell = forget.sigmoid() * cell + keep_in.sigmoid() * candidate.tanh()
-        return show.sigmoid() * cell.tanh(), cell
-
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """(B, n_inputs, H, W) and state -> the new hidden state, and the new state."""
-        state = self.advance(self.project(inputs), state)
-        return state[0], state
 
 
 def _conv(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
@@ -173,13 +135,30 @@ class _Side:
     """What is known on one side of the gap, all on the grid of its nearest frame."""
 
     frame: Tensor  # (B, 3, H, W) the nearest frame
-    features: tuple[Tensor, Tensor, Tensor]  # of the nearest frame
+    features: Levels  # of the nearest frame
     previous: Tensor  # (B, 3, H, W) the frame behind it (the same one if there is no other)
-    previous_features: tuple[Tensor, Tensor, Tensor]
-    speed: Tensor | None  # (B, 2, H/4, W/4) motion per step towards the gap; None: one frame only
-    steady: Tensor | None  # likewise, averaged with the step before; None: fewer than three frames
-    to_previous: Tensor  # (B, 2, H/4, W/4) flow from the nearest frame to the one behind it
+    previous_features: Levels
+    flows: tuple[Tensor, ...]  # (B, 2, H/2, W/2) from each frame to the one behind, nearest first
     state: State  # encoder state after the nearest frame
+
+
+@dataclass(frozen=True)
+class _Path:
+    """Where the points of a side's nearest frame are at one step, on that frame's grid."""
+
+    travelled: Tensor  # (B, 2, H/2, W/2) displacement since that frame
+    axes: tuple[Tensor, ...]  # likewise: what the displacement may be off by, see ``warp_spread``
+    view: Tensor  # (B, carried, H/8, W/8) what the decoder may see of the state
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A picture that a new frame is made from, and where its points are found in it."""
+
+    frame: Tensor  # (B, 3, H, W)
+    features: Levels
+    flow: Tensor  # (B, 2, H/2, W/2) from the new frame
+    axes: tuple[Tensor, ...]  # likewise
 
 
 class FramePredictor(nn.Module):
@@ -187,11 +166,15 @@ class FramePredictor(nn.Module):
 
     Any height and width, any number of known frames on either side (at least one in all), any
     number of frames to be made. Deterministic.
+
+    ``ablation`` names parts to go without, to measure what they are worth: ``state`` (hidden and
+    cell state are zero at every step) and ``start`` (the parameter-free flow is zero).
     """
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ModelConfig()
+        self.ablation: frozenset[str] = frozenset()
         half, quarter, eighth = config.n_features
         hidden, carried = config.n_hidden, config.n_carried
         self.pyramid = _FeaturePyramid(config.n_features)
@@ -199,193 +182,212 @@ class FramePredictor(nn.Module):
         self.encoder = ConvLSTMCell(2 * eighth + 3, hidden)
         # Given: appearance, mismatch across the gap, agreement, D/T, v, flag, t, T.
         self.forecaster = ConvLSTMCell(2 * eighth + 8, hidden)
-        # Per point: damping, curvature (2), change of speed (2), and what the decoder may use.
-        self.motion = nn.Sequential(_conv(hidden, hidden), _zero_conv(hidden, 5))
+        # Per point: damping, curvature (2), change of speed (2), log-scales of both axes.
+        self.motion = nn.Sequential(_conv(hidden, hidden), _zero_conv(hidden, 7))
         self.state_view = nn.Conv2d(hidden, carried, 3, padding=1)
-        self.coarse = _Decoder(2 * quarter + 2 * carried + 10, config.n_coarse, 3, 5, carried)
-        self.fine = _Decoder(2 * half + carried + 8, config.n_fine, 2, 5, carried)
+        # Corrections: both flows (4), log-odds of the first source, two axes (4).
+        self.coarse = _Decoder(2 * quarter + 2 * carried + 14, config.n_coarse, 3, 9, carried)
+        self.fine = _Decoder(2 * half + carried + 12, config.n_fine, 2, 9, carried)
         self.finish = _Decoder(12 * 3 + carried, config.n_fine, 1, 16, 0)
 
     # ---- reading -----------------------------------------------------------------------------
 
-    def _observe(self, frames: Tensor, size: tuple[int, int]) -> _Side:
-        """Run the encoder over one side, in the order towards the gap; frames: (B, T, 3, H, W)."""
+    def _estimate(self, first: Tensor, second: Tensor) -> Tensor:
+        """Parameter-free flows (N, 2, H/2, W/2) between pictures (N, 3, H, W), a few at a time."""
+        size = (first.shape[-2] // 2, first.shape[-1] // 2)
+        if "start" in self.ablation:
+            return first.new_zeros(len(first), 2, *size, dtype=torch.float32)
+        at_once = max(1, _FLOW_PIXELS // (size[0] * size[1]))
+        with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
+            parts = [
+                estimate_flow(to_gray(one.float()), to_gray(two.float()))
+                for one, two in zip(first.split(at_once), second.split(at_once), strict=True)
+            ]
+        return torch.cat(parts)
+
+    def _observe(self, frames: Tensor, levels: Levels, flows: Sequence[Tensor]) -> _Side:
+        """Run the encoder over one side, in the order towards the gap.
+
+        frames: (B, T, 3, H, W); levels: their features, (B, T, C, h, w) each; flows: from every
+        frame but the first to the one before it, (B, 2, H/2, W/2) each.
+        """
         n_batch, n_frames = frames.shape[:2]
-        levels = self.pyramid(frames.flatten(0, 1))
-        by_time = [level.unflatten(0, (n_batch, n_frames)) for level in levels]
-        quarter = (size[0] // 4, size[1] // 4)
-        eighth = by_time[2].shape[-2:]
-
-        state = self.encoder.start(by_time[2][:, 0])
-        flows: list[Tensor] = []
-        if n_frames > 1:
-            gray = to_gray(frames)
-            with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):
-                flow = estimate_flow(
-                    gray[:, 1:].flatten(0, 1).float(), gray[:, :-1].flatten(0, 1).float()
-                )
-            flow = rescale_flow(flow, quarter)
-            flows = list(flow.unflatten(0, (n_batch, n_frames - 1)).unbind(1))
-        small = [rescale_flow(flow, (eighth[0], eighth[1])) for flow in flows]
-
+        coarsest = levels[2]
+        eighth = (coarsest.shape[-2], coarsest.shape[-1])
+        state = self.encoder.start(coarsest[:, 0])
+        small = [rescale_flow(flow, eighth) for flow in flows]
         observations = []
         for k in range(n_frames):
-            seen = by_time[2][:, k]
+            seen = coarsest[:, k]
             if k == 0:
                 change = torch.zeros_like(seen)
                 speed = seen.new_zeros(n_batch, 3, *eighth)
             else:
-                change = seen - warp(by_time[2][:, k - 1].float(), small[k - 1])
+                change = seen - warp(coarsest[:, k - 1].float(), small[k - 1])
                 speed = torch.cat((-small[k - 1], torch.ones_like(small[k - 1][:, :1])), 1)
             observations.append(torch.cat((seen, change, speed), 1))
         projected = self.encoder.project(torch.stack(observations, 1).flatten(0, 1))
         projected = projected.unflatten(0, (n_batch, n_frames))
         for k in range(n_frames):
             if k > 0:  # predict, then correct: the state moves with what it describes
-                moved = warp(torch.cat(state, 1), small[k - 1])
-                hidden, cell = moved.chunk(2, 1)
+                hidden, cell = warp(torch.cat(state, 1), small[k - 1]).chunk(2, 1)
                 state = (hidden, cell)
-            state = self.encoder.advance(projected[:, k], state)
-
+            state = self.encoder.advance(projected[:, k], self._forget(state))
         last, behind = n_frames - 1, max(n_frames - 2, 0)
-        to_previous = flows[-1] if flows else frames.new_zeros(n_batch, 2, *quarter)
+        half, quarter, eighths = levels
         return _Side(
             frame=frames[:, last],
-            features=(by_time[0][:, last], by_time[1][:, last], by_time[2][:, last]),
+            features=(half[:, last], quarter[:, last], eighths[:, last]),
             previous=frames[:, behind],
-            previous_features=(by_time[0][:, behind], by_time[1][:, behind], by_time[2][:, behind]),
-            speed=-to_previous if flows else None,
-            steady=steady_speed(-flows[-1], flows[-1], -flows[-2]) if len(flows) > 1 else None,
-            to_previous=to_previous,
+            previous_features=(half[:, behind], quarter[:, behind], eighths[:, behind]),
+            flows=tuple(reversed(flows)),
             state=state,
         )
 
+    def _forget(self, state: State) -> State:
+        if "state" not in self.ablation:
+            return state
+        return torch.zeros_like(state[0]), torch.zeros_like(state[1])
+
     # ---- rolling out -------------------------------------------------------------------------
 
-    def _roll_out(
-        self,
-        near: _Side,
-        other: _Side | None,
-        across: Tensor | None,
-        agreement: Tensor,
-        n_steps: int,
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Unroll the forecaster from one side.
+    def _unroll(
+        self, near: _Side, fixed: Tensor, clocks: Sequence[tuple[float, float]]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Step the forecaster: motion parameters (B, 7, H/2, W/2) and the state's view, each step.
 
-        Returns for each step the displacement (B, 2, H/4, W/4) of the near frame's points since
-        that frame, and what the decoder may see of the state (B, carried, H/8, W/8).
+        fixed: what every step is given; clocks: place in the gap and its length, of each step.
         """
+        height, width = near.frame.shape[-2:]
+        state = near.state
+        for clock in clocks:
+            plane = _plane(fixed, *clock).expand(-1, -1, *fixed.shape[-2:])
+            inputs = torch.cat((fixed, plane.to(fixed.dtype)), 1)
+            hidden, state = self.forecaster(inputs, self._forget(state))
+            learned = self.motion(hidden).float()
+            yield resize(learned, (height // 2, width // 2)), self.state_view(hidden)
+
+    def _bridge(
+        self, near: _Side, other: _Side, across: Tensor, agreement: Tensor, n_frames: int
+    ) -> list[_Path]:
+        """The paths of the near frame's points over a gap, to each of the ``n_frames`` in it.
+
+        across: flow to the other side's nearest frame, (B, 2, H/2, W/2); agreement: with the flow
+        back, (B, 1, H/2, W/2).
+        """
+        n_total = n_frames + 1
         seen = near.features[2]
         grid = (seen.shape[-2], seen.shape[-1])
-        n_total = n_steps + 1
-        if near.speed is not None:
-            speed = near.speed
-        elif across is not None:
-            speed = across / n_total
-        else:
-            speed = torch.zeros_like(near.to_previous)
-        if other is not None and across is not None:
-            small = rescale_flow(across, grid)
-            mismatch = seen - warp(other.features[2].float(), small)
-            small = small / n_total
-        else:
-            mismatch = torch.zeros_like(seen)
-            small = seen.new_zeros(seen.shape[0], 2, *grid)
-        plane = torch.ones_like(seen[:, :1])
+        speed = -near.flows[0] if near.flows else across / n_total
+        small = rescale_flow(across, grid)
         fixed = torch.cat(
             (
                 seen,
-                mismatch,
+                seen - warp(other.features[2].float(), small),
                 resize(agreement, grid),
-                small,
+                small / n_total,
                 rescale_flow(speed, grid),
-                plane * (1.0 if across is not None else 0.0),
+                torch.ones_like(seen[:, :1]),
             ),
             1,
         )
-        quarter = (speed.shape[-2], speed.shape[-1])
-        state = near.state
-        steps = []
-        steady = speed if near.steady is None else near.steady
+        clocks = [(k / n_total, n_total / 8) for k in range(1, n_total)]
+        paths = []
+        for (learned, view), (t, _) in zip(self._unroll(near, fixed, clocks), clocks, strict=True):
+            damping, curvature, push, spread, _ = learned.split((1, 2, 2, 1, 1), 1)
+            room = n_total * t * (1 - t)
+            bend = trace_curve(across, speed, t, n_total, DAMPING_FILL + damping)
+            axis = (SPREAD_FILL * room) * (speed - across / n_total) * spread.exp()
+            paths.append(_Path(bend + (curvature * 2 + push) * room, (axis,), view))
+        return paths
+
+    def _extend(self, near: _Side, n_frames: int) -> list[_Path]:
+        """The paths of the near frame's points over ``n_frames`` beyond it."""
+        seen = near.features[2]
+        grid = (seen.shape[-2], seen.shape[-1])
+        height, width = near.frame.shape[-2:]
+        flows = near.flows or (near.frame.new_zeros(len(seen), 2, height // 2, width // 2),)
+        speed = -flows[0]
+        steady = steady_speed(speed, flows[0], -flows[1]) if len(flows) > 1 else speed
+        lasting = average_speed(flows[:_LASTING_STEPS])
+        nothing = seen.new_zeros(len(seen), 3, *grid)
+        fixed = torch.cat(
+            (seen, torch.zeros_like(seen), nothing, rescale_flow(speed, grid), nothing[:, :1]), 1
+        )
         travelled = torch.zeros_like(speed)
         remaining = torch.ones_like(speed[:, :1])  # of the speed
         pushed = torch.zeros_like(speed)
-        for k in range(1, n_steps + 1):
-            t = k / n_total if across is not None else k / 8
-            # A forecast must not depend on how far it will go on.
-            length = n_total / 8 if across is not None else 0.0
-            clock = torch.cat((plane * t, plane * length), 1)
-            hidden, state = self.forecaster(torch.cat((fixed, clock), 1), state)
-            learned = resize(self.motion(hidden).float(), quarter)
-            damping, curvature, push = learned.split((1, 2, 2), 1)
-            if across is not None:
-                bend = trace_curve(across, speed, t, n_total, DAMPING_FILL + damping)
-                travelled = bend + (curvature * 2 + push) * (n_total * t * (1 - t))
-            else:
-                factor = DAMPING_FORECAST + 0.25 * damping
-                remaining, pushed = remaining * factor, pushed * factor + 0.5 * push
-                share = lean_on_steady(k)
-                going = remaining * ((1 - share) * speed + share * steady)
-                travelled = travelled + going + pushed + 0.5 * curvature
-            steps.append((travelled, self.state_view(hidden)))
-        return steps
+        paths = []
+        # A forecast must not depend on how far it will go on, so it is not told.
+        clocks = [(k / 8, 0.0) for k in range(1, n_frames + 1)]
+        for k, (learned, view) in enumerate(self._unroll(near, fixed, clocks), 1):
+            damping, curvature, push, *spreads = learned.split((1, 2, 2, 1, 1), 1)
+            factor = DAMPING_FORECAST + 0.25 * damping
+            remaining, pushed = remaining * factor, pushed * factor + 0.5 * push
+            share = lean_on_steady(k)
+            going = remaining * ((1 - share) * speed + share * steady)
+            travelled = travelled + going + pushed + 0.5 * curvature
+            scales = spread_forecast(k)
+            axes = (
+                scales[0] * (speed - lasting) * spreads[0].exp(),
+                scales[1] * steady * spreads[1].exp(),
+            )
+            paths.append(_Path(travelled, axes, view))
+        return paths
 
     # ---- decoding ----------------------------------------------------------------------------
 
     def _decode(
         self,
-        frames: tuple[Tensor, Tensor],
-        features: tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]],
-        flows: Tensor,
+        sources: tuple[_Source, _Source],
         views: tuple[Tensor, Tensor],
         trust: Tensor,
         clock: Tensor,
-        *,
-        sharp: bool,
     ) -> Tensor:
-        """Refine two backward flows and blend the two warped frames.
+        """Refine two backward flows and their spread, and blend the two pictures they lead to.
 
-        frames: the two source pictures (B, 3, H, W); flows: (B, 4, H/4, W/4) from the target to
-        each; views: of the states, warped to the target (B, carried, H/4, W/4); trust: log-odds of
-        the first source and both agreements (B, 3, H/4, W/4); clock: (B, 3, 1, 1) weight of each
-        source and whether this is a forecast. sharp: sample the pictures bicubically, which pays
-        where two pictures agree; where one is carried on alone, errors of motion dominate, and the
-        blur of bilinear sampling scores better. Returns (B, 3, H, W).
+        views: of the states, at the target, (B, carried, H/4, W/4); trust: log-odds of the first
+        source and both agreements, (B, 3, H/2, W/2); clock: (B, 3, 1, 1) weight of each source and
+        whether this is a forecast. Returns (B, 3, H, W).
         """
-        one, two = frames
-        height, width = one.shape[-2:]
-        half = (height // 2, width // 2)
-        flow, logit = flows, trust[:, :1]
+        one, two = sources
+        height, width = one.frame.shape[-2:]
+        half, quarter = (height // 2, width // 2), (height // 4, width // 4)
+        motions = torch.cat((one.flow, two.flow, *one.axes, *two.axes), 1)  # (B, 8, H/2, W/2)
+        logit = trust[:, :1]
 
-        def look(level: int) -> tuple[Tensor, Tensor]:
-            first, second = flow.chunk(2, 1)
+        def look(level: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            seen = _rescale_motions(motions, size)
+            first, second = seen[:, :2], seen[:, 2:4]
             return (
-                warp(features[0][level].float(), first),
-                warp(features[1][level].float(), second),
+                warp(one.features[level].float(), first),
+                warp(two.features[level].float(), second),
+                seen[:, :4] / 8,
+                seen[:, 4:] / 8,
             )
 
-        plane = clock.expand(-1, -1, *flow.shape[-2:])
-        correction, carried = self.coarse(*look(1), *views, flow / 8, trust, plane)
-        flow = flow + correction[:, :4]
-        logit = logit + correction[:, 4:]
+        def correct(by: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+            moved = torch.cat((by[:, :4], by[:, 5:]), 1)
+            return motions + _rescale_motions(moved, half), logit + resize(by[:, 4:5], size)
 
+        *seen, flows, axes = look(1, quarter)
+        plane = clock.expand(-1, -1, *quarter)
+        correction, carried = self.coarse(*seen, *views, flows, resize(trust, quarter), plane, axes)
+        motions, logit = correct(correction, half)
         assert carried is not None
-        flow = rescale_flow(flow.unflatten(1, (2, 2)).flatten(0, 1), half)
-        flow = flow.unflatten(0, (-1, 2)).flatten(1, 2)
-        logit = resize(logit, half)
+        *seen, flows, axes = look(0, half)
         plane = clock.expand(-1, -1, *half)
         correction, carried = self.fine(
-            *look(0), resize(carried.float(), half), flow / 8, logit, plane
+            *seen, resize(carried.float(), half), flows, logit, plane, axes
         )
-        flow = flow + correction[:, :4]
-        logit = logit + correction[:, 4:]
-
+        motions, logit = correct(correction, half)
         assert carried is not None
-        full = (height, width)
-        first, second = flow.chunk(2, 1)
-        left = warp(one, rescale_flow(first, full), sharp=sharp)
-        right = warp(two, rescale_flow(second, full), sharp=sharp)
-        logit = resize(logit, full)
+
+        first, second, *axes_of_all = motions.split(2, 1)
+        n_first = len(one.axes)
+        left = warp_spread(one.frame, first, axes_of_all[:n_first])
+        right = warp_spread(two.frame, second, axes_of_all[n_first:])
+        logit = resize(logit, (height, width))
         share = logit.sigmoid()
         blend = share * left + (1 - share) * right
         last, _ = self.finish(
@@ -421,76 +423,92 @@ class FramePredictor(nn.Module):
             mirrored = [n_frames + 1 - k for k in wanted]
             return self.forward(after.flip(1), None, n_frames, steps=mirrored)
         height, width = before.shape[-2:]
-        before = _pad(before)
-        size = (before.shape[-2], before.shape[-1])
-        near = self._observe(before, size)
+        frames = _pad(before if after is None else torch.cat((before, after.flip(1)), 1))
+        n_before, n_all = before.shape[1], frames.shape[1]
+        levels = self.pyramid(frames.flatten(0, 1))
+        by_time = [level.unflatten(0, frames.shape[:2]) for level in levels]
+        # Every frame to the one read before it, and across the gap both ways.
+        pairs = [(k, k - 1) for k in range(1, n_all) if k != n_before]
         if after is not None:
-            far = self._observe(_pad(after).flip(1), size)
-            made = self._fill(near, far, n_frames, wanted, size)
+            pairs += [(n_before - 1, n_all - 1), (n_all - 1, n_before - 1)]
+        flows: tuple[Tensor, ...] = ()
+        if pairs:
+            first, second = (frames[:, list(side)] for side in zip(*pairs, strict=True))
+            flow = self._estimate(first.flatten(0, 1), second.flatten(0, 1))
+            flows = flow.unflatten(0, (len(frames), len(pairs))).unbind(1)
+
+        def observe(part: slice, inside: Sequence[Tensor]) -> _Side:
+            half, quarter, eighth = (level[:, part] for level in by_time)
+            return self._observe(frames[:, part], (half, quarter, eighth), inside)
+
+        near = observe(slice(n_before), flows[: n_before - 1])
+        if after is None:
+            made = self._forecast(near, wanted)
         else:
-            made = self._forecast(near, n_frames, wanted)
+            far = observe(slice(n_before, None), flows[n_before - 1 : -2])
+            made = self._fill(near, far, flows[-2], flows[-1], n_frames, wanted)
         return made[..., :height, :width]
 
     def _fill(
-        self, near: _Side, far: _Side, n_frames: int, wanted: list[int], size: tuple[int, int]
+        self,
+        near: _Side,
+        far: _Side,
+        onward: Tensor,
+        back: Tensor,
+        n_frames: int,
+        wanted: Sequence[int],
     ) -> Tensor:
-        quarter = (size[0] // 4, size[1] // 4)
-        gray = to_gray(torch.cat((near.frame, far.frame))).float()
-        with torch.no_grad(), torch.autocast(gray.device.type, enabled=False):
-            one, two = gray.chunk(2)
-            flow = estimate_flow(gray, torch.cat((two, one)))
-            onward, back = rescale_flow(flow, quarter).chunk(2)
-            agree_near, agree_far = compare_flows(onward, back), compare_flows(back, onward)
-        from_near = self._roll_out(near, far, onward, agree_near, n_frames)
-        from_far = self._roll_out(far, near, back, agree_far, n_frames)
+        agree_near, agree_far = compare_flows(onward, back), compare_flows(back, onward)
+        from_near = self._bridge(near, far, onward, agree_near, n_frames)
+        from_far = self._bridge(far, near, back, agree_far, n_frames)
         made = []
         for k in wanted:
             t = k / (n_frames + 1)
-            path, view = from_near[k - 1]
-            path_far, view_far = from_far[n_frames - k]
-            first, second = invert_path(path), invert_path(path_far)
-            seen_near, seen_far = warp(agree_near, first), warp(agree_far, second)
+            path, path_far = from_near[k - 1], from_far[n_frames - k]
+            one, view = _bring(path, near.frame, near.features)
+            two, view_far = _bring(path_far, far.frame, far.features)
+            seen_near, seen_far = warp(agree_near, one.flow), warp(agree_far, two.flow)
             logit = torch.log((1 - t) * (seen_near + AGREEMENT_FLOOR))
             logit = logit - torch.log(t * (seen_far + AGREEMENT_FLOOR))
-            made.append(
-                self._decode(
-                    (near.frame, far.frame),
-                    (near.features, far.features),
-                    torch.cat((first, second), 1),
-                    (
-                        warp(resize(view.float(), quarter), first),
-                        warp(resize(view_far.float(), quarter), second),
-                    ),
-                    torch.cat((logit, seen_near, seen_far), 1),
-                    _plane(view, 1 - t, t, 0.0),
-                    sharp=True,
-                )
-            )
+            trust = torch.cat((logit, seen_near, seen_far), 1)
+            clock = _plane(view, 1 - t, t, 0.0)
+            made.append(self._decode((one, two), (view, view_far), trust, clock))
         return torch.stack(made, 1)
 
-    def _forecast(self, near: _Side, n_frames: int, wanted: list[int]) -> Tensor:
-        quarter = (near.to_previous.shape[-2], near.to_previous.shape[-1])
-        unknown = near.to_previous.new_zeros(near.to_previous.shape[0], 1, *quarter)
-        rolled = self._roll_out(near, None, None, unknown, max(wanted))
+    def _forecast(self, near: _Side, wanted: Sequence[int]) -> Tensor:
+        paths = self._extend(near, max(wanted))
         made = []
         for k in wanted:
-            path, view = rolled[k - 1]
-            first = invert_path(path)
-            second = first + warp(near.to_previous, first)
-            seen = warp(resize(view.float(), quarter), first)
-            certain = torch.ones_like(first[:, :1])
-            made.append(
-                self._decode(
-                    (near.frame, near.previous),
-                    (near.features, near.previous_features),
-                    torch.cat((first, second), 1),
-                    (seen, torch.zeros_like(seen)),
-                    torch.cat((certain * _LAST_FRAME_LOGIT, certain, certain), 1),
-                    _plane(view, 1.0, k / 8, 1.0),
-                    sharp=False,
-                )
-            )
+            one, view = _bring(paths[k - 1], near.frame, near.features)
+            behind = one.flow
+            if near.flows:
+                behind = one.flow + warp(near.flows[0], one.flow)
+            two = _Source(near.previous, near.previous_features, behind, ())
+            certain = torch.ones_like(one.flow[:, :1])
+            trust = torch.cat((certain * _LAST_FRAME_LOGIT, certain, certain), 1)
+            clock = _plane(view, 1.0, k / 8, 1.0)
+            made.append(self._decode((one, two), (view, torch.zeros_like(view)), trust, clock))
         return torch.stack(made, 1)
+
+
+def _bring(path: _Path, frame: Tensor, features: Levels) -> tuple[_Source, Tensor]:
+    """From the grid of a known frame to that of the frame to be made.
+
+    Returns the source and the view of the state, (B, carried, H/4, W/4).
+    """
+    flow = invert_path(path.travelled)
+    axes = warp(torch.cat(path.axes, 1), flow).split(2, 1)
+    height, width = frame.shape[-2:]
+    quarter = (height // 4, width // 4)
+    view = warp(resize(path.view.float(), quarter), rescale_flow(flow, quarter))
+    return _Source(frame, features, flow, axes), view
+
+
+def _rescale_motions(motions: Tensor, size: tuple[int, int]) -> Tensor:
+    """``rescale_flow`` for several flows in one tensor, (B, 2 n, H, W)."""
+    apart = motions.unflatten(1, (-1, 2))
+    scaled = rescale_flow(apart.flatten(0, 1), size)
+    return scaled.unflatten(0, apart.shape[:2]).flatten(1, 2)
 
 
 def arrange(model: FramePredictor, device: torch.device) -> FramePredictor:

@@ -12,6 +12,7 @@ is found in b at ``x + flow_ab(x)``; hence ``warp(b, flow_ab)`` looks like a.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ __all__ = [
     "AGREEMENT_FLOOR",
     "DAMPING_FILL",
     "DAMPING_FORECAST",
+    "SPREAD_FILL",
+    "average_speed",
     "carry_forward",
     "compare_flows",
     "estimate_flow",
@@ -28,10 +31,12 @@ __all__ = [
     "lean_on_steady",
     "rescale_flow",
     "resize",
+    "spread_forecast",
     "steady_speed",
     "to_gray",
     "trace_curve",
     "warp",
+    "warp_spread",
 ]
 
 # How far the curve bends towards the speed measured beside the gap; 0 is a straight line, 1 meets
@@ -41,7 +46,12 @@ DAMPING_FILL = 0.75
 DAMPING_FORECAST = 0.95
 # Added to the agreement of two flows when it weighs the two sides of a gap: flows that disagree
 # by a little are worth averaging all the same.
-AGREEMENT_FLOOR = 0.7
+AGREEMENT_FLOOR = 1.5
+# Half-width of what the damping across a gap may as well be: how much the paths there differ.
+SPREAD_FILL = 0.5
+
+# Share of the speed that survives a step when it dies down: the pessimist's guess.
+_HASTY_DAMPING = 0.85
 
 _COARSEST_SIDE = 8  # pixels: a picture with a shorter side tells a matcher nothing
 _REACH_SIDE = 512  # pixels: pictures with a longer side get a further level, for longer motion
@@ -146,10 +156,28 @@ def _gather_cubic(images: Tensor, points: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor, window: int) -> Tensor:
-    """Mean over a square window; at the border only pixels inside count."""
-    pad = window // 2  # rows and columns in turn: the same mean, at a fraction of the sums
-    rows = F.avg_pool2d(images, (1, window), 1, (0, pad), count_include_pad=False)
-    return F.avg_pool2d(rows, (window, 1), 1, (pad, 0), count_include_pad=False)
+    """Mean over a square window; at the border only pixels inside count.
+
+    As two one-dimensional depthwise convolutions: on a CPU 5 to 15 times as fast as pooling.
+    """
+    channels, height, width = images.shape[1:]
+    if channels == 1:  # one channel would not count as depthwise, and be slow
+        return _blur(images.expand(-1, 2, -1, -1), window)[:, :1]
+    half = window // 2
+    kernel = images.new_full((channels, 1, 1, window), 1 / window)
+    laid_out = images.contiguous(memory_format=torch.channels_last)
+    rows = F.conv2d(laid_out, kernel, padding=(0, half), groups=channels)
+    mean = F.conv2d(rows, kernel.transpose(2, 3), padding=(half, 0), groups=channels)
+    return _make_up_border(_make_up_border(mean, 2, window), 3, window)
+
+
+def _make_up_border(means: Tensor, dimension: int, window: int) -> Tensor:
+    """Scale up, in place, means near the border that took what lies outside for zero."""
+    n = means.shape[dimension]
+    for place in {k for i in range(window // 2) for k in (i, n - 1 - i) if 0 <= k < n}:
+        inside = min(place + window // 2, n - 1) - max(place - window // 2, 0) + 1
+        means.narrow(dimension, place, 1).mul_(window / inside)
+    return means
 
 
 def _describe(gray: Tensor) -> Tensor:
@@ -157,8 +185,8 @@ def _describe(gray: Tensor) -> Tensor:
 
     (B, 1, H, W) -> (B, 3, H, W). Normalizing makes a change of exposure harmless.
     """
-    mean = _blur(gray, _LOCAL_WINDOW)
-    deviation = (_blur(gray * gray, _LOCAL_WINDOW) - mean * mean).clamp_min(0).sqrt()
+    mean, square = _blur(torch.cat((gray, gray * gray), 1), _LOCAL_WINDOW).split(1, 1)
+    deviation = (square - mean * mean).clamp_min(0).sqrt()
     normal = (gray - mean) / (deviation + 0.01)
     return torch.cat((normal, *_gradients(normal)), 1)
 
@@ -166,19 +194,21 @@ def _describe(gray: Tensor) -> Tensor:
 def _smooth(flow: Tensor, cost: Tensor) -> Tensor:
     """Give a pixel that matches badly the motion of neighbours that match well."""
     confidence = torch.exp(-4 * cost) + 1e-3
-    return _blur(flow * confidence, _MATCH_WINDOW) / _blur(confidence, _MATCH_WINDOW)
+    total = _blur(torch.cat((flow * confidence, confidence), 1), _MATCH_WINDOW)
+    return total[:, :2] / total[:, 2:]
 
 
 def _search(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
     """Try every whole-pixel offset within +-2 of the flow and move to their soft minimum."""
-    costs = []
-    for dx, dy in _OFFSETS:
-        moved = flow + flow.new_tensor([dx, dy]).view(1, 2, 1, 1)
-        difference = (first - warp(second, moved)).abs().mean(1, keepdim=True)
-        costs.append(_blur(difference, _MATCH_WINDOW) + 0.01 * (dx * dx + dy * dy))
-    cost = torch.cat(costs, 1)  # (B, 25, H, W)
+    offsets = flow.new_tensor(_OFFSETS)
+    differences = [
+        (first - warp(second, flow + offset.view(1, 2, 1, 1))).abs().mean(1, keepdim=True)
+        for offset in offsets
+    ]
+    length = offsets.square().sum(1).view(1, -1, 1, 1)
+    cost = _blur(torch.cat(differences, 1), _MATCH_WINDOW) + 0.01 * length  # (B, 25, H, W)
     weight = torch.softmax(-40 * cost, 1)
-    step = torch.einsum("bohw,oc->bchw", weight, flow.new_tensor(_OFFSETS))
+    step = torch.einsum("bohw,oc->bchw", weight, offsets)
     return _smooth(flow + step, cost.amin(1, keepdim=True))
 
 
@@ -202,14 +232,14 @@ def _refine(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
             (along_y * along_y).sum(1),
             (along_x * error).sum(1),
             (along_y * error).sum(1),
+            error.abs().mean(1),
         ),
         1,
     )
-    xx, xy, yy, xe, ye = _blur(products, _MATCH_WINDOW).split(1, 1)
+    xx, xy, yy, xe, ye, cost = _blur(products, _MATCH_WINDOW).split(1, 1)
     xx, yy = xx + _STIFFNESS, yy + _STIFFNESS
     determinant = xx * yy - xy * xy
     step = torch.cat((yy * xe - xy * ye, xx * ye - xy * xe), 1) / determinant
-    cost = _blur(error.abs().mean(1, keepdim=True), _MATCH_WINDOW)
     return _smooth(flow - step.clamp(-1, 1), cost)
 
 
@@ -295,6 +325,21 @@ def steady_speed(speed: Tensor, flow: Tensor, speed_before: Tensor) -> Tensor:
     return _blur((2 * speed + warp(speed_before, flow)) / 3, _MATCH_WINDOW)
 
 
+def average_speed(flows: Sequence[Tensor]) -> Tensor:
+    """Mean speed of a point over the last steps, smoothed.
+
+    flows: from each picture to the one before it, the last step first, (B, 2, H, W) each, at least
+    one; each is read where the point was by then. Returns the motion per step, (B, 2, H, W).
+    """
+    place = torch.zeros_like(flows[0])
+    total = torch.zeros_like(flows[0])
+    for index, flow in enumerate(flows):
+        step = warp(flow, place) if index else flow
+        total = total - step
+        place = place + step
+    return _blur(total / len(flows), _MATCH_WINDOW)
+
+
 def lean_on_steady(k: int) -> float:
     """Share of the steady speed in the k-th forecast step: none in the first, all from the 4th.
 
@@ -322,3 +367,32 @@ def carry_forward(
         share = lean_on_steady(i)
         total = total + damping**i * ((1 - share) * speed + share * steady)
     return total
+
+
+def spread_forecast(k: int) -> tuple[float, float]:
+    """How uncertain a forecast of ``k`` steps is: factors of two axes of displacement.
+
+    The first is for the difference between the last speed and the average one (has it changed for
+    good?), summed over the damped steps; the second for the speed itself (will it last?): what
+    no damping and one of 0.85 a step differ by.
+    """
+    change = sum(DAMPING_FORECAST**i for i in range(1, k + 1))
+    return change, sum(1 - _HASTY_DAMPING**i for i in range(1, k + 1))
+
+
+def warp_spread(images: Tensor, flow: Tensor, axes: Sequence[Tensor]) -> Tensor:
+    """What a picture looks like on average when it is uncertain where its points have gone.
+
+    The mean over the flow itself and one point to each side along every axis (sigma points of the
+    displacement's distribution, as in the unscented transform of Julier and Uhlmann, 1997). Where
+    all points agree the picture stays sharp; where they do not, the mean is nearer to the truth
+    than any one of them.
+
+    images: (B, C, H, W); flow: (B, 2, h, w); axes: the same shape each, on a grid of any size.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    total = warp(images, rescale_flow(flow, size), sharp=True)
+    for axis in axes:
+        for point in (flow - axis, flow + axis):
+            total = total + warp(images, rescale_flow(point, size), sharp=True)
+    return total / (1 + 2 * len(axes))

@@ -16,26 +16,37 @@ PACKAGE = ROOT / "framepred"
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
     {"errors"},
-    {"reports", "rhythm", "motion", "outputs", "metrics", "colour", "minterpolate"},
+    {
+        "reports",
+        "rhythm",
+        "motion",
+        "cells",
+        "outputs",
+        "metrics",
+        "colour",
+        "minterpolate",
+        "memory",
+    },
     {"timeline", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"reader"},
     {"writer"},
     {"tasks", "checkpoint", "protocol", "reader"},
     {"writer"},
     {"video"},
-    {"scanning", "predictor", "clips", "scoring"},
+    {"scanning", "predictor", "clips", "scoring", "testcard"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
+    {"benchmark"},
     {"console", "options", "plots"},
     {"cli"},
     {"__main__"},
 )
-STDLIB_ONLY = {"errors", "reports", "rhythm", "timeline", "tasks", "outputs"}
+STDLIB_ONLY = {"errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory"}
 # Who may import which big library.
 OWNERS = {
     "av": {"colour", "encoders", "minterpolate", "reader", "writer"},
     "torch": {
-        "motion", "losses", "model", "checkpoint", "baselines", "predictor", "clips", "training",
-        "evaluation", "installation",
+        "motion", "cells", "losses", "model", "checkpoint", "baselines", "predictor", "clips", "training",
+        "evaluation", "installation", "benchmark",
     },
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},

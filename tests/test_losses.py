@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
 from framepred.losses import (
@@ -13,6 +14,7 @@ from framepred.losses import (
     compute_census,
     compute_charbonnier,
     compute_laplacian,
+    compute_log_mse,
     compute_loss,
 )
 
@@ -117,7 +119,7 @@ def test_census_is_blind_to_brightness() -> None:
 def test_every_loss_is_least_at_the_truth_and_has_gradients(name: str) -> None:
     made, truth = make_pair()
     loss = LOSSES[name]
-    floor = 1e-3 if name == "charbonnier" else 0
+    floor = {"charbonnier": 1e-3, "log_mse": 0.5 * np.log(1e-5)}.get(name, 0)
     assert float(loss(truth, truth)) == pytest.approx(floor, abs=1e-12)
     assert float(loss(made, truth)) > floor + 1e-4
     assert float(loss(made, truth)) == pytest.approx(float(loss(truth, made)))
@@ -154,3 +156,21 @@ def test_losses_are_in_float32_whatever_surrounds_them() -> None:
     assert inside.dtype == torch.float32
     assert torch.equal(inside, expected)
     assert compute_loss(weights, made.bfloat16(), truth.bfloat16()).dtype == torch.float32
+
+
+def test_log_mse_is_the_mean_psnr_in_other_units() -> None:
+    generator = torch.Generator().manual_seed(5)
+    truth = torch.rand(4, 3, 24, 28, generator=generator)
+    noise = torch.randn(4, 3, 24, 28, generator=generator)
+    made = truth + noise * torch.tensor([0.02, 0.05, 0.1, 0.2]).view(4, 1, 1, 1)
+    decibels = [
+        peak_signal_noise_ratio(true.numpy(), got.numpy(), data_range=1.0)
+        for true, got in zip(truth, made, strict=True)
+    ]
+    expected = -np.mean(decibels) * np.log(10) / 20
+    assert float(compute_log_mse(made, truth)) == pytest.approx(expected, abs=0.02)
+
+
+def test_log_mse_does_not_chase_what_nobody_sees() -> None:
+    truth = torch.full((1, 3, 8, 8), 0.5)
+    assert float(compute_log_mse(truth, truth)) == pytest.approx(0.5 * np.log(1e-5), rel=1e-5)
