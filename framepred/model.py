@@ -507,8 +507,8 @@ def _bring(path: _Path, frame: Tensor, features: Levels) -> tuple[_Source, Tenso
 def _rescale_motions(motions: Tensor, size: tuple[int, int]) -> Tensor:
     """``rescale_flow`` for several flows in one tensor, (B, 2 n, H, W)."""
     apart = motions.unflatten(1, (-1, 2))
-    scaled = rescale_flow(apart.flatten(0, 1), size)
-    return scaled.unflatten(0, apart.shape[:2]).flatten(1, 2)
+    scaled: Tensor = rescale_flow(apart.flatten(0, 1), size).unflatten(0, apart.shape[:2])
+    return scaled.flatten(1, 2)
 
 
 def arrange(model: FramePredictor, device: torch.device) -> FramePredictor:

@@ -12,8 +12,8 @@ from scenery import TINY, build_network, film, to_tensor
 from torch import Tensor
 
 from framepred import baselines, motion
-from framepred.metrics import psnr
 from framepred.cells import ConvLSTMCell
+from framepred.metrics import psnr
 from framepred.model import FramePredictor, ModelConfig, arrange
 
 
