@@ -394,6 +394,51 @@ def compare(
             terminal.write_json(json, report.as_dict())
 
 
+@app.command("benchmark", epilog=_EXIT_CODES)
+def benchmark(
+    sizes: options.Sizes = None,
+    batch: options.Batches = "1",
+    seconds: options.BenchmarkSeconds = 4.0,
+    count: options.CountOnly = False,
+    model: options.Model = "default",
+    device: options.Device = options.DeviceName.auto,
+    json: options.Json = None,
+    progress: options.Progress = options.ProgressMode.auto,
+) -> None:
+    """Measure how fast this machine decodes, predicts, encodes and fills, and how near its limit.
+
+    Works on a test picture of its own, in a temporary folder, for about a minute. The table goes
+    to stdout; what would take too long or too much memory is skipped, and that is said.
+    """
+    heights = () if sizes is None else options.parse_sizes(sizes)
+    batches = options.parse_numbers(batch, "--batch")
+    _check_json(json, [])
+    with _open_terminal(progress) as terminal:
+        from . import benchmark as bench
+        from .predictor import Predictor
+
+        predictor = Predictor.load(model, device=device.value)
+        if count:
+            counted = bench.count_operations(predictor, heights=heights or (256, 1080))
+            if json != "-":
+                terminal.show_count(counted)
+            if json is not None:
+                terminal.write_json(json, counted.as_dict())
+            return
+        with terminal.follow() as on_progress:
+            report = bench.benchmark(
+                predictor,
+                heights=heights or (256, 720, 1080, 2160),
+                batches=batches,
+                seconds=seconds,
+                on_progress=on_progress,
+            )
+        if json != "-":
+            terminal.show_benchmark(report)
+        if json is not None:
+            terminal.write_json(json, report.as_dict())
+
+
 @app.command("info", epilog=_EXIT_CODES)
 def info(json: options.Json = None) -> None:
     """Print versions, the devices that can compute, and the packaged models."""

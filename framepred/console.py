@@ -37,6 +37,7 @@ from .reports import OnProgress, Progress, to_plain
 from .timeline import format_time
 
 if TYPE_CHECKING:
+    from .benchmark import BenchmarkReport, CountReport
     from .evaluation import EvaluationReport
     from .reports import (
         CompareReport,
@@ -346,6 +347,54 @@ class Terminal:
                 self.say(f"{task.task}: windows without room for the longest context: {counts}")
             self.write_sheet(sheet)
 
+    def show_benchmark(self, report: BenchmarkReport) -> None:
+        """The measurements on stdout; the limits and what was skipped on stderr."""
+        self.say(
+            f"{report.model} ({report.parameters / 1e6:.2f} million parameters) on {report.device} "
+            f"({report.hardware}), {report.seconds:.0f} s"
+        )
+        headers = ("what", "size", "g", "batch", "precision", "frames/s", "frames", "peak GB")
+        sheet = Sheet(
+            (*headers, "GMAC/frame", "of ceiling", "PSNR dB", "change"),
+            left=frozenset({"what", "precision", "frames"}),
+        )
+        for precision, rate in report.ceilings.items():
+            self.say(f"ceiling, a large matrix product in {precision}: {rate:.3g} TFLOP/s")
+        for row in report.measurements:
+            sheet.rows.append(
+                (
+                    row.variant.stage,
+                    f"{row.height}p",
+                    _number(row.variant.n_missing, "d"),
+                    _number(row.variant.batch, "d"),
+                    row.variant.precision or "-",
+                    f"{row.frames_per_second:.4g}",
+                    row.frames,
+                    _number(None if row.peak_bytes is None else row.peak_bytes / 1e9, ".2f"),
+                    _number(row.gmac_per_frame, ".4g"),
+                    _number(row.share_of_ceiling, ".0%"),
+                    _number(row.psnr, ".2f"),
+                    _number(row.psnr_change, "+.3f"),
+                )
+            )
+        self.write_sheet(sheet)
+        for skip in report.skipped:
+            heights = ", ".join(f"{height}p" for height in skip.heights)
+            variant = skip.variant
+            named = {"g=": variant.n_missing, "batch ": variant.batch, "": variant.precision}
+            how = ", ".join(f"{word}{value}" for word, value in named.items() if value is not None)
+            name = f"{variant.stage} ({how})" if how else variant.stage
+            self.say(f"skipped: {name} at {heights}: {skip.reason}")
+
+    def show_count(self, report: CountReport) -> None:
+        """Multiply-adds by size and gap length, on stdout."""
+        self.say(f"{report.model}: {report.parameters} parameters")
+        sheet = Sheet(("size", "g", "GMAC/frame"))
+        for count in report.counts:
+            size = f"{count.width}x{count.height}"
+            sheet.rows.append((size, str(count.n_missing), f"{count.gmac_per_frame:.2f}"))
+        self.write_sheet(sheet)
+
     def show_installation(self, report: InstallationReport) -> None:
         """Versions, devices and models, on stdout."""
         sheet = Sheet(("what", "which"), left=frozenset({"what", "which"}))
@@ -437,6 +486,11 @@ def _gap_sheet(gaps: Sequence[GapReport]) -> Sheet:
 def _scores(psnr: float | None, ssim: float | None) -> tuple[str, str]:
     """Decibels and SSIM as people read them; a dash for what was not measured."""
     return ("-" if psnr is None else f"{psnr:.2f}", "-" if ssim is None else f"{ssim:.4f}")
+
+
+def _number(value: float | None, form: str) -> str:
+    """A figure, or a dash for what was not measured."""
+    return "-" if value is None else format(value, form)
 
 
 def _count(n: int, noun: str) -> str:

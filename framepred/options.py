@@ -12,10 +12,13 @@ from .timeline import Kind
 
 __all__ = [
     "BatchSize",
+    "Batches",
+    "BenchmarkSeconds",
     "CacheGb",
     "Clips",
     "Codec",
     "Context",
+    "CountOnly",
     "Crf",
     "Crop",
     "Detect",
@@ -54,6 +57,7 @@ __all__ = [
     "RunFolder",
     "Seed",
     "SelfCheck",
+    "Sizes",
     "Steps",
     "TaskName",
     "Tasks",
@@ -68,6 +72,8 @@ __all__ = [
     "parse_contexts",
     "parse_detect",
     "parse_losses",
+    "parse_numbers",
+    "parse_sizes",
 ]
 
 KINDS: tuple[Kind, ...] = ("missing", "corrupt", "frozen", "black")
@@ -390,19 +396,25 @@ def parse_losses(text: str) -> dict[str, float]:
     return weights
 
 
+def parse_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Read ``1,2,4`` in rising order, each once; anything else is a usage error."""
+    try:
+        numbers = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        numbers = []
+    if not numbers or numbers[0] < 1:
+        raise typer.BadParameter(
+            f"{text!r}: write whole numbers from 1 on, with commas", param_hint=option
+        )
+    return tuple(numbers)
+
+
 def parse_contexts(text: str | None) -> int | tuple[int, ...] | None:
     """Read ``4``, a limit, or ``1,2,4``, lengths to study; anything else is a usage error."""
     if text is None:
         return None
-    try:
-        lengths = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        lengths = []
-    if not lengths or lengths[0] < 1:
-        raise typer.BadParameter(
-            f"{text!r}: write whole numbers from 1 on, with commas", param_hint="--context"
-        )
-    return tuple(lengths) if "," in text else lengths[0]
+    lengths = parse_numbers(text, "--context")
+    return lengths if "," in text else lengths[0]
 
 
 def check_plot(plot: Path, contexts: int | tuple[int, ...] | None) -> None:
@@ -530,7 +542,8 @@ Losses = Annotated[
     typer.Option(
         "--loss",
         metavar="NAMES",
-        help="What to minimize: laplacian, charbonnier, census, with commas; NAME:WEIGHT weighs.",
+        help="What to minimize: log_mse, laplacian, charbonnier, census, with commas; "
+        "NAME:WEIGHT weighs.",
         rich_help_panel=_HOW,
     ),
 ]
@@ -616,6 +629,64 @@ WithSlow = Annotated[
         "--slow",
         metavar="",
         help="Also score TV-L1 flow, which takes seconds a frame.",
+        rich_help_panel=_HOW,
+    ),
+]
+
+
+# Benchmarks.
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Split ``256p,1080p`` into heights; nonsense is a usage error."""
+    heights = []
+    for word in text.split(","):
+        number = word.strip().removesuffix("p")
+        if not number.isdecimal() or not 64 <= int(number) <= 8640 or int(number) % 2:
+            raise typer.BadParameter(
+                f"{word!r}: write even heights from 64p to 8640p, such as 720p,1080p",
+                param_hint="--sizes",
+            )
+        heights.append(int(number))
+    return tuple(heights)
+
+
+Sizes = Annotated[
+    str | None,
+    typer.Option(
+        "--sizes",
+        metavar="HEIGHTS",
+        help="Picture heights, with commas. Default: 256p,720p,1080p,2160p; with --count "
+        "256p,1080p. 256p is always measured: the others are foretold from it.",
+        show_default=False,
+        rich_help_panel=_WHAT,
+    ),
+]
+Batches = Annotated[
+    str,
+    typer.Option(
+        "--batch",
+        metavar="NUMBERS",
+        help="Gaps that the network fills at once, such as 1,8.",
+        rich_help_panel=_WHAT,
+    ),
+]
+CountOnly = Annotated[
+    bool,
+    typer.Option(
+        "--count",
+        metavar="",
+        help="Only count parameters and multiply-adds; measure nothing.",
+        rich_help_panel=_WHAT,
+    ),
+]
+BenchmarkSeconds = Annotated[
+    float,
+    typer.Option(
+        "--seconds",
+        metavar="S",
+        min=0.1,
+        help="Most time for one measurement; what needs more is skipped.",
         rich_help_panel=_HOW,
     ),
 ]
