@@ -18,14 +18,15 @@ remains is the parameter-free motion of ``motion.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .cells import ConvLSTMCell, State
+from .layers import Decoder, FeaturePyramid, Levels, build_conv, build_zero_conv
 from .motion import (
     AGREEMENT_FLOOR,
     DAMPING_FILL,
@@ -45,10 +46,9 @@ from .motion import (
     warp,
     warp_spread,
 )
+from .recall import Recall
 
-__all__ = ["FramePredictor", "ModelConfig", "arrange"]
-
-Levels = tuple[Tensor, Tensor, Tensor]  # features at 1/2, 1/4, 1/8 of the resolution
+__all__ = ["FramePredictor", "Memory", "ModelConfig", "arrange"]
 
 _GRID = 8  # pixels: pictures are padded to a multiple of the coarsest grid
 _SMALLEST_SIDE = 32  # pixels: below this the flow pyramid has nothing to stand on
@@ -69,65 +69,17 @@ class ModelConfig:
     n_fine: int = 48  # width of the decoder at 1/2
 
 
-def _conv(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1)
-    # Keep the size of the activations from layer to layer (He et al., 2015): with torch's own,
-    # smaller start the heads at the end hear next to nothing for thousands of steps.
-    nn.init.kaiming_normal_(conv.weight, a=0.1, nonlinearity="leaky_relu")
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return nn.Sequential(conv, nn.LeakyReLU(0.1, inplace=True))
+@dataclass(frozen=True)
+class Memory:
+    """Features and flows of frames seen before, and the names of the frames at hand.
 
+    names: one for each frame given, those before and then those after, in display order; equal
+    only for equal frames.
+    """
 
-def _zero_conv(n_in: int, n_out: int) -> nn.Conv2d:
-    """A convolution that starts as "no correction"."""
-    conv = nn.Conv2d(n_in, n_out, 3, padding=1)
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return conv
-
-
-class _Block(nn.Module):
-    """Two convolutions around a shortcut."""
-
-    def __init__(self, n_channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            _conv(n_channels, n_channels), nn.Conv2d(n_channels, n_channels, 3, padding=1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x + self.body(x), 0.1)
-
-
-class _FeaturePyramid(nn.Module):
-    """What a frame looks like at 1/2, 1/4 and 1/8; computed once per frame."""
-
-    def __init__(self, sizes: tuple[int, int, int]) -> None:
-        super().__init__()
-        half, quarter, eighth = sizes
-        self.to_half = nn.Sequential(_conv(3, half, 2), _conv(half, half))
-        self.to_quarter = nn.Sequential(_conv(half, quarter, 2), _conv(quarter, quarter))
-        self.to_eighth = nn.Sequential(_conv(quarter, eighth, 2), _conv(eighth, eighth))
-
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        half = self.to_half(frames - 0.5)
-        quarter = self.to_quarter(half)
-        return half, quarter, self.to_eighth(quarter)
-
-
-class _Decoder(nn.Module):
-    """One level of refinement: what is seen at the current flows -> corrections."""
-
-    def __init__(self, n_in: int, n_width: int, n_blocks: int, n_corrections: int, n_out: int):
-        super().__init__()
-        self.body = nn.Sequential(_conv(n_in, n_width), *(_Block(n_width) for _ in range(n_blocks)))
-        self.correct = _zero_conv(n_width, n_corrections)
-        self.carry = nn.Conv2d(n_width, n_out, 3, padding=1) if n_out else None
-
-    def forward(self, *parts: Tensor) -> tuple[Tensor, Tensor | None]:
-        x = self.body(torch.cat(parts, 1))
-        carried = None if self.carry is None else self.carry(x)
-        return self.correct(x).float(), carried
+    names: tuple[Hashable, ...]
+    features: Recall
+    flows: Recall
 
 
 @dataclass(frozen=True)
@@ -138,7 +90,7 @@ class _Side:
     features: Levels  # of the nearest frame
     previous: Tensor  # (B, 3, H, W) the frame behind it (the same one if there is no other)
     previous_features: Levels
-    flows: tuple[Tensor, ...]  # (B, 2, H/2, W/2) from each frame to the one behind, nearest first
+    flows: tuple[Tensor, ...]  # (B, 2, h, w) from each frame to the one behind, nearest first
     state: State  # encoder state after the nearest frame
 
 
@@ -177,39 +129,79 @@ class FramePredictor(nn.Module):
         self.ablation: frozenset[str] = frozenset()
         half, quarter, eighth = config.n_features
         hidden, carried = config.n_hidden, config.n_carried
-        self.pyramid = _FeaturePyramid(config.n_features)
+        self.pyramid = FeaturePyramid(config.n_features)
         # Observed: appearance, how it differs from the motion-compensated last one, speed, flag.
         self.encoder = ConvLSTMCell(2 * eighth + 3, hidden)
         # Given: appearance, mismatch across the gap, agreement, D/T, v, flag, t, T.
         self.forecaster = ConvLSTMCell(2 * eighth + 8, hidden)
         # Per point: damping, curvature (2), change of speed (2), log-scales of both axes.
-        self.motion = nn.Sequential(_conv(hidden, hidden), _zero_conv(hidden, 7))
+        self.motion = nn.Sequential(build_conv(hidden, hidden), build_zero_conv(hidden, 7))
         self.state_view = nn.Conv2d(hidden, carried, 3, padding=1)
         # Corrections: both flows (4), log-odds of the first source, two axes (4).
-        self.coarse = _Decoder(2 * quarter + 2 * carried + 14, config.n_coarse, 3, 9, carried)
-        self.fine = _Decoder(2 * half + carried + 12, config.n_fine, 2, 9, carried)
-        self.finish = _Decoder(12 * 3 + carried, config.n_fine, 1, 16, 0)
+        self.coarse = Decoder(2 * quarter + 2 * carried + 14, config.n_coarse, 3, 9, carried)
+        self.fine = Decoder(2 * half + carried + 12, config.n_fine, 2, 9, carried)
+        self.finish = Decoder(12 * 3 + carried, config.n_fine, 1, 16, 0)
 
     # ---- reading -----------------------------------------------------------------------------
 
-    def _estimate(self, first: Tensor, second: Tensor) -> Tensor:
-        """Parameter-free flows (N, 2, H/2, W/2) between pictures (N, 3, H, W), a few at a time."""
-        size = (first.shape[-2] // 2, first.shape[-1] // 2)
-        if "start" in self.ablation:
-            return first.new_zeros(len(first), 2, *size, dtype=torch.float32)
-        at_once = max(1, _FLOW_PIXELS // (size[0] * size[1]))
-        with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
-            parts = [
-                estimate_flow(to_gray(one.float()), to_gray(two.float()))
-                for one, two in zip(first.split(at_once), second.split(at_once), strict=True)
-            ]
-        return torch.cat(parts)
+    def _extract(self, frames: Tensor, memory: Memory | None) -> Levels:
+        """Features of every frame: (B, T, 3, H, W) -> (B, T, C, h, w) at each level."""
+
+        def extract(some: Tensor) -> Levels:
+            half, quarter, eighth = self.pyramid(some.flatten(0, 1))
+            shape = some.shape[:2]
+            return half.unflatten(0, shape), quarter.unflatten(0, shape), eighth.unflatten(0, shape)
+
+        if memory is None:
+            return extract(frames)
+        keys = [("features", name) for name in memory.names]
+        found = memory.features.look_up(
+            keys,
+            lambda lacking: list(
+                zip(*(level.split(1, 1) for level in extract(frames[:, lacking])), strict=True)
+            ),
+        )
+        half, quarter, eighth = (torch.cat(level, 1) for level in zip(*found, strict=True))
+        return half, quarter, eighth
+
+    def _measure(
+        self, frames: Tensor, pairs: Sequence[tuple[int, int]], memory: Memory | None, *, fine: bool
+    ) -> dict[tuple[int, int], Tensor]:
+        """Parameter-free flows between pairs of frames (B, T, 3, H, W), (B, 2, h, w) each."""
+        if not pairs:
+            return {}
+
+        def measure(some: Sequence[tuple[int, int]]) -> list[Tensor]:
+            first, second = (
+                to_gray(frames[:, list(side)]).flatten(0, 1).float()
+                for side in zip(*some, strict=True)
+            )
+            pixels = first.shape[-2] * first.shape[-1]
+            at_once = max(1, _FLOW_PIXELS // pixels)
+            with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):
+                flow = torch.cat(
+                    [
+                        estimate_flow(one, two, fine=fine)
+                        for one, two in zip(
+                            first.split(at_once), second.split(at_once), strict=True
+                        )
+                    ]
+                )
+            return list(flow.unflatten(0, (len(frames), len(some))).unbind(1))
+
+        if memory is None:
+            return dict(zip(pairs, measure(pairs), strict=True))
+        keys = [("flow", fine, memory.names[a], memory.names[b]) for a, b in pairs]
+        found = memory.flows.look_up(
+            keys, lambda lacking: [(flow,) for flow in measure([pairs[i] for i in lacking])]
+        )
+        return {pair: values[0] for pair, values in zip(pairs, found, strict=True)}
 
     def _observe(self, frames: Tensor, levels: Levels, flows: Sequence[Tensor]) -> _Side:
         """Run the encoder over one side, in the order towards the gap.
 
         frames: (B, T, 3, H, W); levels: their features, (B, T, C, h, w) each; flows: from every
-        frame but the first to the one before it, (B, 2, H/2, W/2) each.
+        frame but the first to the one before it, (B, 2, h, w) each.
         """
         n_batch, n_frames = frames.shape[:2]
         coarsest = levels[2]
@@ -404,6 +396,7 @@ class FramePredictor(nn.Module):
         n_frames: int,
         *,
         steps: Sequence[int] | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
         """Make the frames between ``before`` and ``after``, or beyond the one side that is given.
 
@@ -411,6 +404,8 @@ class FramePredictor(nn.Module):
         after: likewise; with ``before`` None the frames made precede it.
         n_frames: how many frames are missing.
         steps: which of them to make, 1-based (default: all).
+        memory: what is known of these frames from earlier calls, and may be of use to later ones;
+            for a batch of one, and without gradients.
 
         Returns (B, len(steps), 3, H, W) float32, not clamped, in display order.
         """
@@ -421,32 +416,43 @@ class FramePredictor(nn.Module):
             # What precedes a film is the future of the film run backwards.
             assert after is not None
             mirrored = [n_frames + 1 - k for k in wanted]
-            return self.forward(after.flip(1), None, n_frames, steps=mirrored)
+            backwards = None if memory is None else replace(memory, names=memory.names[::-1])
+            return self.forward(after.flip(1), None, n_frames, steps=mirrored, memory=backwards)
+        if memory is not None and after is not None:
+            n_before = before.shape[1]
+            memory = replace(
+                memory, names=(*memory.names[:n_before], *reversed(memory.names[n_before:]))
+            )
         height, width = before.shape[-2:]
+        # From here on the frames of each side are in the order towards the gap.
         frames = _pad(before if after is None else torch.cat((before, after.flip(1)), 1))
         n_before, n_all = before.shape[1], frames.shape[1]
-        levels = self.pyramid(frames.flatten(0, 1))
-        by_time = [level.unflatten(0, frames.shape[:2]) for level in levels]
-        # Every frame to the one read before it, and across the gap both ways.
-        pairs = [(k, k - 1) for k in range(1, n_all) if k != n_before]
-        if after is not None:
-            pairs += [(n_before - 1, n_all - 1), (n_all - 1, n_before - 1)]
-        flows: tuple[Tensor, ...] = ()
-        if pairs:
-            first, second = (frames[:, list(side)] for side in zip(*pairs, strict=True))
-            flow = self._estimate(first.flatten(0, 1), second.flatten(0, 1))
-            flows = flow.unflatten(0, (len(frames), len(pairs))).unbind(1)
+        levels = self._extract(frames, memory)
+        inner = [(k, k - 1) for k in range(1, n_all) if k != n_before]
+        if after is None:
+            across = []
+            exact = inner[-_LASTING_STEPS:]
+        else:
+            across = [(n_before - 1, n_all - 1), (n_all - 1, n_before - 1)]
+            exact = across + [pair for pair in inner if pair[0] in (n_before - 1, n_all - 1)]
+        # Far from the gap only the encoder sees the flow, on its coarse grid.
+        rough = [pair for pair in inner if pair not in exact]
+        flows = self._measure(frames, exact, memory, fine=True)
+        flows |= self._measure(frames, rough, memory, fine=False)
+        if "start" in self.ablation:
+            flows = {pair: torch.zeros_like(flow) for pair, flow in flows.items()}
 
-        def observe(part: slice, inside: Sequence[Tensor]) -> _Side:
-            half, quarter, eighth = (level[:, part] for level in by_time)
-            return self._observe(frames[:, part], (half, quarter, eighth), inside)
+        def observe(first: int, last: int) -> _Side:
+            half, quarter, eighth = (level[:, first:last] for level in levels)
+            inside = [flows[k, k - 1] for k in range(first + 1, last)]
+            return self._observe(frames[:, first:last], (half, quarter, eighth), inside)
 
-        near = observe(slice(n_before), flows[: n_before - 1])
+        near = observe(0, n_before)
         if after is None:
             made = self._forecast(near, wanted)
         else:
-            far = observe(slice(n_before, None), flows[n_before - 1 : -2])
-            made = self._fill(near, far, flows[-2], flows[-1], n_frames, wanted)
+            far = observe(n_before, n_all)
+            made = self._fill(near, far, flows[across[0]], flows[across[1]], n_frames, wanted)
         return made[..., :height, :width]
 
     def _fill(

@@ -243,7 +243,7 @@ def _refine(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
     return _smooth(flow - step.clamp(-1, 1), cost)
 
 
-def estimate_flow(first: Tensor, second: Tensor) -> Tensor:
+def estimate_flow(first: Tensor, second: Tensor, *, fine: bool = True) -> Tensor:
     """Flow from ``first`` to ``second``, coarse to fine, at half resolution.
 
     At each level but the finest a block search (offsets within +-2, soft-argmin) finds the motion
@@ -251,7 +251,8 @@ def estimate_flow(first: Tensor, second: Tensor) -> Tensor:
     too coarse for extrapolation.
 
     first, second: (B, 1, H, W) float32, gray in [0, 1]. Returns (B, 2, ceil(H/2), ceil(W/2)) in
-    pixels of that half-resolution grid.
+    pixels of that half-resolution grid. Unless ``fine``, the search ends at a quarter of the
+    resolution, on that grid: for a fraction of the time, to a fraction of a pixel.
     """
     height, width = first.shape[-2:]
     sizes: list[tuple[int, int]] = []
@@ -267,13 +268,16 @@ def estimate_flow(first: Tensor, second: Tensor) -> Tensor:
         both = resize(both, size)
         pyramid.append(_describe(both).chunk(2))
     flow = first.new_zeros(first.shape[0], 2, *sizes[-1])
-    for level in reversed(range(len(sizes))):
+    finest = 0 if fine or len(sizes) == 1 else 1
+    for level in reversed(range(finest, len(sizes))):
         one, two = pyramid[level]
         flow = rescale_flow(flow, sizes[level])
         if level > 0 or len(sizes) == 1:
             flow = _search(one, two, flow)
         for _ in range(2 if level > 0 else 3):
             flow = _refine(one, two, flow)
+    if finest:
+        return flow
     # One step with all the detail; what it adds outlives the return to half resolution.
     full = rescale_flow(flow, (height, width))
     full = _refine(_describe(first), _describe(second), full)

@@ -5,6 +5,7 @@ Knows nothing of files, containers or timestamps.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +16,14 @@ from torch import Tensor
 
 from .checkpoint import load_model
 from .errors import ModelError
-from .model import FramePredictor, arrange
+from .model import FramePredictor, Memory, arrange
+from .recall import Recall
 
 __all__ = ["Predictor", "choose_device", "choose_precision"]
+
+# What is remembered of frames: enough for the context of a gap at 1080p.
+_FEATURE_BYTES = 2**28
+_FLOW_BYTES = 2**27
 
 Frames = NDArray[np.generic]  # (T, H, W, 3) RGB, uint8 or uint16
 
@@ -45,14 +51,11 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
-def choose_precision(device: torch.device, *, training: bool = False) -> torch.dtype:
-    """The number format for convolutions: bfloat16 where the hardware is made for it.
-
-    On a CPU that is so for training only: there the last bits of a frame are worth the time.
-    """
+def choose_precision(device: torch.device) -> torch.dtype:
+    """The number format for convolutions: bfloat16 where the hardware is made for it."""
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
-    if device.type == "cpu" and training and torch.cpu._is_amx_tile_supported():
+    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
         return torch.bfloat16
     return torch.float32
 
@@ -65,6 +68,8 @@ class Predictor:
         self.name = name
         self._device = device
         self._precision = choose_precision(device)
+        # The weights of ``model`` must stay as they are: these remember what it made of a frame.
+        self._features, self._flows = Recall(_FEATURE_BYTES), Recall(_FLOW_BYTES)
 
     @classmethod
     def load(cls, name_or_path: str | Path = "default", *, device: str = "auto") -> Predictor:
@@ -114,7 +119,9 @@ class Predictor:
         peak = 255.0 if first.dtype == np.uint8 else 65535.0
         tensors = [self._to_tensor(side, peak) if len(side) else None for side in sides]
         with torch.inference_mode(), self._autocast():
-            made = self.model(tensors[0], tensors[1], n_frames)[0]
+            names = tuple(_name(frame) for side in sides for frame in side)
+            memory = Memory(names, self._features, self._flows)
+            made = self.model(tensors[0], tensors[1], n_frames, memory=memory)[0]
             scaled = (made.float().clamp(0, 1) * peak).round()
         pixels = scaled.permute(0, 2, 3, 1).cpu().numpy()
         return np.ascontiguousarray(pixels.astype(first.dtype))
@@ -134,3 +141,9 @@ class Predictor:
         """(T, H, W, 3) whole numbers -> (1, T, 3, H, W) float32 in [0, 1] on the device."""
         planes = np.ascontiguousarray(frames.transpose(0, 3, 1, 2).astype(np.float32))
         return (torch.from_numpy(planes) / peak).unsqueeze(0).to(self._device)
+
+
+def _name(frame: NDArray[np.generic]) -> tuple[object, ...]:
+    """The same for equal frames only."""
+    digest = hashlib.blake2b(np.ascontiguousarray(frame).data, digest_size=16).digest()
+    return frame.shape, frame.dtype.str, digest

@@ -264,7 +264,7 @@ def train(
     if resume and not (folder / STATE_FILE).exists():
         raise TrainingError(f"no run to resume in {folder}: start one without --resume")
     chosen = choose_device(device)
-    precision = choose_precision(chosen, training=True)
+    precision = choose_precision(chosen)
 
     paths = find_videos(clips)
     if validation is None:

@@ -16,17 +16,8 @@ PACKAGE = ROOT / "framepred"
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
     {"errors"},
-    {
-        "reports",
-        "rhythm",
-        "motion",
-        "cells",
-        "outputs",
-        "metrics",
-        "colour",
-        "minterpolate",
-        "memory",
-    },
+    {"reports", "rhythm", "outputs", "memory", "metrics", "colour", "minterpolate"},
+    {"motion", "cells", "layers", "recall"},
     {"timeline", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"reader"},
     {"writer"},
@@ -45,8 +36,8 @@ STDLIB_ONLY = {"errors", "reports", "rhythm", "timeline", "tasks", "outputs", "m
 OWNERS = {
     "av": {"colour", "encoders", "minterpolate", "reader", "writer"},
     "torch": {
-        "motion", "cells", "losses", "model", "checkpoint", "baselines", "predictor", "clips", "training",
-        "evaluation", "installation", "benchmark",
+        "motion", "cells", "layers", "recall", "losses", "model", "checkpoint", "baselines",
+        "predictor", "clips", "training", "evaluation", "installation", "benchmark",
     },
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},

@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from torch import Tensor
 from framepred import baselines, motion
 from framepred.cells import ConvLSTMCell
 from framepred.metrics import psnr
-from framepred.model import FramePredictor, ModelConfig, arrange
+from framepred.model import FramePredictor, Memory, ModelConfig, arrange
+from framepred.recall import Recall
 
 
 def clip(n: int, height: int, width: int, **kwargs: object) -> Tensor:
@@ -187,6 +189,7 @@ def test_the_truth_is_never_an_input() -> None:
         "after",
         "n_frames",
         "steps",
+        "memory",
     ]
 
 
@@ -480,3 +483,48 @@ def test_stored_weights_see_what_they_were_trained_to_see(
         network(frames[:, :3], None, 2)
     assert seen["state"][0, :5, 8, 9].tolist() == pytest.approx(state, abs=4e-4)
     assert seen["sources"][0, :5, 17, 19].tolist() == pytest.approx(sources, abs=2e-3)
+
+
+# ---- what is remembered of frames ----------------------------------------------------------------
+
+
+def count_calls(network: FramePredictor, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Frames through the feature pyramid, and pairs through the flow, from now on."""
+    counts = {"frames": 0, "pairs": 0}
+    estimate = motion.estimate_flow
+
+    def counted(first: Tensor, second: Tensor, *, fine: bool = True) -> Tensor:
+        counts["pairs"] += len(first)
+        return estimate(first, second, fine=fine)
+
+    monkeypatch.setattr("framepred.model.estimate_flow", counted)
+    network.pyramid.register_forward_pre_hook(
+        lambda _, parts: counts.update(frames=counts["frames"] + len(parts[0]))
+    )
+    return counts
+
+
+def test_memory_changes_nothing_but_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build_network(strength=0.03)
+    frames = clip(9, 40, 48)
+    counts = count_calls(network, monkeypatch)
+    memory = Memory((), Recall(2**24), Recall(2**24))
+
+    def predict(before: list[int], after: list[int], n: int) -> None:
+        known = [frames[:, side] if side else None for side in (before, after)]
+        named = replace(memory, names=(*before, *after))
+        counts.update(frames=0, pairs=0)
+        plain = network(*known, n)
+        counts["frames"] = counts["pairs"] = 0
+        torch.testing.assert_close(network(*known, n, memory=named), plain, rtol=0, atol=1e-4)
+
+    predict([0, 1, 2], [5, 6, 7], 2)
+    assert counts == {"frames": 6, "pairs": 6}
+    predict([0, 1, 2], [5, 6, 7], 1)  # another question about the same frames
+    assert counts == {"frames": 0, "pairs": 0}
+    predict([1, 2], [6, 7, 8], 1)  # new: frame 8; flows 2-6, 6-2, 7-8, and 6-7 finer than before
+    assert counts == {"frames": 1, "pairs": 4}
+    predict([], [5, 6, 7, 8], 2)
+    assert counts["frames"] == 0
+    predict([0, 1, 2], [], 2)
+    assert counts["frames"] == 0

@@ -12,6 +12,7 @@ from scenery import TINY, build_network, film, to_tensor
 import framepred
 from framepred.checkpoint import save_model
 from framepred.errors import ModelError
+from framepred.metrics import psnr
 from framepred.predictor import Predictor, choose_device, choose_precision
 
 CPU = torch.device("cpu")
@@ -51,8 +52,23 @@ def test_cuda_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
             choose_device(name)
 
 
-def test_frames_made_on_a_cpu_are_exact() -> None:
-    assert choose_precision(CPU) == torch.float32
+@pytest.mark.parametrize("fast", [True, False])
+def test_half_precision_only_where_the_hardware_is_made_for_it(
+    monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: fast)
+    assert choose_precision(CPU) == (torch.bfloat16 if fast else torch.float32)
+
+
+def test_half_precision_costs_next_to_nothing(
+    monkeypatch: pytest.MonkeyPatch, frames: NDArray[np.uint8]
+) -> None:
+    made = []
+    for fast in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda fast=fast: fast)
+        stirred = Predictor(build_network(strength=0.02), name="stirred", device=CPU)
+        made.append(stirred.fill(frames[:3], frames[5:], 2))
+    assert psnr(made[1], made[0]) > 45
 
 
 # ---- loading ----------------------------------------------------------------------------------
@@ -106,7 +122,8 @@ def test_any_size(predictor: Predictor, height: int, width: int) -> None:
 
 def test_pixels_are_those_of_the_network(predictor: Predictor, frames: NDArray[np.uint8]) -> None:
     planes = to_tensor(frames)
-    with torch.no_grad():
+    half = choose_precision(CPU) == torch.bfloat16
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
         raw = predictor.model(planes[:, :3], planes[:, 5:], 2)[0]
     expected = np.rint(raw.clamp(0, 1).double().numpy() * 255).transpose(0, 2, 3, 1)
     made = predictor.fill(frames[:3], frames[5:], 2)
@@ -119,7 +136,7 @@ def test_values_outside_the_range_are_cut_not_wrapped(
 ) -> None:
     bold = Predictor(build_network(), name="bold", device=CPU)
     answers = torch.tensor([-0.5, -1e-9, 0.25, 1.0, 1.7]).view(1, 5, 1, 1, 1)
-    monkeypatch.setattr(bold.model, "forward", lambda *_: answers.expand(1, 5, 3, 2, 2))
+    monkeypatch.setattr(bold.model, "forward", lambda *_, **__: answers.expand(1, 5, 3, 2, 2))
     assert bold.forecast(frames, 5)[:, 0, 0, 0].tolist() == [0, 0, 64, 255, 255]
     deep = frames.astype(np.uint16)
     assert bold.forecast(deep, 5)[:, 0, 0, 0].tolist() == [0, 0, 16384, 65535, 65535]

@@ -1,0 +1,74 @@
+"""The feed-forward parts of the network: what a frame looks like, and how motion is corrected."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Decoder", "FeaturePyramid", "Levels", "build_conv", "build_zero_conv"]
+
+Levels = tuple[Tensor, Tensor, Tensor]  # features at 1/2, 1/4, 1/8 of the resolution
+
+
+def build_conv(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1)
+    # Keep the size of the activations from layer to layer (He et al., 2015): with torch's own,
+    # smaller start the heads at the end hear next to nothing for thousands of steps.
+    nn.init.kaiming_normal_(conv.weight, a=0.1, nonlinearity="leaky_relu")
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return nn.Sequential(conv, nn.LeakyReLU(0.1, inplace=True))
+
+
+def build_zero_conv(n_in: int, n_out: int) -> nn.Conv2d:
+    """A convolution that starts as "no correction"."""
+    conv = nn.Conv2d(n_in, n_out, 3, padding=1)
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
+
+
+class _Block(nn.Module):
+    """Two convolutions around a shortcut."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            build_conv(n_channels, n_channels), nn.Conv2d(n_channels, n_channels, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x + self.body(x), 0.1)
+
+
+class FeaturePyramid(nn.Module):
+    """What a frame looks like at 1/2, 1/4 and 1/8; computed once per frame."""
+
+    def __init__(self, sizes: tuple[int, int, int]) -> None:
+        super().__init__()
+        half, quarter, eighth = sizes
+        self.to_half = nn.Sequential(build_conv(3, half, 2), build_conv(half, half))
+        self.to_quarter = nn.Sequential(build_conv(half, quarter, 2), build_conv(quarter, quarter))
+        self.to_eighth = nn.Sequential(build_conv(quarter, eighth, 2), build_conv(eighth, eighth))
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        half = self.to_half(frames - 0.5)
+        quarter = self.to_quarter(half)
+        return half, quarter, self.to_eighth(quarter)
+
+
+class Decoder(nn.Module):
+    """One level of refinement: what is seen at the current flows -> corrections."""
+
+    def __init__(self, n_in: int, n_width: int, n_blocks: int, n_corrections: int, n_out: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            build_conv(n_in, n_width), *(_Block(n_width) for _ in range(n_blocks))
+        )
+        self.correct = build_zero_conv(n_width, n_corrections)
+        self.carry = nn.Conv2d(n_width, n_out, 3, padding=1) if n_out else None
+
+    def forward(self, *parts: Tensor) -> tuple[Tensor, Tensor | None]:
+        x = self.body(torch.cat(parts, 1))
+        carried = None if self.carry is None else self.carry(x)
+        return self.correct(x).float(), carried
