@@ -48,12 +48,13 @@ from .motion import (
 )
 from .recall import Recall
 
-__all__ = ["FramePredictor", "Memory", "ModelConfig", "arrange"]
+__all__ = ["FramePredictor", "Memory", "ModelConfig", "arrange", "choose_scale"]
 
 _GRID = 8  # pixels: pictures are padded to a multiple of the coarsest grid
 _SMALLEST_SIDE = 32  # pixels: below this the flow pyramid has nothing to stand on
 # Log-odds, before learning, that a forecast pixel comes from the last frame and not the one before.
 _LAST_FRAME_LOGIT = 6.0
+_LARGEST_SIDE = 540  # pixels: the shorter side on which motion is found stays below this
 _LASTING_STEPS = 4  # whose mean speed the last step's is held against
 _FLOW_PIXELS = 2**20  # pixels at half resolution whose flow is estimated at once: bounds the memory
 
@@ -154,7 +155,7 @@ class FramePredictor(nn.Module):
 
         if memory is None:
             return extract(frames)
-        keys = [("features", name) for name in memory.names]
+        keys = [(_size(frames), name) for name in memory.names]
         found = memory.features.look_up(
             keys,
             lambda lacking: list(
@@ -191,7 +192,7 @@ class FramePredictor(nn.Module):
 
         if memory is None:
             return dict(zip(pairs, measure(pairs), strict=True))
-        keys = [("flow", fine, memory.names[a], memory.names[b]) for a, b in pairs]
+        keys = [(_size(frames), fine, memory.names[a], memory.names[b]) for a, b in pairs]
         found = memory.flows.look_up(
             keys, lambda lacking: [(flow,) for flow in measure([pairs[i] for i in lacking])]
         )
@@ -205,7 +206,7 @@ class FramePredictor(nn.Module):
         """
         n_batch, n_frames = frames.shape[:2]
         coarsest = levels[2]
-        eighth = (coarsest.shape[-2], coarsest.shape[-1])
+        eighth = _size(coarsest)
         state = self.encoder.start(coarsest[:, 0])
         small = [rescale_flow(flow, eighth) for flow in flows]
         observations = []
@@ -250,14 +251,14 @@ class FramePredictor(nn.Module):
 
         fixed: what every step is given; clocks: place in the gap and its length, of each step.
         """
-        height, width = near.frame.shape[-2:]
+        grid = _size(near.features[0])
         state = near.state
         for clock in clocks:
             plane = _plane(fixed, *clock).expand(-1, -1, *fixed.shape[-2:])
             inputs = torch.cat((fixed, plane.to(fixed.dtype)), 1)
             hidden, state = self.forecaster(inputs, self._forget(state))
             learned = self.motion(hidden).float()
-            yield resize(learned, (height // 2, width // 2)), self.state_view(hidden)
+            yield resize(learned, grid), self.state_view(hidden)
 
     def _bridge(
         self, near: _Side, other: _Side, across: Tensor, agreement: Tensor, n_frames: int
@@ -269,7 +270,7 @@ class FramePredictor(nn.Module):
         """
         n_total = n_frames + 1
         seen = near.features[2]
-        grid = (seen.shape[-2], seen.shape[-1])
+        grid = _size(seen)
         speed = -near.flows[0] if near.flows else across / n_total
         small = rescale_flow(across, grid)
         fixed = torch.cat(
@@ -296,9 +297,8 @@ class FramePredictor(nn.Module):
     def _extend(self, near: _Side, n_frames: int) -> list[_Path]:
         """The paths of the near frame's points over ``n_frames`` beyond it."""
         seen = near.features[2]
-        grid = (seen.shape[-2], seen.shape[-1])
-        height, width = near.frame.shape[-2:]
-        flows = near.flows or (near.frame.new_zeros(len(seen), 2, height // 2, width // 2),)
+        grid = _size(seen)
+        flows = near.flows or (near.frame.new_zeros(len(seen), 2, *_size(near.features[0])),)
         speed = -flows[0]
         steady = steady_speed(speed, flows[0], -flows[1]) if len(flows) > 1 else speed
         lasting = average_speed(flows[:_LASTING_STEPS])
@@ -343,8 +343,7 @@ class FramePredictor(nn.Module):
         whether this is a forecast. Returns (B, 3, H, W).
         """
         one, two = sources
-        height, width = one.frame.shape[-2:]
-        half, quarter = (height // 2, width // 2), (height // 4, width // 4)
+        full, half, quarter = _size(one.frame), _size(one.features[0]), _size(one.features[1])
         motions = torch.cat((one.flow, two.flow, *one.axes, *two.axes), 1)  # (B, 8, H/2, W/2)
         logit = trust[:, :1]
 
@@ -379,11 +378,12 @@ class FramePredictor(nn.Module):
         n_first = len(one.axes)
         left = warp_spread(one.frame, first, axes_of_all[:n_first])
         right = warp_spread(two.frame, second, axes_of_all[n_first:])
-        logit = resize(logit, (height, width))
+        logit = resize(logit, full)
         share = logit.sigmoid()
         blend = share * left + (1 - share) * right
         last, _ = self.finish(
-            F.pixel_unshuffle(torch.cat((left - blend, right - blend, blend - 0.5), 1), 2), carried
+            F.pixel_unshuffle(torch.cat((left - blend, right - blend, blend - 0.5), 1), 2),
+            resize(carried.float(), (full[0] // 2, full[1] // 2)),
         )
         last = F.pixel_shuffle(last, 2)
         share = (logit + last[:, 3:]).sigmoid()
@@ -397,6 +397,7 @@ class FramePredictor(nn.Module):
         *,
         steps: Sequence[int] | None = None,
         memory: Memory | None = None,
+        scale: int | None = None,
     ) -> Tensor:
         """Make the frames between ``before`` and ``after``, or beyond the one side that is given.
 
@@ -406,6 +407,8 @@ class FramePredictor(nn.Module):
         steps: which of them to make, 1-based (default: all).
         memory: what is known of these frames from earlier calls, and may be of use to later ones;
             for a batch of one, and without gradients.
+        scale: motion is found on pictures smaller by this factor, a power of two; colours are
+            always taken at full resolution. None: by the size of the frames, see ``choose_scale``.
 
         Returns (B, len(steps), 3, H, W) float32, not clamped, in display order.
         """
@@ -417,17 +420,24 @@ class FramePredictor(nn.Module):
             assert after is not None
             mirrored = [n_frames + 1 - k for k in wanted]
             backwards = None if memory is None else replace(memory, names=memory.names[::-1])
-            return self.forward(after.flip(1), None, n_frames, steps=mirrored, memory=backwards)
+            return self.forward(
+                after.flip(1), None, n_frames, steps=mirrored, memory=backwards, scale=scale
+            )
         if memory is not None and after is not None:
             n_before = before.shape[1]
             memory = replace(
                 memory, names=(*memory.names[:n_before], *reversed(memory.names[n_before:]))
             )
         height, width = before.shape[-2:]
+        scale = choose_scale(height, width) if scale is None else scale
         # From here on the frames of each side are in the order towards the gap.
-        frames = _pad(before if after is None else torch.cat((before, after.flip(1)), 1))
+        frames = before if after is None else torch.cat((before, after.flip(1)), 1)
+        frames = _pad(frames, _GRID * scale)
+        small = frames
+        if scale > 1:
+            small = F.avg_pool2d(frames.flatten(0, 1), scale).unflatten(0, frames.shape[:2])
         n_before, n_all = before.shape[1], frames.shape[1]
-        levels = self._extract(frames, memory)
+        levels = self._extract(small, memory)
         inner = [(k, k - 1) for k in range(1, n_all) if k != n_before]
         if after is None:
             across = []
@@ -437,8 +447,8 @@ class FramePredictor(nn.Module):
             exact = across + [pair for pair in inner if pair[0] in (n_before - 1, n_all - 1)]
         # Far from the gap only the encoder sees the flow, on its coarse grid.
         rough = [pair for pair in inner if pair not in exact]
-        flows = self._measure(frames, exact, memory, fine=True)
-        flows |= self._measure(frames, rough, memory, fine=False)
+        flows = self._measure(small, exact, memory, fine=True)
+        flows |= self._measure(small, rough, memory, fine=False)
         if "start" in self.ablation:
             flows = {pair: torch.zeros_like(flow) for pair, flow in flows.items()}
 
@@ -504,8 +514,7 @@ def _bring(path: _Path, frame: Tensor, features: Levels) -> tuple[_Source, Tenso
     """
     flow = invert_path(path.travelled)
     axes = warp(torch.cat(path.axes, 1), flow).split(2, 1)
-    height, width = frame.shape[-2:]
-    quarter = (height // 4, width // 4)
+    quarter = _size(features[1])
     view = warp(resize(path.view.float(), quarter), rescale_flow(flow, quarter))
     return _Source(frame, features, flow, axes), view
 
@@ -522,11 +531,27 @@ def arrange(model: FramePredictor, device: torch.device) -> FramePredictor:
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _pad(frames: Tensor) -> Tensor:
+def choose_scale(height: int, width: int) -> int:
+    """Factor by which pictures of a size are shrunk to find the motion in them: 1, 2, 4, ...
+
+    The network was trained on pictures about 270 pixels high, and meets larger ones at a size
+    between that and twice that: where there is more detail there is also more motion.
+    """
+    scale = 1
+    while min(height, width) // scale >= _LARGEST_SIDE:
+        scale *= 2
+    return scale
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[-2], images.shape[-1]
+
+
+def _pad(frames: Tensor, grid: int) -> Tensor:
     """Repeat the border until both sides are a multiple of the coarsest grid, and not too small."""
     height, width = frames.shape[-2:]
-    tall = max(_SMALLEST_SIDE, -(-height // _GRID) * _GRID)
-    wide = max(_SMALLEST_SIDE, -(-width // _GRID) * _GRID)
+    tall = max(_SMALLEST_SIDE, -(-height // grid) * grid)
+    wide = max(_SMALLEST_SIDE, -(-width // grid) * grid)
     if (tall, wide) == (height, width):
         return frames
     flat = frames.flatten(0, 1)

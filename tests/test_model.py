@@ -15,7 +15,7 @@ from torch import Tensor
 from framepred import baselines, motion
 from framepred.cells import ConvLSTMCell
 from framepred.metrics import psnr
-from framepred.model import FramePredictor, Memory, ModelConfig, arrange
+from framepred.model import FramePredictor, Memory, ModelConfig, arrange, choose_scale
 from framepred.recall import Recall
 
 
@@ -190,6 +190,7 @@ def test_the_truth_is_never_an_input() -> None:
         "n_frames",
         "steps",
         "memory",
+        "scale",
     ]
 
 
@@ -528,3 +529,41 @@ def test_memory_changes_nothing_but_the_work(monkeypatch: pytest.MonkeyPatch) ->
     assert counts["frames"] == 0
     predict([0, 1, 2], [], 2)
     assert counts["frames"] == 0
+
+
+# ---- large pictures ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "scale"),
+    [(64, 64, 1), (272, 480, 1), (539, 960, 1), (540, 960, 2), (720, 1280, 2), (1080, 1920, 4),
+     (1920, 1080, 4), (2160, 3840, 8), (4320, 7680, 16)],
+)  # fmt: skip
+def test_motion_is_found_on_pictures_of_much_the_same_size(
+    height: int, width: int, scale: int
+) -> None:
+    assert choose_scale(height, width) == scale
+
+
+@pytest.mark.parametrize("name", ["grass", "chelsea", "astronaut"])
+def test_a_larger_picture_loses_nothing_beyond_the_scale(plain: FramePredictor, name: str) -> None:
+    """Filled four times as large, as near to the truth as filled small and then enlarged.
+
+    Both are shrunk again before they are compared, because enlarging hides errors.
+    """
+
+    def enlarge(frames: Tensor) -> Tensor:
+        bigger = torch.nn.functional.interpolate(frames[0], scale_factor=4, mode="bicubic")
+        return bigger.clamp(0, 1).unsqueeze(0)
+
+    def shrink(frames: Tensor) -> NDArray[np.uint8]:
+        return to_pixels(torch.nn.functional.avg_pool2d(frames[0], 4).unsqueeze(0))[0]
+
+    small = clip(7, 72, 96, name=name)
+    large = enlarge(small)
+    truth = shrink(large[:, 3:4])
+    made_small = enlarge(plain(small[:, :3], small[:, 4:], 1))
+    made_large = plain(large[:, :3], large[:, 4:], 1, scale=4)
+    native = psnr(truth, shrink(made_small))
+    assert native > 35
+    assert psnr(truth, shrink(made_large)) > native
