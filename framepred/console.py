@@ -276,6 +276,11 @@ class Terminal:
                 f"{_count(event['clips'], 'shot')}, {_count(event['frames'], 'frame')}, on "
                 f"{event['device']} in {event['precision']}"
             )
+            if event["lease_minutes"] is not None:
+                self.say(
+                    f"from step {event['step']} of {event['n_steps']}, for at most "
+                    f"{event['lease_minutes']:g} min"
+                )
             if event["frames_left_out"]:
                 self.say(
                     f"{_count(event['frames_left_out'], 'frame')} left out: more than --cache-gb"
@@ -295,6 +300,11 @@ class Terminal:
                 f"step {event['step']}: loss {event['loss']:.4f}, "
                 f"{event['samples_per_second']} sequences/s, "
                 f"{event['frames_per_second']} frames/s{memory}, {event['minutes']} min"
+            )
+        elif event["event"] == "stop" and not event["finished"]:
+            self.say(
+                f"the lease is over at step {event['step']} of {event['n_steps']}: saved, go on "
+                "with --resume"
             )
         elif event["event"] == "validate":
             for task in ("fill", "forecast"):

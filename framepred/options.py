@@ -449,9 +449,11 @@ Steps = Annotated[
     int | None,
     typer.Option(
         "--steps",
+        "--total-steps",
         metavar="N",
         min=1,
-        help="Length of the schedule: the learning rate falls along a cosine over N steps.",
+        help="Length of the schedule, over all sessions: the learning rate falls along a cosine "
+        "over N steps.",
         show_default=False,
         rich_help_panel=_WHAT,
     ),
@@ -462,8 +464,9 @@ MaxMinutes = Annotated[
         "--max-minutes",
         metavar="M",
         min=0.01,
-        help="Stop after M minutes of training in all; without --steps the schedule has this "
-        "length.",
+        help="With --steps a lease: M minutes after its start this session takes no more steps, "
+        "saves and scores; --resume goes on. Without --steps the length of the schedule, over all "
+        "sessions.",
         show_default=False,
         rich_help_panel=_WHAT,
     ),

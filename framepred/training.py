@@ -1,7 +1,9 @@
 """Learning: random situations from clips, both tasks in one run, resumable at any step.
 
 A run lives in a folder: ``state.safetensors`` (everything needed to go on), ``model.safetensors``
-(averaged weights, ready for ``--model``) and ``log.jsonl`` (what it cost and what it scored).
+(averaged weights, ready for ``--model``) and ``log.jsonl`` (what it cost and what it scored). One
+schedule may be spread over several sessions: each has a lease, and goes on where the last one
+stopped.
 """
 
 from __future__ import annotations
@@ -11,27 +13,25 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from .baselines import FILL_BASELINES, FORECAST_BASELINES, Method
-from .checkpoint import load_model, load_state, save_model, save_state
-from .clips import Batch, ClipLibrary, ClipSampler, find_videos, load_clips
+from .checkpoint import load_model, save_model
+from .clips import ClipLibrary, ClipSampler, find_videos, load_clips
 from .errors import TrainingError
-from .losses import LOSSES, compute_loss
-from .model import FramePredictor, ModelConfig, arrange
+from .learner import STATE_FILE, Learner, TrainConfig
+from .model import FramePredictor, ModelConfig
 from .predictor import Predictor, choose_device, choose_precision
 from .protocol import Score, Task, Window, average_scores, score_window, space_windows
 from .reports import OnProgress, Plain, Progress, to_plain
 
 __all__ = ["TrainConfig", "TrainReport", "train"]
 
-STATE_FILE = "state.safetensors"
 MODEL_FILE = "model.safetensors"
 LOG_FILE = "log.jsonl"
 
@@ -39,54 +39,12 @@ OnEvent = Callable[[dict[str, Any]], None] | None
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How to learn; stored in the training state, so that a resumed run cannot drift from it."""
-
-    n_steps: int | None = None  # length of the schedule in steps; None: max_minutes sets it
-    max_minutes: float | None = None  # stop after this long in all (and, without n_steps, anneal)
-    batch_size: int = 4  # windows a step
-    crop: int = 224  # pixels, side of the square cut from each window
-    max_gap: int = 8  # longest gap and horizon seen
-    forecast_share: float = 0.3  # share of the steps that forecast instead of filling
-    n_targets: int = 2  # hidden frames of a window that are decoded and scored, at random
-    learning_rate: float = 4e-4  # peak; AdamW
-    final_share: float = 0.02  # of the peak, where the cosine ends
-    warmup_steps: int = 200
-    weight_decay: float = 1e-4
-    clip_norm: float = 1.0  # gradients longer than this are shortened to it
-    ema_decay: float = 0.999  # of the averaged weights that are validated and packaged
-    losses: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0, "charbonnier": 1.0})
-    seed: int = 1
-    validate_every: int = 1000  # steps
-    n_validation: int = 24  # windows of each task
-
-    def check(self) -> None:
-        """Raise TrainingError for values that cannot work."""
-        if self.n_steps is None and self.max_minutes is None:
-            raise TrainingError("say how long to train: a number of steps or of minutes")
-        for name in (
-            *("n_steps", "batch_size", "crop", "max_gap", "n_targets"),
-            *("warmup_steps", "validate_every", "n_validation"),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise TrainingError(f"{name} must be at least 1, got {value}")
-        for name in ("max_minutes", "learning_rate", "clip_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise TrainingError(f"{name} must be above 0, got {value}")
-        if not self.losses or not self.losses.keys() <= LOSSES.keys():
-            raise TrainingError(f"losses are {', '.join(LOSSES)}; got {', '.join(self.losses)}")
-        if not 0 <= self.forecast_share <= 1:
-            raise TrainingError(f"forecast_share is a share of 1, got {self.forecast_share}")
-
-
-@dataclass(frozen=True)
 class TrainReport:
     """What a run came to."""
 
     model: Path
-    steps: int
+    steps: int  # in all sessions
+    finished: bool  # False: the lease ended before the schedule
     samples: int
     minutes: float
     loss: float | None
@@ -103,136 +61,6 @@ class TrainReport:
         plain = to_plain(self)
         assert isinstance(plain, dict)
         return plain
-
-
-class _Run:
-    """Model, optimizer, averages and generators of one run, and their way to disk and back."""
-
-    def __init__(self, model: FramePredictor, config: TrainConfig, device: torch.device) -> None:
-        self.model = arrange(model, device).train()
-        self.config = config
-        self.device = device
-        self.averaged = {name: p.detach().clone() for name, p in model.named_parameters()}
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=device.type == "cuda",
-        )
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.step = 0
-        self.seconds = 0.0  # spent on steps in all, over all sessions
-
-    def progress(self) -> float:
-        """Place in the schedule, 0 to 1."""
-        if self.config.n_steps is not None:
-            return self.step / self.config.n_steps
-        assert self.config.max_minutes is not None
-        return self.seconds / (60 * self.config.max_minutes)
-
-    def is_done(self) -> bool:
-        late = self.config.max_minutes is not None and (
-            self.seconds >= 60 * self.config.max_minutes
-        )
-        return late or self.progress() >= 1
-
-    def set_rate(self) -> float:
-        """Warm up linearly, then fall along a cosine."""
-        config = self.config
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress())))
-        share = config.final_share + (1 - config.final_share) * cosine
-        rate = config.learning_rate * share * min(1.0, (self.step + 1) / config.warmup_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
-
-    def learn(self, batch: Batch, steps: list[int], precision: torch.dtype) -> float:
-        """One optimizer step; returns the loss.
-
-        Raises TrainingError, and leaves the weights alone, if it or its gradient is not finite.
-        """
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16
-        ):
-            made = self.model(batch.before, batch.after, batch.situation.n_missing, steps=steps)
-        truth = batch.missing[:, [k - 1 for k in steps]]
-        loss = compute_loss(self.config.losses, made.flatten(0, 1), truth.flatten(0, 1))
-        value = float(loss.detach())
-        self._check_finite("loss", value)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        length = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self._check_finite("gradient", float(length))
-        self.optimizer.step()
-        self.step += 1
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                self.averaged[name].lerp_(parameter, 1 - decay)
-        return value
-
-    def _check_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the {what} became {value} at step {self.step}: what was saved last is kept; "
-                "begin a new run from its weights, with a lower learning rate"
-            )
-
-    def build_predictor(self) -> Predictor:
-        """A predictor with the averaged weights."""
-        model = FramePredictor(self.model.config)
-        model.load_state_dict(self.averaged)
-        return Predictor(model.eval(), name="training", device=self.device)
-
-    def save(self, folder: Path) -> None:
-        tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
-        for name, parameter in self.model.named_parameters():
-            tensors[f"model.{name}"] = parameter
-            tensors[f"averaged.{name}"] = self.averaged[name]
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = value
-        facts = {
-            "config": dataclasses.asdict(self.config),
-            "model": dataclasses.asdict(self.model.config),
-            "step": self.step,
-            "seconds": self.seconds,
-        }
-        save_state(folder / STATE_FILE, tensors, facts)
-
-    def restore(self, folder: Path) -> None:
-        """Take up a stored state; TrainingError if it belongs to another kind of run."""
-        stored = load_state(folder / STATE_FILE)
-        free = ("n_steps", "max_minutes", "validate_every", "n_validation")
-        now = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in free}
-        then = {k: v for k, v in stored.facts.get("config", {}).items() if k not in free}
-        if now != then:
-            differing = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
-            raise TrainingError(
-                f"the run in {folder} was started with another {', '.join(differing)}: "
-                "resume with the same options, or start a new run elsewhere"
-            )
-        try:
-            with torch.no_grad():
-                for name, parameter in self.model.named_parameters():
-                    parameter.copy_(stored.tensors[f"model.{name}"])
-                    self.averaged[name].copy_(stored.tensors[f"averaged.{name}"])
-                    prefix = f"optimizer.{name}."
-                    state = {
-                        key.removeprefix(prefix): value
-                        for key, value in stored.tensors.items()
-                        if key.startswith(prefix)
-                    }
-                    self.optimizer.state[parameter] = {
-                        key: value if key == "step" else value.to(self.device)
-                        for key, value in state.items()
-                    }
-            self.generator.set_state(stored.tensors["generator"])
-            self.step = int(stored.facts["step"])
-            self.seconds = float(stored.facts["seconds"])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise TrainingError(
-                f"the run in {folder} is of another network and cannot be resumed: {error}"
-            ) from error
 
 
 def train(
@@ -255,9 +83,13 @@ def train(
     None starts from scratch. resume: go on with the run in ``out``, from its last state, which is
     at most two minutes old. on_event receives a dict for every line of the log.
 
+    When the schedule or the lease is over, the state is saved and the averaged weights are scored:
+    that comes on top of the lease.
+
     Raises TrainingError, ModelError or MediaError.
     """
     config.check()
+    session = time.monotonic()
     folder = Path(out)
     if (folder / STATE_FILE).exists() and not resume:
         raise TrainingError(f"{folder} holds a run already: resume it, or choose another folder")
@@ -277,7 +109,7 @@ def train(
 
     torch.manual_seed(config.seed)
     model = load_model(initial)[0].train() if initial is not None else FramePredictor(ModelConfig())
-    run = _Run(model, config, chosen)
+    run = Learner(model, config, chosen)
     if resume:
         run.restore(folder)
     sampler = ClipSampler(
@@ -293,6 +125,8 @@ def train(
         {
             "event": "start",
             "step": run.step,
+            "n_steps": config.n_steps,
+            "lease_minutes": config.lease_minutes,
             "clips": len(library.clips),
             "frames": library.n_frames,
             "frames_left_out": library.n_frames_left_out,
@@ -304,6 +138,10 @@ def train(
         }
     )
 
+    def is_over() -> bool:
+        lease = config.lease_minutes
+        return lease is not None and time.monotonic() - session >= 60 * lease
+
     if not resume:
         run.save(folder)  # from now on there is something to resume
     began, first_step = time.monotonic(), run.step
@@ -311,7 +149,7 @@ def train(
     recent: list[float] = []
     n_frames = 0
     scores: dict[str, Any] = {}
-    while not run.is_done():
+    while not (run.is_done() or is_over()):
         moment = time.monotonic()
         batch = sampler.draw()
         steps = _choose_targets(batch.situation.n_missing, config.n_targets, run.generator)
@@ -344,12 +182,16 @@ def train(
             run.save(folder)
             saved = time.monotonic()
     run.save(folder)
+    log.write(
+        {"event": "stop", "step": run.step, "n_steps": config.n_steps, "finished": run.is_done()}
+    )
     scores = reference.score(run.build_predictor())
     log.write({"event": "validate", "step": run.step, **scores})
     _save_model(run, folder, library, scores)
     return TrainReport(
         model=folder / MODEL_FILE,
         steps=run.step,
+        finished=run.is_done(),
         samples=run.step * config.batch_size,
         minutes=run.seconds / 60,
         loss=float(np.mean(recent[-50:])) if recent else None,
@@ -372,7 +214,7 @@ def _choose_targets(n_missing: int, n_targets: int, generator: torch.Generator) 
     return sorted(int(k) + 1 for k in order)
 
 
-def _tell_progress(run: _Run) -> Progress:
+def _tell_progress(run: Learner) -> Progress:
     if run.config.n_steps is not None:
         return Progress("train", run.step, run.config.n_steps)
     assert run.config.max_minutes is not None
@@ -385,7 +227,7 @@ def _read_gpu_memory(device: torch.device) -> float | None:
     return round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
 
 
-def _save_model(run: _Run, folder: Path, library: ClipLibrary, scores: dict[str, Any]) -> None:
+def _save_model(run: Learner, folder: Path, library: ClipLibrary, scores: dict[str, Any]) -> None:
     facts = {
         "steps": run.step,
         "samples": run.step * run.config.batch_size,

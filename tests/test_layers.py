@@ -25,6 +25,7 @@ LAYERS = (
     {"writer"},
     {"video"},
     {"scanning", "predictor", "clips", "scoring", "testcard"},
+    {"learner"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
     {"benchmark"},
     {"console", "options", "plots"},
@@ -37,7 +38,7 @@ OWNERS = {
     "av": {"colour", "encoders", "minterpolate", "reader", "writer"},
     "torch": {
         "motion", "cells", "layers", "recall", "losses", "model", "checkpoint", "baselines",
-        "predictor", "clips", "training", "evaluation", "installation", "benchmark",
+        "predictor", "clips", "learner", "training", "evaluation", "installation", "benchmark",
     },
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,13 +15,17 @@ import torch
 from safetensors.torch import load_file
 from scenery import TINY, build_network, film, to_tensor
 from synthetic import make_frames, write_clip
+from typer.testing import CliRunner
 
-from framepred import training
-from framepred.checkpoint import load_model, load_state, save_model
+import framepred.console
+from framepred import learner, training
+from framepred.checkpoint import load_model, load_state, save_model, save_state
+from framepred.cli import app
 from framepred.clips import Batch, Situation
 from framepred.errors import ModelError, TrainingError
+from framepred.learner import Learner, TrainConfig
 from framepred.reports import Progress
-from framepred.training import TrainConfig, _choose_targets, _Run, train
+from framepred.training import _choose_targets, train
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(
@@ -75,6 +80,18 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
 
 
+class StepClock:
+    """A clock that stands still but for a minute a step: give it as ``on_progress``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        clock = SimpleNamespace(monotonic=lambda: self.seconds)
+        monkeypatch.setattr(training, "time", clock)
+
+    def __call__(self, progress: Progress) -> None:
+        self.seconds += 60 * (progress.stage == "train")
+
+
 def read_log(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
@@ -87,8 +104,8 @@ def assert_same_run(one: Path, other: Path) -> None:
             assert torch.equal(a[key], b[key]), (name, key)
 
 
-def make_run(*, config: TrainConfig = SMALL) -> _Run:
-    return _Run(build_network(strength=0.02), config, CPU)
+def make_run(*, config: TrainConfig = SMALL) -> Learner:
+    return Learner(build_network(strength=0.02), config, CPU)
 
 
 def make_batch(n_missing: int = 1) -> Batch:
@@ -113,6 +130,7 @@ def test_what_a_run_leaves(start: Any, tmp_path: Path) -> None:
         "state.safetensors",
     ]
     assert (report.steps, report.samples, report.clips, report.frames) == (6, 12, 2, 26)
+    assert report.finished
     assert (report.device, report.precision) == ("cpu", "float32")
     assert report.model == out / "model.safetensors"
     assert report.loss is not None
@@ -122,6 +140,7 @@ def test_what_a_run_leaves(start: Any, tmp_path: Path) -> None:
     assert [(e["event"], e["step"]) for e in events] == [
         ("start", 0),
         ("validate", 4),
+        ("stop", 6),
         ("validate", 6),
     ]
     assert set(events[0]["baselines"]) == {"fill", "forecast"}
@@ -158,18 +177,64 @@ def test_from_scratch_takes_the_default_sizes(
 # ---- stopping and going on --------------------------------------------------------------------
 
 
-def test_stopped_and_resumed_is_the_same_as_at_once(
+def test_leases_add_up_to_one_schedule(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(tmp_path / "whole")
+    out = tmp_path / "parts"
+    finished = []
+    for minutes, steps in ((2.0, 2), (2.5, 5), (60.0, 6)):
+        config = dataclasses.replace(SMALL, max_minutes=minutes)
+        clock = StepClock(monkeypatch)
+        report = start(out, config=config, resume=steps > 2, on_progress=clock)
+        assert report.steps == load_state(out / "state.safetensors").facts["step"] == steps
+        assert load_model(report.model)[1]["validation"] == json.loads(
+            json.dumps(report.validation["model"])
+        )
+        finished.append(report.finished)
+    assert finished == [False, False, True]
+    assert_same_run(tmp_path / "whole", out)
+    log = [e for e in read_log(out) if e["event"] in ("start", "stop", "validate")]
+    assert [(e["event"], e["step"]) for e in log] == [
+        *(("start", 0), ("stop", 2), ("validate", 2)),
+        *(("start", 2), ("stop", 5), ("validate", 5)),
+        *(("start", 5), ("stop", 6), ("validate", 6)),
+    ]
+    assert [e["finished"] for e in log if e["event"] == "stop"] == finished
+    assert [e["lease_minutes"] for e in log if e["event"] == "start"] == [2.0, 2.5, 60.0]
+    assert {e["n_steps"] for e in log if e["event"] != "validate"} == {6}
+
+
+def test_a_lease_counts_from_the_beginning_of_the_session(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = StepClock(monkeypatch)
+
+    def decode_slowly(progress: Progress) -> None:
+        clock(progress)
+        if progress.stage == "decode" and progress.done == progress.total:
+            clock.seconds += 180
+
+    config = dataclasses.replace(SMALL, max_minutes=5)
+    assert start(tmp_path / "run", config=config, on_progress=decode_slowly).steps == 2
+
+
+def test_minutes_without_steps_are_the_schedule(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     set_clock(monkeypatch, 1.0)  # a step takes a second
-    budget = dataclasses.replace(SMALL, max_minutes=3 / 60)
-    assert start(tmp_path / "parts", config=budget).steps == 3
-    assert load_state(tmp_path / "parts" / "state.safetensors").facts["step"] == 3
-    assert start(tmp_path / "parts", resume=True).steps == 6
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
-    starts = [e["step"] for e in read_log(tmp_path / "parts") if e["event"] == "start"]
-    assert starts == [0, 3]
+    config = dataclasses.replace(SMALL, n_steps=None, max_minutes=4 / 60)
+    report = start(tmp_path / "run", config=config)
+    assert (report.steps, report.finished) == (4, True)
+    assert start(tmp_path / "run", config=config, resume=True).steps == 4
+    longer = dataclasses.replace(config, max_minutes=6 / 60)
+    assert start(tmp_path / "run", config=longer, resume=True).steps == 6
+    starts = [e for e in read_log(tmp_path / "run") if e["event"] == "start"]
+    assert [(e["step"], e["lease_minutes"], e["n_steps"]) for e in starts] == [
+        (0, None, None),
+        (4, None, None),
+        (4, None, None),
+    ]
 
 
 class _KilledError(BaseException):
@@ -233,6 +298,18 @@ def test_a_run_cannot_drift(start: Any, tmp_path: Path, change: dict[str, Any]) 
         start(tmp_path / "run", config=other, resume=True)
 
 
+def test_an_option_that_is_newer_than_the_state_has_its_default(start: Any, tmp_path: Path) -> None:
+    start(tmp_path / "run", config=dataclasses.replace(SMALL, n_steps=1))
+    path = tmp_path / "run" / "state.safetensors"
+    stored = load_state(path)
+    assert stored.facts["config"].pop("clip_norm") == TrainConfig().clip_norm
+    save_state(path, stored.tensors, stored.facts)
+    other = dataclasses.replace(SMALL, clip_norm=0.5)
+    with pytest.raises(TrainingError, match="started with another clip_norm:"):
+        start(tmp_path / "run", config=other, resume=True)
+    assert start(tmp_path / "run", resume=True).steps == 6
+
+
 def test_a_state_of_another_network(start: Any, tmp_path: Path) -> None:
     start(tmp_path / "run", config=dataclasses.replace(SMALL, n_steps=1))
     with pytest.raises(TrainingError, match="another network") as caught:
@@ -255,13 +332,13 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_what_was_saved(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_clock(monkeypatch, 50.0)
-    true_loss, calls = training.compute_loss, itertools.count()
+    true_loss, calls = learner.compute_loss, itertools.count()
 
     def break_down(*arguments: Any) -> torch.Tensor:
         loss = true_loss(*arguments)
         return loss * math.nan if next(calls) == 4 else loss
 
-    monkeypatch.setattr(training, "compute_loss", break_down)
+    monkeypatch.setattr(learner, "compute_loss", break_down)
     with pytest.raises(TrainingError, match="the loss became nan at step 4") as caught:
         start(tmp_path / "run")
     assert "\n" not in str(caught.value)
@@ -276,14 +353,14 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(
 ) -> None:
     run = make_run()
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
-    true_loss = training.compute_loss
+    true_loss = learner.compute_loss
 
     def poison(*arguments: Any) -> torch.Tensor:
         loss = true_loss(*arguments)
         loss.register_hook(lambda gradient: gradient * math.inf)
         return loss
 
-    monkeypatch.setattr(training, "compute_loss", poison)
+    monkeypatch.setattr(learner, "compute_loss", poison)
     with pytest.raises(TrainingError, match="the gradient became"):
         run.learn(make_batch(), [1], torch.float32)
     assert run.step == 0
@@ -448,7 +525,7 @@ def test_every_tenth_video_is_held_out(
 
 def test_learning_one_scene_by_heart() -> None:
     config = dataclasses.replace(SMALL, learning_rate=3e-3, losses={"charbonnier": 1.0})
-    run = _Run(build_network(), config, CPU)
+    run = Learner(build_network(), config, CPU)
     batch = make_batch(n_missing=3)
 
     def measure() -> float:
@@ -470,3 +547,31 @@ def test_training_beats_its_start(start: Any, tmp_path: Path) -> None:
         report = start(tmp_path / str(n_steps), config=dataclasses.replace(config, n_steps=n_steps))
         scores.append(report.validation["model"]["fill"][1])
     assert scores[1] > scores[0] + 1
+
+
+# ---- the command ------------------------------------------------------------------------------
+
+
+def test_the_command_prints_what_a_lease_came_to(
+    folder: Path, initial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = StepClock(monkeypatch)
+    monkeypatch.setattr(framepred.console.Terminal, "follow", lambda *_: nullcontext(clock))
+    arguments = [
+        *("train", folder, "-o", tmp_path / "run", "--initial", initial, "--device", "cpu"),
+        *("--batch-size", 1, "--crop", 32, "--max-gap", 1, "--total-steps", 4),
+    ]
+
+    def run(*more: object) -> tuple[str, str]:
+        answer = CliRunner().invoke(app, [str(part) for part in (*arguments, *more)])
+        assert answer.exit_code == 0, answer.stderr
+        return answer.stdout, answer.stderr
+
+    out, err = run("--max-minutes", 3)
+    assert "from step 0 of 4, for at most 3 min\n" in err
+    assert "the lease is over at step 3 of 4: saved, go on with --resume\n" in err
+    assert out.startswith("fill, PSNR dB\t")
+    out, err = run("--resume", "--json", "-")
+    assert "lease" not in err
+    report = json.loads(out)
+    assert (report["steps"], report["finished"]) == (4, True)

@@ -1,0 +1,204 @@
+"""What learns: the network with its optimizer, averaged weights, schedule and random numbers.
+
+A ``Learner`` knows nothing of clips, logs or clocks; it takes a step at a time, and goes to disk
+and back whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import load_state, save_state
+from .clips import Batch
+from .errors import TrainingError
+from .losses import LOSSES, compute_loss
+from .model import FramePredictor, arrange
+from .predictor import Predictor
+
+__all__ = ["STATE_FILE", "Learner", "TrainConfig"]
+
+STATE_FILE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to learn; stored in the training state, so that a resumed run cannot drift from it."""
+
+    n_steps: int | None = None  # length of the schedule in steps; None: max_minutes is its length
+    max_minutes: float | None = None  # with n_steps: the longest that this session may take steps
+    batch_size: int = 4  # windows a step
+    crop: int = 224  # pixels, side of the square cut from each window
+    max_gap: int = 8  # longest gap and horizon seen
+    forecast_share: float = 0.3  # share of the steps that forecast instead of filling
+    n_targets: int = 2  # hidden frames of a window that are decoded and scored, at random
+    learning_rate: float = 4e-4  # peak; AdamW
+    final_share: float = 0.02  # of the peak, where the cosine ends
+    warmup_steps: int = 200
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0  # gradients longer than this are shortened to it
+    ema_decay: float = 0.999  # of the averaged weights that are validated and packaged
+    losses: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0, "charbonnier": 1.0})
+    seed: int = 1
+    validate_every: int = 1000  # steps
+    n_validation: int = 24  # windows of each task
+
+    @property
+    def lease_minutes(self) -> float | None:
+        """How long one session may take steps; None: until the schedule ends."""
+        return None if self.n_steps is None else self.max_minutes
+
+    def check(self) -> None:
+        """Raise TrainingError for values that cannot work."""
+        if self.n_steps is None and self.max_minutes is None:
+            raise TrainingError("say how long to train: a number of steps or of minutes")
+        for name in (
+            *("n_steps", "batch_size", "crop", "max_gap", "n_targets"),
+            *("warmup_steps", "validate_every", "n_validation"),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise TrainingError(f"{name} must be at least 1, got {value}")
+        for name in ("max_minutes", "learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise TrainingError(f"{name} must be above 0, got {value}")
+        if not self.losses or not self.losses.keys() <= LOSSES.keys():
+            raise TrainingError(f"losses are {', '.join(LOSSES)}; got {', '.join(self.losses)}")
+        if not 0 <= self.forecast_share <= 1:
+            raise TrainingError(f"forecast_share is a share of 1, got {self.forecast_share}")
+
+
+class Learner:
+    """Model, optimizer, averages and generators of one run, and their way to disk and back."""
+
+    def __init__(self, model: FramePredictor, config: TrainConfig, device: torch.device) -> None:
+        self.model = arrange(model, device).train()
+        self.config = config
+        self.device = device
+        self.averaged = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=device.type == "cuda",
+        )
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.step = 0
+        self.seconds = 0.0  # spent on steps in all, over all sessions
+
+    def progress(self) -> float:
+        """Place in the schedule, 0 to 1."""
+        if self.config.n_steps is not None:
+            return self.step / self.config.n_steps
+        assert self.config.max_minutes is not None
+        return self.seconds / (60 * self.config.max_minutes)
+
+    def is_done(self) -> bool:
+        """Whether the schedule is over."""
+        return self.progress() >= 1
+
+    def set_rate(self) -> float:
+        """Warm up linearly, then fall along a cosine."""
+        config = self.config
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress())))
+        share = config.final_share + (1 - config.final_share) * cosine
+        rate = config.learning_rate * share * min(1.0, (self.step + 1) / config.warmup_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def learn(self, batch: Batch, steps: list[int], precision: torch.dtype) -> float:
+        """One optimizer step; returns the loss.
+
+        Raises TrainingError, and leaves the weights alone, if it or its gradient is not finite.
+        """
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16
+        ):
+            made = self.model(batch.before, batch.after, batch.situation.n_missing, steps=steps)
+        truth = batch.missing[:, [k - 1 for k in steps]]
+        loss = compute_loss(self.config.losses, made.flatten(0, 1), truth.flatten(0, 1))
+        value = float(loss.detach())
+        self._check_finite("loss", value)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        length = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self._check_finite("gradient", float(length))
+        self.optimizer.step()
+        self.step += 1
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                self.averaged[name].lerp_(parameter, 1 - decay)
+        return value
+
+    def _check_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {what} became {value} at step {self.step}: what was saved last is kept; "
+                "begin a new run from its weights, with a lower learning rate"
+            )
+
+    def build_predictor(self) -> Predictor:
+        """A predictor with the averaged weights."""
+        model = FramePredictor(self.model.config)
+        model.load_state_dict(self.averaged)
+        return Predictor(model.eval(), name="training", device=self.device)
+
+    def save(self, folder: Path) -> None:
+        tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
+        for name, parameter in self.model.named_parameters():
+            tensors[f"model.{name}"] = parameter
+            tensors[f"averaged.{name}"] = self.averaged[name]
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{name}.{key}"] = value
+        facts = {
+            "config": dataclasses.asdict(self.config),
+            "model": dataclasses.asdict(self.model.config),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        save_state(folder / STATE_FILE, tensors, facts)
+
+    def restore(self, folder: Path) -> None:
+        """Take up a stored state; TrainingError if it belongs to another kind of run."""
+        stored = load_state(folder / STATE_FILE)
+        free = ("n_steps", "max_minutes", "validate_every", "n_validation")
+        now = dataclasses.asdict(self.config)
+        # An older state lacks the options that came later: it was made with their defaults.
+        then = dataclasses.asdict(TrainConfig()) | stored.facts.get("config", {})
+        names = (now.keys() | then.keys()) - set(free)
+        differing = sorted(name for name in names if now.get(name) != then.get(name))
+        if differing:
+            raise TrainingError(
+                f"the run in {folder} was started with another {', '.join(differing)}: "
+                "resume with the same options, or start a new run elsewhere"
+            )
+        try:
+            with torch.no_grad():
+                for name, parameter in self.model.named_parameters():
+                    parameter.copy_(stored.tensors[f"model.{name}"])
+                    self.averaged[name].copy_(stored.tensors[f"averaged.{name}"])
+                    prefix = f"optimizer.{name}."
+                    state = {
+                        key.removeprefix(prefix): value
+                        for key, value in stored.tensors.items()
+                        if key.startswith(prefix)
+                    }
+                    self.optimizer.state[parameter] = {
+                        key: value if key == "step" else value.to(self.device)
+                        for key, value in state.items()
+                    }
+            self.generator.set_state(stored.tensors["generator"])
+            self.step = int(stored.facts["step"])
+            self.seconds = float(stored.facts["seconds"])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise TrainingError(
+                f"the run in {folder} is of another network and cannot be resumed: {error}"
+            ) from error
