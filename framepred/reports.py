@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 __all__ = [
+    "AdaptationReport",
     "CompareReport",
     "FillReport",
     "ForecastReport",
@@ -151,6 +152,22 @@ class GapReport(Report):
     def n_frames(self) -> int:
         """Number of slots in the gap."""
         return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class AdaptationReport(Report):
+    """What came of fine-tuning a copy of the network on the video itself."""
+
+    steps_asked: int
+    seconds: float  # reading the frames and judging included
+    reason: str  # why the copy was kept, or not
+    kept: bool = False  # whether the copy made the frames; otherwise the network did as it was
+    steps_done: int = 0
+    windows_learnt: int = 0  # runs of real frames
+    frames_learnt: int = 0  # in these
+    windows_judged: int = 0  # hidden from the learning
+    psnr_before: float | None = None  # dB, mean over the windows judged
+    psnr_after: float | None = None
 
 
 @dataclass(frozen=True)

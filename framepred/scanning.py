@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -30,9 +30,9 @@ from .timeline import (
     plan_gaps,
     resolve_gaps,
 )
-from .video import Frame, VideoInfo, VideoReader, read_thumbnail
+from .video import Frame, Image, VideoInfo, VideoReader, read_thumbnail, to_rgb
 
-__all__ = ["ScanReport", "scan"]
+__all__ = ["ScanReport", "read_slots", "scan"]
 
 _REPORT_EVERY = 8  # frames between two calls of on_progress
 
@@ -168,6 +168,28 @@ def scan(
         n_errors=n_errors,
         n_repaired_times=n_repaired,
     )
+
+
+def read_slots(
+    path: str | Path, plan: Plan, wanted: Collection[int]
+) -> Iterator[tuple[int, Image]]:
+    """Decode a video once more; yield (slot, RGB picture (H, W, 3)) of the wanted slots, in order.
+
+    Left out are frames that are flagged as corrupt, and those that are not what the scan saw.
+
+    Raises:
+        MediaError: the video cannot be read.
+    """
+    places = {source: slot for slot in wanted if (source := plan.slots[slot].source) is not None}
+    last = max(places, default=-1)
+    with VideoReader(path) as reader:
+        for frame in reader.read():
+            assert isinstance(frame, Frame)
+            if frame.index > last:
+                return
+            slot = places.get(frame.index)
+            if slot is not None and frame.time == plan.slots[slot].time and not frame.is_corrupt:
+                yield slot, to_rgb(frame)
 
 
 def _count_frames(info: VideoInfo) -> int | None:

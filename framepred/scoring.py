@@ -21,6 +21,7 @@ __all__ = [
     "check_same_size",
     "mean_score",
     "score_image",
+    "to_8_bits",
 ]
 
 
@@ -39,7 +40,7 @@ class Score:
 def score_image(image: np.ndarray, true: np.ndarray) -> Score:
     """Score a picture; both (H, W, 3) RGB, uint8 or uint16. A deeper one is brought to 8 bits."""
     if image.dtype != true.dtype:
-        image, true = _to_8_bits(image), _to_8_bits(true)
+        image, true = to_8_bits(image), to_8_bits(true)
     similarity = ssim(true, image)
     return Score(
         min(psnr(true, image), HIGHEST_PSNR), None if math.isnan(similarity) else similarity
@@ -91,7 +92,8 @@ class TrueFrames:
         return nearest
 
 
-def _to_8_bits(image: np.ndarray) -> np.ndarray:
+def to_8_bits(image: np.ndarray) -> np.ndarray:
+    """A picture uint8 or uint16 as uint8, rounded."""
     if image.dtype == np.uint8:
         return image
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)

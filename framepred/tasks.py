@@ -9,6 +9,7 @@ Pure, like ``timeline``::
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from .timeline import Plan, PlannedGap
@@ -160,3 +161,15 @@ class Runs:
                 break
             n += 1
         return n
+
+    def list_all(self, hidden: Collection[int] = ()) -> list[tuple[int, int]]:
+        """All runs ``[start, stop)``, where the slots in ``hidden`` count as gaps."""
+        runs: list[tuple[int, int]] = []
+        for slot in range(self._n_slots):
+            if slot in self._gaps or slot in hidden:
+                continue
+            if runs and runs[-1][1] == slot and slot not in self._cuts:
+                runs[-1] = (runs[-1][0], slot + 1)
+            else:
+                runs.append((slot, slot + 1))
+        return runs

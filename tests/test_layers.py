@@ -25,6 +25,7 @@ LAYERS = (
     {"writer"},
     {"video"},
     {"scanning", "predictor", "clips", "scoring", "testcard"},
+    {"adaptation"},
     {"learner"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
     {"benchmark"},
@@ -39,6 +40,7 @@ OWNERS = {
     "torch": {
         "motion", "cells", "layers", "recall", "losses", "model", "checkpoint", "baselines",
         "predictor", "clips", "learner", "training", "evaluation", "installation", "benchmark",
+        "adaptation",
     },
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},

@@ -1,0 +1,360 @@
+"""Adaptation: a copy of the network learns from the known frames of the very video at hand.
+
+::
+
+    slots     | | | | | | | | | | | | . . | | | | | | | | | | | |
+    judged          [ | | # # | | ]         [ | | # # | | ]         hidden (#) and never learnt from
+    learnt    | | | | | | |     | |     | | | |     | | | | | | |   runs of real frames of one shot
+
+Frames are known by the numbers of their slots, not by their times. What is held of a video does
+not grow with its length. The copy takes the network's place only if it predicts the hidden frames
+better; weights on disk are never touched.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .clips import Clip, ClipLibrary, ClipSampler, Situation
+from .errors import TrainingError
+from .learner import Learner, TrainConfig
+from .metrics import psnr
+from .model import choose_scale
+from .predictor import Predictor, choose_precision
+from .reports import AdaptationReport, OnProgress, Progress
+from .scoring import HIGHEST_PSNR, to_8_bits
+from .tasks import Runs, Task
+from .timeline import Plan
+from .video import Image
+
+__all__ = ["Lessons", "adapt", "plan_lessons"]
+
+T = TypeVar("T")
+
+# A step is as much work for every video: so many squares of so many pixels.
+_CONFIG = TrainConfig(
+    batch_size=4,
+    crop=128,
+    forecast_share=0.0,
+    learning_rate=3e-4,
+    final_share=0.0,
+    warmup_steps=5,
+    weight_decay=0.0,
+)
+
+# What is held of a video.
+_REACH = 128  # slots: what is farther from the frames to be made says little about them
+_LONGEST_PIECE = 48  # frames
+_MOST_LEARNT_PIXELS = 2**26  # 200 MB: 500 frames of 480x270
+_MOST_TRIALS = 8
+_MOST_JUDGED_PIXELS = 2**27
+
+_LONGEST_GAP = 8  # frames: what the network was trained for
+_FEWEST_FRAMES = 16  # fewer would only be learnt by heart
+_LEAST_CONTEXT = 2  # frames: motion shows in no fewer
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What of a video is learnt from and what is held out to judge by, in slots."""
+
+    situations: tuple[Situation, ...]  # the problems that the video poses
+    trials: tuple[Task, ...]  # problems with known answers, to judge by
+    pieces: tuple[tuple[int, int], ...]  # [start, stop) of real frames of one shot, to learn from
+    obstacle: str | None = None  # why there is nothing to learn
+
+    @property
+    def slots(self) -> frozenset[int]:
+        """The slots whose pictures are needed."""
+        ranges = [*self.pieces, *((trial.first, trial.last) for trial in self.trials)]
+        return frozenset(slot for start, stop in ranges for slot in range(start, stop))
+
+
+def plan_lessons(
+    plan: Plan, tasks: Sequence[Task], *, size: tuple[int, int], unknown: Collection[int] = ()
+) -> Lessons:
+    """Choose what to learn from and what to judge by, both near to what has to be made.
+
+    Judged by are the checks, and more such windows where there are few checks. What they hide,
+    and what the checks that are not judged by hide, is never learnt from.
+
+    tasks: what has to be made, and the checks beside it. size: height and width of the pictures.
+    unknown: slots to keep away from besides the gaps.
+    """
+    problems = [task for task in tasks if not task.is_check and not task.is_hold]
+    if not problems:
+        return Lessons((), (), (), "the network has nothing to make")
+    runs = Runs(plan)
+    checks = [task for task in tasks if task.is_check]
+    closed = {*unknown, *_list_far_slots(len(plan.slots), problems)}
+    hidden = closed | _list_hidden(checks)
+    known = runs.list_all(hidden)
+    situations = _fit(_describe(problems), max((stop - first for first, stop in known), default=0))
+    trials = _thin(checks, _MOST_TRIALS)
+    more = [trial for run in known for trial in _place_trials(run, situations)]
+    trials += _thin(more, _MOST_TRIALS - len(trials))
+    height, width = size
+    if trials:
+        span = max(trial.last - trial.first for trial in trials)
+        trials = _thin(trials, max(1, _MOST_JUDGED_PIXELS // (span * height * width)))
+    n_most = _MOST_LEARNT_PIXELS * choose_scale(height, width) ** 2 // (height * width)
+    pieces = _choose_pieces(runs.list_all(hidden | _list_hidden(trials)), situations, n_most)
+    if not trials or sum(stop - start for start, stop in pieces) < _FEWEST_FRAMES:
+        n_known = sum(stop - start for start, stop in runs.list_all(closed))
+        return Lessons(
+            *((), (), ()),
+            f"{n_known} known frames are too few to hold some out and learn from the others",
+        )
+    return Lessons(situations, tuple(trials), tuple(pieces))
+
+
+def _list_far_slots(n_slots: int, problems: Iterable[Task]) -> set[int]:
+    near = bytearray(n_slots)
+    for task in problems:
+        first, stop = max(0, task.start - _REACH), min(n_slots, task.stop + _REACH)
+        near[first:stop] = b"\1" * (stop - first)
+    return {slot for slot in range(n_slots) if not near[slot]}
+
+
+def _list_hidden(trials: Iterable[Task]) -> set[int]:
+    return {slot for trial in trials for slot in range(trial.start, trial.stop)}
+
+
+def _describe(problems: Iterable[Task]) -> list[Situation]:
+    """The situations of the problems, each once. What precedes a film is forecast backwards."""
+    found = {}
+    for task in problems:
+        n_missing = min(task.stop - task.start, _LONGEST_GAP)
+        n_before, n_after = task.start - task.first, task.last - task.stop
+        if not n_before:
+            n_before, n_after = n_after, 0
+        found[Situation(n_before, n_missing, n_after, stride=1)] = True
+    return list(found)
+
+
+def _fit(situations: Iterable[Situation], longest: int) -> tuple[Situation, ...]:
+    """Shorten situations to what a run of ``longest`` frames can show; leave out what it cannot."""
+    fitting = {}
+    for situation in situations:
+        n_before, n_missing, n_after = situation.n_before, situation.n_missing, situation.n_after
+        while n_before + n_missing + n_after > longest:
+            if n_before >= n_after and n_before > _LEAST_CONTEXT:
+                n_before -= 1
+            elif n_after > _LEAST_CONTEXT:
+                n_after -= 1
+            elif n_missing > 1:
+                n_missing -= 1
+            else:
+                break
+        else:
+            fitting[Situation(n_before, n_missing, n_after, stride=1)] = True
+    return tuple(fitting)
+
+
+def _place_trials(run: tuple[int, int], situations: Sequence[Situation]) -> list[Task]:
+    """Windows with known answers: every second one of a run from its end, so that half is left."""
+    first, last = run
+    trials: list[Task] = []
+    while situations:
+        situation = situations[len(trials) % len(situations)]
+        begin = last - situation.span
+        if begin - situation.span < first:
+            break
+        start = begin + situation.n_before
+        trials.append(Task(begin, start, start + situation.n_missing, last, -1, is_check=True))
+        last = begin - situation.span
+    return trials
+
+
+def _choose_pieces(
+    known: Iterable[tuple[int, int]], situations: Sequence[Situation], n_most: int
+) -> list[tuple[int, int]]:
+    """Cut runs into pieces long enough for some situation; keep at most ``n_most`` frames."""
+    spans = [situation.span for situation in situations]
+    pieces: list[tuple[int, int]] = []
+    for first, stop in known if spans else ():
+        if stop - first >= min(spans):
+            n_parts = -(-(stop - first) // max(_LONGEST_PIECE, 2 * max(spans)))
+            edges = [first + (stop - first) * k // n_parts for k in range(n_parts + 1)]
+            pieces += pairwise(edges)
+    longest = max((stop - start for start, stop in pieces), default=1)
+    return _thin(pieces, max(1, n_most // longest))
+
+
+def _thin(items: Sequence[T], n: int) -> list[T]:
+    """At most ``n`` of the items, evenly spaced."""
+    n = min(n, len(items))
+    return [items[(2 * k + 1) * len(items) // (2 * n)] for k in range(n)]
+
+
+def adapt(
+    predictor: Predictor,
+    lessons: Lessons,
+    pictures: Iterable[tuple[int, Image]],
+    *,
+    n_steps: int,
+    seed: int,
+    on_progress: OnProgress = None,
+) -> tuple[Predictor, AdaptationReport]:
+    """Fine-tune a copy of the network on a video; return it if it is better, else the network.
+
+    Windows in the video's own situations are cut out at random, their middle is hidden, predicted
+    and compared. The copy is judged by its mean PSNR on the lessons' trials, on whole pictures.
+
+    predictor: stays as it is. pictures: (slot, RGB (H, W, 3) uint8 or uint16), in order, of the
+    lessons' slots; those that do not come are done without. n_steps: of the optimizer. seed: of
+    all random choices; on a CPU the same seed gives the same weights. on_progress: called with the
+    stage "adapt".
+
+    Raises ValueError if ``n_steps`` is below 1.
+    """
+    if n_steps < 1:
+        raise ValueError(f"expected n_steps of at least 1, got {n_steps}")
+    began = time.monotonic()
+
+    def report(reason: str, **facts: Any) -> AdaptationReport:
+        seconds = round(time.monotonic() - began, 3)
+        return AdaptationReport(steps_asked=n_steps, seconds=seconds, reason=reason, **facts)
+
+    if lessons.obstacle is not None:
+        return predictor, report(lessons.obstacle)
+    if on_progress is not None:
+        on_progress(Progress("adapt", 0, n_steps))
+    trials, clips = _gather(lessons, pictures)
+    n_frames = sum(len(clip.frames) for clip in clips)
+    situations = _fit(lessons.situations, max((len(clip.frames) for clip in clips), default=0))
+    if not trials or not situations or n_frames < _FEWEST_FRAMES:
+        return predictor, report("too few of the known frames are sound and of one size")
+
+    device = torch.device(predictor.device)
+    library = ClipLibrary(tuple(clips), n_frames, n_frames_left_out=0, problems=())
+    config = dataclasses.replace(_CONFIG, n_steps=n_steps, seed=seed)
+    learner = Learner(copy.deepcopy(predictor.model), config, device)
+    sampler = _LessonSampler(library.to(device), situations, config, learner.generator)
+    facts: dict[str, Any] = {
+        "windows_learnt": len(clips),
+        "frames_learnt": n_frames,
+        "windows_judged": len(trials),
+        "psnr_before": (before := _judge(predictor, trials)),
+    }
+    try:
+        _learn(learner, sampler, on_progress)
+    except TrainingError:
+        reason = "the loss was no longer finite"
+        return predictor, report(reason, steps_done=learner.step, **facts)
+    adapted = learner.build_predictor()
+    adapted.name = predictor.name
+    with np.errstate(invalid="ignore"):  # a copy that learnt nonsense may make no numbers at all
+        after = _judge(adapted, trials)
+    facts |= {"steps_done": learner.step, "psnr_after": after}
+    if after <= before:
+        return predictor, report("the hidden frames came out no better", **facts)
+    return adapted, report("the hidden frames came out better", kept=True, **facts)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Pictures (T, H, W, 3) of a window that is judged by."""
+
+    before: np.ndarray
+    hidden: np.ndarray
+    after: np.ndarray
+
+
+def _gather(
+    lessons: Lessons, pictures: Iterable[tuple[int, Image]]
+) -> tuple[list[_Trial], list[Clip]]:
+    """Hold whole pictures to judge by, and those to learn from at the size of their motion."""
+    judged = {slot for trial in lessons.trials for slot in range(trial.first, trial.last)}
+    learnt = {slot for piece in lessons.pieces for slot in range(*piece)}
+    whole: dict[int, Image] = {}
+    small: dict[int, Image] = {}
+    for slot, picture in pictures:
+        if slot in judged:
+            whole[slot] = picture
+        if slot in learnt:
+            small[slot] = _shrink(picture)
+    trials = [
+        _Trial(*np.split(window, (trial.start - trial.first, trial.stop - trial.first)))
+        for trial in lessons.trials
+        if (window := _stack(whole, trial.first, trial.last)) is not None
+    ]
+    clips = [
+        Clip(Path(), torch.from_numpy(window).permute(0, 3, 1, 2).contiguous())
+        for start, stop in lessons.pieces
+        if (window := _stack(small, start, stop)) is not None
+    ]
+    return trials, clips
+
+
+def _shrink(picture: Image) -> Image:
+    """A picture (H, W, 3) uint8 as small as the network looks for the motion in it."""
+    planes = torch.from_numpy(to_8_bits(picture)).permute(2, 0, 1)
+    scale = choose_scale(planes.shape[1], planes.shape[2])
+    small = F.avg_pool2d(planes.float(), scale).round().to(torch.uint8)
+    return small.permute(1, 2, 0).numpy()
+
+
+def _stack(pictures: Mapping[int, Image], start: int, stop: int) -> np.ndarray | None:
+    """(T, H, W, 3); None if one is missing or unlike the others."""
+    found = [pictures[slot] for slot in range(start, stop) if slot in pictures]
+    if len(found) < stop - start or len({(each.shape, each.dtype) for each in found}) > 1:
+        return None
+    return np.stack(found)
+
+
+class _LessonSampler(ClipSampler):
+    """Batches of the situations that a video poses, in place of random ones."""
+
+    def __init__(
+        self,
+        library: ClipLibrary,
+        situations: tuple[Situation, ...],
+        config: TrainConfig,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(
+            library,
+            batch_size=config.batch_size,
+            crop=config.crop,
+            max_gap=config.max_gap,
+            forecast_share=config.forecast_share,
+            generator=generator,
+        )
+        self.situations = situations
+
+    def draw_situation(self) -> Situation:
+        return self.situations[self._draw(len(self.situations))]
+
+
+def _learn(learner: Learner, sampler: _LessonSampler, on_progress: OnProgress) -> None:
+    precision = choose_precision(learner.device)
+    while not learner.is_done():
+        batch = sampler.draw()
+        order = torch.randperm(batch.situation.n_missing, generator=learner.generator)
+        learner.set_rate()
+        targets = sorted(k + 1 for k in order[: learner.config.n_targets].tolist())
+        learner.learn(batch, targets, precision)
+        if on_progress is not None:
+            on_progress(Progress("adapt", learner.step, learner.config.n_steps))
+
+
+def _judge(predictor: Predictor, trials: Sequence[_Trial]) -> float:
+    """Mean PSNR in dB over the hidden frames of a window, then over windows."""
+    scores = []
+    for trial in trials:
+        made = predictor.fill(trial.before, trial.after, len(trial.hidden))
+        each = [psnr(true, got) for true, got in zip(trial.hidden, made, strict=True)]
+        scores.append(np.mean([min(score, HIGHEST_PSNR) for score in each]))
+    return float(np.mean(scores))
