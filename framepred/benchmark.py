@@ -245,7 +245,7 @@ class _Bench:
         self._batches = batches
         self._seconds = seconds
         self._folder = folder
-        half = choose_precision(self._device, training=True)  # what the hardware is made for
+        half = choose_precision(self._device)  # what the hardware is made for
         self._precisions = list(dict.fromkeys((torch.float32, half)))
         self.ceilings = {_name(p): _measure_ceiling(self._device, p) for p in self._precisions}
         self._pace: dict[Variant, float] = {}  # seconds a pixel of a frame

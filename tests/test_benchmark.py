@@ -97,7 +97,7 @@ def test_every_stage_is_measured(tmp_path: Path) -> None:
         seconds=5,
         on_progress=lambda progress: steps.append((progress.done, progress.total)),
     )
-    precisions = {"float32", str(choose_precision(CPU, training=True)).removeprefix("torch.")}
+    precisions = {"float32", str(choose_precision(CPU)).removeprefix("torch.")}
     assert set(report.ceilings) == precisions
     assert report.skipped == ()
     for height in (64, 80):  # the first is always measured
