@@ -194,6 +194,8 @@ def _split_shots(frames: list[np.ndarray]) -> list[list[np.ndarray]]:
 class ClipSampler:
     """Endless batches of random situations from a library.
 
+    All that is done to pixels is done where the library lies, and nothing is asked of that device.
+
     generator: all choices are drawn from it (on the CPU); its state is the sampler's state.
     """
 
@@ -277,5 +279,7 @@ class ClipSampler:
         if self._draw(2):
             window = window.flip(0)
         if self._draw(2):
-            window = window[:, torch.randperm(3, generator=self.generator).to(window.device)]
+            order = torch.randperm(3, generator=self.generator).tolist()
+            # Indexing by a list would copy it to the device, and wait for that.
+            window = torch.stack([window[:, channel] for channel in order], 1)
         return window

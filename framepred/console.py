@@ -299,7 +299,8 @@ class Terminal:
             self.say(
                 f"step {event['step']}: loss {event['loss']:.4f}, "
                 f"{event['samples_per_second']} sequences/s, "
-                f"{event['frames_per_second']} frames/s{memory}, {event['minutes']} min"
+                f"{event['frames_per_second']} frames/s, busy "
+                f"{event['busy_share']:.0%}{memory}, {event['minutes']} min"
             )
         elif event["event"] == "stop" and not event["finished"]:
             self.say(
@@ -315,7 +316,8 @@ class Terminal:
         """What a run came to: the scores on stdout, the rest on stderr."""
         self.say(
             f"{report.model}: {_count(report.steps, 'step')}, {report.samples} sequences, "
-            f"{report.minutes:.1f} min at {report.samples_per_second:.2f} sequences/s"
+            f"{report.minutes:.1f} min at {report.samples_per_second:.2f} sequences/s, busy "
+            f"{report.busy_share:.0%}"
         )
         rows = report.validation["baselines"]
         for task in ("fill", "forecast"):

@@ -75,22 +75,37 @@ class TrainConfig:
 
 
 class Learner:
-    """Model, optimizer, averages and generators of one run, and their way to disk and back."""
+    """Model, optimizer, averages and generator of one run, and their way to disk and back.
 
-    def __init__(self, model: FramePredictor, config: TrainConfig, device: torch.device) -> None:
+    ``deferred``: whether a loss or gradient that is not finite is only noticed by ``check``. On
+    CUDA it is, because to ask for a number is to wait until the device has nothing left to do. The
+    weights are safe all the same: the optimizer leaves out that step and all that follow.
+    """
+
+    def __init__(
+        self,
+        model: FramePredictor,
+        config: TrainConfig,
+        device: torch.device,
+        *,
+        deferred: bool | None = None,
+    ) -> None:
         self.model = arrange(model, device).train()
         self.config = config
         self.device = device
+        self.deferred = device.type == "cuda" if deferred is None else deferred
         self.averaged = {name: p.detach().clone() for name, p in model.named_parameters()}
         self.optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
-            fused=device.type == "cuda",
+            fused=self.deferred,
         )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
         self.seconds = 0.0  # spent on steps in all, over all sessions
+        self._unchecked: list[tuple[int, Tensor]] = []  # step; its loss and its gradient's length
+        self._is_spoilt = torch.zeros((), device=device)  # 1: something was not finite
 
     def progress(self) -> float:
         """Place in the schedule, 0 to 1."""
@@ -113,45 +128,63 @@ class Learner:
             group["lr"] = rate
         return rate
 
-    def learn(self, batch: Batch, steps: list[int], precision: torch.dtype) -> float:
-        """One optimizer step; returns the loss.
+    def learn(self, batch: Batch, steps: list[int], precision: torch.dtype) -> Tensor:
+        """One optimizer step; returns the loss, a scalar on the device.
 
-        Raises TrainingError, and leaves the weights alone, if it or its gradient is not finite.
+        Leaves the weights alone if it or its gradient is not finite; unless ``deferred``, raises
+        TrainingError then.
         """
         with torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16
         ):
             made = self.model(batch.before, batch.after, batch.situation.n_missing, steps=steps)
-        truth = batch.missing[:, [k - 1 for k in steps]]
+        truth = torch.stack([batch.missing[:, k - 1] for k in steps], 1)
         loss = compute_loss(self.config.losses, made.flatten(0, 1), truth.flatten(0, 1))
-        value = float(loss.detach())
-        self._check_finite("loss", value)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        loss = loss.detach()
         length = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self._check_finite("gradient", float(length))
+        self._unchecked.append((self.step, torch.stack((loss, length))))
+        if self.deferred:
+            is_bad = ~(loss.isfinite() & length.isfinite())
+            self._is_spoilt = torch.maximum(self._is_spoilt, is_bad.float())
+            # What GradScaler tells an optimizer: with 1 it leaves everything as it is.
+            self.optimizer.found_inf = self._is_spoilt  # type: ignore[attr-defined]
+        else:
+            self.check()
         self.optimizer.step()
         self.step += 1
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                self.averaged[name].lerp_(parameter, 1 - decay)
-        return value
-
-    def _check_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the {what} became {value} at step {self.step}: what was saved last is kept; "
-                "begin a new run from its weights, with a lower learning rate"
+            torch._foreach_lerp_(
+                list(self.averaged.values()), list(self.model.parameters()), 1 - decay
             )
+        return loss
+
+    def check(self) -> None:
+        """Wait for the device; TrainingError if a loss or a gradient so far was not finite."""
+        unchecked, self._unchecked = self._unchecked, []
+        if not unchecked:
+            return
+        values = torch.stack([pair for _, pair in unchecked]).tolist()
+        for (step, _), pair in zip(unchecked, values, strict=True):
+            for what, value in zip(("loss", "gradient"), pair, strict=True):
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"the {what} became {value} at step {step}: what was saved last is kept; "
+                        "begin a new run from its weights, with a lower learning rate"
+                    )
 
     def build_predictor(self) -> Predictor:
-        """A predictor with the averaged weights."""
+        """A predictor with the averaged weights, if they are sound; TrainingError if not."""
+        self.check()
         model = FramePredictor(self.model.config)
         model.load_state_dict(self.averaged)
         return Predictor(model.eval(), name="training", device=self.device)
 
     def save(self, folder: Path) -> None:
+        """Write the state, if it is sound; TrainingError if it is not."""
+        self.check()
         tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
         for name, parameter in self.model.named_parameters():
             tensors[f"model.{name}"] = parameter
@@ -180,6 +213,7 @@ class Learner:
                 f"the run in {folder} was started with another {', '.join(differing)}: "
                 "resume with the same options, or start a new run elsewhere"
             )
+        fused = self.optimizer.defaults["fused"]
         try:
             with torch.no_grad():
                 for name, parameter in self.model.named_parameters():
@@ -191,8 +225,9 @@ class Learner:
                         for key, value in stored.tensors.items()
                         if key.startswith(prefix)
                     }
+                    # A fused optimizer counts its steps on the device, others on the CPU.
                     self.optimizer.state[parameter] = {
-                        key: value if key == "step" else value.to(self.device)
+                        key: value.to("cpu" if key == "step" and not fused else self.device)
                         for key, value in state.items()
                     }
             self.generator.set_state(stored.tensors["generator"])

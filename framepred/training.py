@@ -12,13 +12,15 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .baselines import FILL_BASELINES, FORECAST_BASELINES, Method
 from .checkpoint import load_model, save_model
@@ -26,6 +28,7 @@ from .clips import ClipLibrary, ClipSampler, find_videos, load_clips
 from .errors import TrainingError
 from .learner import STATE_FILE, Learner, TrainConfig
 from .model import FramePredictor, ModelConfig
+from .pace import Pace
 from .predictor import Predictor, choose_device, choose_precision
 from .protocol import Score, Task, Window, average_scores, score_window, space_windows
 from .reports import OnProgress, Plain, Progress, to_plain
@@ -34,6 +37,8 @@ __all__ = ["TrainConfig", "TrainReport", "train"]
 
 MODEL_FILE = "model.safetensors"
 LOG_FILE = "log.jsonl"
+
+_REPORT_EVERY = 50  # steps
 
 OnEvent = Callable[[dict[str, Any]], None] | None
 
@@ -48,7 +53,9 @@ class TrainReport:
     samples: int
     minutes: float
     loss: float | None
-    samples_per_second: float
+    samples_per_second: float  # this and the next two: of this session
+    frames_per_second: float
+    busy_share: float  # see ``pace.Rates``
     device: str
     precision: str
     clips: int
@@ -83,6 +90,9 @@ def train(
     None starts from scratch. resume: go on with the run in ``out``, from its last state, which is
     at most two minutes old. on_event receives a dict for every line of the log.
 
+    A loss or gradient that is not finite stops the run, on CUDA at the next report at the latest;
+    the weights do not learn from it, and what was saved is sound.
+
     When the schedule or the lease is over, the state is saved and the averaged weights are scored:
     that comes on top of the lease.
 
@@ -112,8 +122,9 @@ def train(
     run = Learner(model, config, chosen)
     if resume:
         run.restore(folder)
+    library = library.to(chosen)
     sampler = ClipSampler(
-        library.to(chosen),
+        library,
         batch_size=config.batch_size,
         crop=config.crop,
         max_gap=config.max_gap,
@@ -144,33 +155,32 @@ def train(
 
     if not resume:
         run.save(folder)  # from now on there is something to resume
-    began, first_step = time.monotonic(), run.step
+    pace = Pace(chosen)
     saved = time.monotonic()
-    recent: list[float] = []
-    n_frames = 0
+    recent: deque[Tensor] = deque(maxlen=_REPORT_EVERY)
     scores: dict[str, Any] = {}
     while not (run.is_done() or is_over()):
         moment = time.monotonic()
         batch = sampler.draw()
         steps = _choose_targets(batch.situation.n_missing, config.n_targets, run.generator)
         rate = run.set_rate()
-        recent.append(run.learn(batch, steps, precision))
-        n_frames += batch.frames.shape[0] * batch.frames.shape[1]
+        n_samples, n_frames = batch.frames.shape[:2]
+        with pace.measure(n_samples=n_samples, n_frames=n_samples * n_frames):
+            recent.append(run.learn(batch, steps, precision))
+        if run.step % _REPORT_EVERY == 0:
+            run.check()
         run.seconds += time.monotonic() - moment
         if on_progress:
             on_progress(_tell_progress(run))
-        if run.step % 50 == 0:
+        if run.step % _REPORT_EVERY == 0:
             log.write(
                 {
                     "event": "step",
                     "step": run.step,
-                    "loss": round(float(np.mean(recent[-50:])), 5),
+                    "loss": round(_average(recent), 5),
                     "learning_rate": rate,
                     "minutes": round(run.seconds / 60, 2),
-                    "samples_per_second": round(
-                        (run.step - first_step) * config.batch_size / (time.monotonic() - began), 2
-                    ),
-                    "frames_per_second": round(n_frames / (time.monotonic() - began), 1),
+                    **pace.read_recent().as_dict(),
                     "gpu_gb": _read_gpu_memory(chosen),
                 }
             )
@@ -182,8 +192,15 @@ def train(
             run.save(folder)
             saved = time.monotonic()
     run.save(folder)
+    rates = pace.read_session()
     log.write(
-        {"event": "stop", "step": run.step, "n_steps": config.n_steps, "finished": run.is_done()}
+        {
+            "event": "stop",
+            "step": run.step,
+            "n_steps": config.n_steps,
+            "finished": run.is_done(),
+            **rates.as_dict(),
+        }
     )
     scores = reference.score(run.build_predictor())
     log.write({"event": "validate", "step": run.step, **scores})
@@ -194,10 +211,10 @@ def train(
         finished=run.is_done(),
         samples=run.step * config.batch_size,
         minutes=run.seconds / 60,
-        loss=float(np.mean(recent[-50:])) if recent else None,
-        samples_per_second=(run.step - first_step)
-        * config.batch_size
-        / max(time.monotonic() - began, 1e-9),
+        loss=_average(recent) if recent else None,
+        samples_per_second=rates.samples_per_second,
+        frames_per_second=rates.frames_per_second,
+        busy_share=rates.busy_share,
         device=str(chosen),
         precision=str(precision).removeprefix("torch."),
         clips=len(library.clips),
@@ -212,6 +229,10 @@ def _choose_targets(n_missing: int, n_targets: int, generator: torch.Generator) 
     """Which of the hidden frames are decoded this time, 1-based and ascending."""
     order = torch.randperm(n_missing, generator=generator)[:n_targets]
     return sorted(int(k) + 1 for k in order)
+
+
+def _average(losses: Iterable[Tensor]) -> float:
+    return float(torch.stack(list(losses)).mean())
 
 
 def _tell_progress(run: Learner) -> Progress:

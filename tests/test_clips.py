@@ -11,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 from scenery import film
 from synthetic import make_frames, write_clip
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from framepred import clips
 from framepred.clips import (
@@ -353,3 +356,26 @@ def test_to_another_device_keeps_the_rest() -> None:
     moved = library.to("cpu")
     assert moved.clips[0].path == library.clips[0].path
     assert (moved.n_frames, moved.problems) == (5, ())
+
+
+class _Border(TorchDispatchMode):
+    """Nothing but numbers may go from one device to another."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        leaves = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)]
+        assert len({leaf.device for leaf in leaves}) <= 1, func
+        return out
+
+
+def test_pixels_stay_where_the_library_lies() -> None:
+    # On "meta" there are only shapes: asking for a value is an error, as is copying one out.
+    library = labelled((0, 40), height=40, width=40)
+    here, there = make_sampler(library), make_sampler(library.to("meta"))
+    with _Border():
+        for _ in range(60):
+            batch = there.draw()
+            assert batch.frames.device.type == "meta"
+            truth = here.draw()
+            assert (batch.situation, batch.frames.shape) == (truth.situation, truth.frames.shape)
+    assert torch.equal(here.generator.get_state(), there.generator.get_state())

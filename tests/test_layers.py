@@ -17,7 +17,7 @@ PACKAGE = ROOT / "framepred"
 LAYERS = (
     {"errors"},
     {"reports", "rhythm", "outputs", "memory", "metrics", "colour", "minterpolate"},
-    {"motion", "cells", "layers", "recall"},
+    {"motion", "cells", "layers", "recall", "pace"},
     {"timeline", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"reader"},
     {"writer"},
@@ -39,8 +39,8 @@ OWNERS = {
     "av": {"colour", "encoders", "minterpolate", "reader", "writer"},
     "torch": {
         "motion", "cells", "layers", "recall", "losses", "model", "checkpoint", "baselines",
-        "predictor", "clips", "learner", "training", "evaluation", "installation", "benchmark",
-        "adaptation",
+        "predictor", "clips", "learner", "pace", "training", "evaluation", "installation",
+        "benchmark", "adaptation",
     },
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import math
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 from scenery import TINY, build_network, film, to_tensor
 from synthetic import make_frames, write_clip
+from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
-import framepred.console
+import framepred.pace
 from framepred import learner, training
 from framepred.checkpoint import load_model, load_state, save_model, save_state
 from framepred.cli import app
@@ -81,15 +81,20 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 
 class StepClock:
-    """A clock that stands still but for a minute a step: give it as ``on_progress``."""
+    """A clock that goes on by a minute a step, and stands still in between."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
-        clock = SimpleNamespace(monotonic=lambda: self.seconds)
-        monkeypatch.setattr(training, "time", clock)
+        learn = Learner.learn
+        for module in (training, framepred.pace):
+            clock = SimpleNamespace(monotonic=lambda: self.seconds)
+            monkeypatch.setattr(module, "time", clock)
 
-    def __call__(self, progress: Progress) -> None:
-        self.seconds += 60 * (progress.stage == "train")
+        def learn_slowly(*arguments: Any) -> torch.Tensor:
+            self.seconds += 60
+            return learn(*arguments)
+
+        monkeypatch.setattr(Learner, "learn", learn_slowly)
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
@@ -104,8 +109,8 @@ def assert_same_run(one: Path, other: Path) -> None:
             assert torch.equal(a[key], b[key]), (name, key)
 
 
-def make_run(*, config: TrainConfig = SMALL) -> Learner:
-    return Learner(build_network(strength=0.02), config, CPU)
+def make_run(*, config: TrainConfig = SMALL, deferred: bool = False) -> Learner:
+    return Learner(build_network(strength=0.02), config, CPU, deferred=deferred)
 
 
 def make_batch(n_missing: int = 1) -> Batch:
@@ -180,13 +185,13 @@ def test_from_scratch_takes_the_default_sizes(
 def test_leases_add_up_to_one_schedule(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    StepClock(monkeypatch)
     start(tmp_path / "whole")
     out = tmp_path / "parts"
     finished = []
     for minutes, steps in ((2.0, 2), (2.5, 5), (60.0, 6)):
         config = dataclasses.replace(SMALL, max_minutes=minutes)
-        clock = StepClock(monkeypatch)
-        report = start(out, config=config, resume=steps > 2, on_progress=clock)
+        report = start(out, config=config, resume=steps > 2)
         assert report.steps == load_state(out / "state.safetensors").facts["step"] == steps
         assert load_model(report.model)[1]["validation"] == json.loads(
             json.dumps(report.validation["model"])
@@ -211,7 +216,6 @@ def test_a_lease_counts_from_the_beginning_of_the_session(
     clock = StepClock(monkeypatch)
 
     def decode_slowly(progress: Progress) -> None:
-        clock(progress)
         if progress.stage == "decode" and progress.done == progress.total:
             clock.seconds += 180
 
@@ -222,12 +226,12 @@ def test_a_lease_counts_from_the_beginning_of_the_session(
 def test_minutes_without_steps_are_the_schedule(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_clock(monkeypatch, 1.0)  # a step takes a second
-    config = dataclasses.replace(SMALL, n_steps=None, max_minutes=4 / 60)
+    StepClock(monkeypatch)
+    config = dataclasses.replace(SMALL, n_steps=None, max_minutes=4)
     report = start(tmp_path / "run", config=config)
     assert (report.steps, report.finished) == (4, True)
     assert start(tmp_path / "run", config=config, resume=True).steps == 4
-    longer = dataclasses.replace(config, max_minutes=6 / 60)
+    longer = dataclasses.replace(config, max_minutes=6)
     assert start(tmp_path / "run", config=longer, resume=True).steps == 6
     starts = [e for e in read_log(tmp_path / "run") if e["event"] == "start"]
     assert [(e["step"], e["lease_minutes"], e["n_steps"]) for e in starts] == [
@@ -369,6 +373,87 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(
         assert torch.equal(run.averaged[name], before[name])
 
 
+def copy_weights(run: Learner) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in run.model.named_parameters()}
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_noticed_late_the_weights_are_left_alone_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
+    run, batch = make_run(deferred=True), make_batch()
+    run.learn(batch, [1], torch.float32)
+    run.save(tmp_path)
+    sound = (tmp_path / "state.safetensors").read_bytes()
+    run.learn(batch, [1], torch.float32)
+    before = copy_weights(run)
+    true_loss, calls = learner.compute_loss, itertools.count()
+
+    def poison_once(*arguments: Any) -> torch.Tensor:
+        loss = true_loss(*arguments)
+        if next(calls) == 0:
+            if what == "loss":  # with a gradient that is sound
+                return loss + math.inf
+            loss.register_hook(lambda gradient: gradient * math.nan)
+        return loss
+
+    monkeypatch.setattr(learner, "compute_loss", poison_once)
+    for _ in range(3):
+        run.learn(batch, [1], torch.float32)
+    for name, parameter in run.model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert run.optimizer.state[parameter]["step"] == 2
+    with pytest.raises(TrainingError, match=f"the {what} became (inf|nan) at step 2:"):
+        run.save(tmp_path)
+    assert (tmp_path / "state.safetensors").read_bytes() == sound
+
+
+def test_noticed_late_stops_a_run_before_anything_is_made_of_it(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "Learner", lambda *a: Learner(*a, deferred=True))
+    config = dataclasses.replace(SMALL, validate_every=4)
+    sound = start(tmp_path / "sound", config=config)
+    assert sound.steps == 6
+    true_loss, calls = learner.compute_loss, itertools.count()
+    monkeypatch.setattr(
+        learner, "compute_loss", lambda *a: true_loss(*a) * (math.nan if next(calls) == 1 else 1)
+    )
+    with pytest.raises(TrainingError, match="the loss became nan at step 1:"):
+        start(tmp_path / "run", config=config)
+    assert load_state(tmp_path / "run" / "state.safetensors").facts["step"] == 0
+    assert [e["event"] for e in read_log(tmp_path / "run")] == ["start"]
+
+
+class _Listener(TorchDispatchMode):
+    """Notes every operation that asks a device for a number, or whose size hangs on one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero"):
+            self.asked.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_deferred_step_asks_the_device_for_nothing() -> None:
+    batch = make_batch(n_missing=2)
+    run, impatient = make_run(deferred=True), make_run()
+    with _Listener() as listener:
+        loss = run.learn(batch, [1, 2], torch.float32)
+    assert listener.asked == []
+    with listener:
+        assert torch.equal(impatient.learn(batch, [1, 2], torch.float32), loss)
+    assert listener.asked
+    for (name, one), other in zip(
+        run.model.named_parameters(), impatient.model.parameters(), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0, msg=name)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -406,6 +491,37 @@ def test_a_folder_that_cannot_be_made(start: Any, tmp_path: Path) -> None:
 def test_unknown_weights_to_start_from(start: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model 'nothing'"):
         start(tmp_path / "run", initial="nothing")
+
+
+# ---- pace -----------------------------------------------------------------------------------
+
+
+def test_what_the_log_says_of_the_pace(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = StepClock(monkeypatch)
+    monkeypatch.setattr(training, "_REPORT_EVERY", 2)
+    draw, n_frames = training.ClipSampler.draw, []
+
+    def draw_slowly(sampler: Any) -> Batch:
+        clock.seconds += 20
+        batch: Batch = draw(sampler)
+        n_frames.append(2 * batch.situation.n_frames)
+        return batch
+
+    monkeypatch.setattr(training.ClipSampler, "draw", draw_slowly)
+    report = start(tmp_path / "run", config=dataclasses.replace(SMALL, n_steps=5))
+    log = [e for e in read_log(tmp_path / "run") if e["event"] in ("step", "stop")]
+    assert [e["step"] for e in log] == [2, 4, 5]
+    for event, seen in zip(log, (n_frames[:2], n_frames[2:4], n_frames), strict=True):
+        seconds = 80 * len(seen)
+        assert event["samples_per_second"] == round(2 * len(seen) / seconds, 2)
+        assert event["frames_per_second"] == round(sum(seen) / seconds, 1)
+        assert event["busy_share"] == 0.75
+        assert event["starved_share"] is None
+    assert report.samples_per_second == pytest.approx(10 / 400)
+    assert report.frames_per_second == pytest.approx(sum(n_frames) / 400)
+    assert report.busy_share == pytest.approx(0.75)
 
 
 # ---- parts ------------------------------------------------------------------------------------
@@ -534,7 +650,7 @@ def test_learning_one_scene_by_heart() -> None:
             return float((made - batch.missing[:, 1:2]).abs().mean())
 
     first = measure()
-    losses = [run.learn(batch, [2], torch.float32) for _ in range(40)]
+    losses = [float(run.learn(batch, [2], torch.float32)) for _ in range(40)]
     assert measure() < 0.8 * first
     assert np.mean(losses[-5:]) < losses[0]
 
@@ -555,8 +671,7 @@ def test_training_beats_its_start(start: Any, tmp_path: Path) -> None:
 def test_the_command_prints_what_a_lease_came_to(
     folder: Path, initial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = StepClock(monkeypatch)
-    monkeypatch.setattr(framepred.console.Terminal, "follow", lambda *_: nullcontext(clock))
+    StepClock(monkeypatch)
     arguments = [
         *("train", folder, "-o", tmp_path / "run", "--initial", initial, "--device", "cpu"),
         *("--batch-size", 1, "--crop", 32, "--max-gap", 1, "--total-steps", 4),
