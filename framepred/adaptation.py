@@ -38,7 +38,7 @@ from .tasks import Runs, Task
 from .timeline import Plan
 from .video import Image
 
-__all__ = ["Lessons", "adapt", "plan_lessons"]
+__all__ = ["Lessons", "fine_tune", "plan_lessons"]
 
 T = TypeVar("T")
 
@@ -198,7 +198,7 @@ def _thin(items: Sequence[T], n: int) -> list[T]:
     return [items[(2 * k + 1) * len(items) // (2 * n)] for k in range(n)]
 
 
-def adapt(
+def fine_tune(
     predictor: Predictor,
     lessons: Lessons,
     pictures: Iterable[tuple[int, Image]],

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .benchmark import BenchmarkReport, CountReport
     from .evaluation import EvaluationReport
     from .reports import (
+        AdaptationReport,
         CompareReport,
         FillReport,
         ForecastReport,
@@ -220,6 +221,7 @@ class Terminal:
                 f"{_count(report.streams_copied or 0, 'other stream')} copied, "
                 f"{_spent(report.seconds)}"
             )
+        self._tell_adaptation(report.adaptation)
         if report.decode_errors:
             self.say(f"{_count(report.decode_errors, 'packet')} could not be decoded")
         self._tell_left_out(report.streams_left_out)
@@ -227,6 +229,19 @@ class Terminal:
             _gap_sheet(report.gaps[:_MAX_ROWS]).print_to(self._err)
         if len(report.gaps) > _MAX_ROWS:
             self.say(f"... and {len(report.gaps) - _MAX_ROWS} more (--json lists all)")
+
+    def _tell_adaptation(self, report: AdaptationReport | None) -> None:
+        if report is None:
+            return
+        facts = [report.reason]
+        if report.psnr_before is not None and report.psnr_after is not None:
+            facts += [
+                f"{report.psnr_before:.2f} -> {report.psnr_after:.2f} dB on "
+                f"{_count(report.windows_judged, 'window')} kept from the learning",
+            ]
+        if report.steps_done:
+            facts.append(f"{_count(report.steps_done, 'step')} in {report.seconds:.1f} s")
+        self.say(f"{'adapted' if report.kept else 'not adapted'}: {', '.join(facts)}")
 
     def _tell_left_out(self, streams: Sequence[str]) -> None:
         if streams:
@@ -240,6 +255,7 @@ class Terminal:
             f"{format_time(report.time)} on, after {_count(report.context, 'real frame')}, "
             f"{_spent(report.seconds)}"
         )
+        self._tell_adaptation(report.adaptation)
         self._tell_left_out(report.streams_left_out)
         if report.hold_out:
             sheet = Sheet(("step", "time", "PSNR dB", "SSIM"))

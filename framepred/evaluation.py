@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from .baselines import FILL_BASELINES, FORECAST_BASELINES, SLOW_BASELINES, Method
+from .calibration import ConfidenceLedger, ConfidenceReport
 from .clips import find_videos
 from .errors import EvaluationError
 from .model import FramePredictor
@@ -62,6 +63,7 @@ class TaskReport:
     n_windows: dict[int, int]
     n_short: dict[int, int]  # of these, windows without room for the longest context of a study
     methods: tuple[MethodScore, ...]
+    confidence: ConfidenceReport | None  # of the estimates of fill-gaps; None: not asked for
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def evaluate(
     without: Sequence[Part] = (),
     with_ssim: bool = True,
     with_slow: bool = False,
+    with_confidence: bool = False,
     on_progress: OnProgress = None,
 ) -> EvaluationReport:
     """Hide frames of clips, let the model and the baselines predict them, score each frame.
@@ -104,7 +107,8 @@ def evaluate(
     without: parts of the network that a further row does without: the recurrent ``state`` (zero
     before every step), the ``context`` (one frame on each side), the ``start`` (no motion to begin
     with), the ``learning`` (fresh weights: the start alone). with_slow: also the baselines that
-    take seconds a frame.
+    take seconds a frame. with_confidence: also estimate every frame as ``fill_gaps`` does, from
+    self-checks beside the window, and hold the estimates against the truth.
 
     Raises EvaluationError if no window fits, TrainingError or MediaError for unusable clips.
     """
@@ -127,6 +131,8 @@ def evaluate(
     study = () if n_context is None or isinstance(n_context, int) else tuple(n_context)
     ledgers = {task: _Ledger(task, with_slow) for task in tasks}
     for ledger in ledgers.values():
+        if with_confidence:
+            ledger.confidence = ConfidenceLedger(predictor, with_ssim=with_ssim)
         ledger.add_model(predictor, study)
     for part in dict.fromkeys(without):
         ablated = _ablate(predictor, part)
@@ -208,6 +214,7 @@ class _Ledger:
         self.longest = 0  # context of the study
         self.windows: list[Window] = []
         self.short: list[Window] = []  # those without room for the longest context
+        self.confidence: ConfidenceLedger | None = None
 
     def add_model(self, predictor: Predictor, study: Sequence[int]) -> None:
         name = f"framepred ({predictor.name})"
@@ -231,6 +238,8 @@ class _Ledger:
             seconds, score = score_window(shown, frames, row.method, with_ssim=with_ssim)
             row.seconds += seconds
             row.scores.append(score)
+        if self.confidence is not None:
+            self.confidence.add(window, frames)
 
     def report(self) -> TaskReport:
         n_made = sum(window.n_missing for window in self.windows)
@@ -258,6 +267,7 @@ class _Ledger:
             n_windows=n_windows,
             n_short={column: n_short.get(column, 0) for column in n_windows},
             methods=tuple(methods),
+            confidence=self.confidence.report() if self.confidence is not None else None,
         )
 
 

@@ -21,8 +21,16 @@ import numpy as np
 
 from .errors import MediaError
 from .outputs import check_output, copy_file, name_output
-from .reports import FillReport, GapReport, OnProgress, Progress, Seconds, StageClock
-from .scanning import ScanReport, scan
+from .reports import (
+    AdaptationReport,
+    FillReport,
+    GapReport,
+    OnProgress,
+    Progress,
+    Seconds,
+    StageClock,
+)
+from .scanning import ScanReport, read_slots, scan
 from .scoring import Score, TrueFrames, check_same_size, mean_score, score_image
 from .tasks import Task, list_tasks
 from .timeline import Kind, NamedGap, Plan, PlannedGap, Slot
@@ -45,6 +53,8 @@ def fill_gaps(
     max_gap: int = 16,
     context: int = 4,
     self_check: bool = True,
+    adapt: int | None = None,
+    seed: int = 1,
     reference: str | Path | None = None,
     codec: str | None = None,
     crf: int | None = None,
@@ -68,10 +78,13 @@ def fill_gaps(
         max_gap: most frames that are synthesized in one gap.
         context: most real frames shown to the network on each side.
         self_check: estimate the quality on real frames hidden beside each gap.
+        adapt: fine-tune a copy of the network on the video's known frames for so many steps, and
+            use it if it predicts hidden ones better; decodes the video once more.
+        seed: of all random choices of ``adapt``.
         reference: the undamaged video, to score the made frames against; matched by time.
         codec, crf, lossless, overwrite: as in ``video.VideoWriter``.
         dry_run: decide everything, write nothing, load no network.
-        on_progress: called with the stages "scan" and "fill".
+        on_progress: called with the stages "scan", "adapt" and "fill".
 
     Raises:
         MediaError: the input or the reference cannot be read.
@@ -115,6 +128,16 @@ def fill_gaps(
         from .predictor import Predictor
 
         predictor = Predictor.load("default", device=device)
+    adaptation = None
+    if adapt is not None and predictor is not None:
+        from .adaptation import fine_tune, plan_lessons
+
+        size = (scanned.info.height, scanned.info.width)
+        lessons = plan_lessons(plan, list_tasks(plan, context), size=size)
+        pictures = read_slots(source, plan, lessons.slots)
+        predictor, adaptation = fine_tune(
+            predictor, lessons, pictures, n_steps=adapt, seed=seed, on_progress=on_progress
+        )
 
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(source, copy_streams=True))
@@ -147,6 +170,7 @@ def fill_gaps(
         n_streams=writer.n_streams_copied,
         left_out=writer.left_out,
         predictor=predictor,
+        adaptation=adaptation,
     )
 
 
@@ -327,6 +351,7 @@ def _report(
     n_streams: int | None = None,
     left_out: tuple[str, ...] = (),
     predictor: Predictor | None = None,
+    adaptation: AdaptationReport | None = None,
     dry_run: bool = False,
 ) -> FillReport:
     plan = scanned.plan
@@ -351,6 +376,7 @@ def _report(
         streams_left_out=left_out,
         model=None if predictor is None else predictor.name,
         device=None if predictor is None else predictor.device,
+        adaptation=adaptation,
         dry_run=dry_run,
         seconds=seconds,
     )

@@ -16,9 +16,9 @@ import numpy as np
 from .errors import GapError, MediaError
 from .outputs import check_output, name_output
 from .reports import ForecastReport, FrameScore, OnProgress, Progress, StageClock
-from .scanning import scan
+from .scanning import read_slots, scan
 from .scoring import Score, mean_score, score_image
-from .tasks import Runs
+from .tasks import Runs, Task
 from .timeline import Plan, format_time
 from .video import Frame, VideoReader, VideoWriter, from_rgb, to_rgb
 
@@ -39,6 +39,8 @@ def forecast(
     predictor: Predictor | None = None,
     device: str = "auto",
     context: int = 8,
+    adapt: int | None = None,
+    seed: int = 1,
     codec: str | None = None,
     crf: int | None = None,
     lossless: bool = False,
@@ -64,8 +66,11 @@ def forecast(
         predictor: the network; default: the packaged one.
         device: where that default network runs.
         context: most real frames shown to the network; a scene cut or a gap before them ends them.
+        adapt: fine-tune a copy of the network for so many steps on the known frames up to where
+            the forecast begins, and use it if it predicts hidden ones better.
+        seed: of all random choices of ``adapt``.
         codec, crf, lossless, overwrite: as in ``video.VideoWriter``.
-        on_progress: called with the stages "scan" and "forecast".
+        on_progress: called with the stages "scan", "adapt" and "forecast".
 
     Raises:
         MediaError: the input cannot be read, or has too few frames to hold any out.
@@ -89,6 +94,20 @@ def forecast(
         from .predictor import Predictor
 
         predictor = Predictor.load("default", device=device)
+    adaptation = None
+    if adapt is not None:
+        from .adaptation import fine_tune, plan_lessons
+
+        lessons = plan_lessons(
+            scanned.plan,
+            [outlook.task],
+            size=(scanned.info.height, scanned.info.width),
+            unknown=range(outlook.task.start, len(scanned.plan.slots)),
+        )
+        pictures = read_slots(source, scanned.plan, lessons.slots)
+        predictor, adaptation = fine_tune(
+            predictor, lessons, pictures, n_steps=adapt, seed=seed, on_progress=on_progress
+        )
 
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(source, copy_streams=writes and not only_new))
@@ -137,6 +156,7 @@ def forecast(
         streams_left_out=writer.left_out if writer is not None else (),
         model=predictor.name,
         device=predictor.device,
+        adaptation=adaptation,
         seconds=clock.seconds(),
     )
 
@@ -145,11 +165,15 @@ def forecast(
 class _Outlook:
     """What is shown, what is made, and when."""
 
+    task: Task
     last_shown: int  # index of the decoded frame after which the forecast begins
-    n_context: int
     times: tuple[Fraction, ...]  # of the frames to make
     truths: dict[int, int]  # decoded frame -> step from 0, for the frames held out
     stop: Fraction | None  # where the output ends; None: everything behind is kept
+
+    @property
+    def n_context(self) -> int:
+        return self.task.start - self.task.first
 
 
 def _look_ahead(
@@ -182,9 +206,11 @@ def _look_ahead(
         hidden = slots[anchor + 1 : anchor + 1 + n_frames]
         times = tuple(slot.time for slot in hidden)
         truths = {slot.source: k for k, slot in enumerate(hidden) if slot.source is not None}
+    n_context = max(1, Runs(plan).before(anchor + 1, context))
+    stop = anchor + 1 + n_frames
     return _Outlook(
+        task=Task(anchor + 1 - n_context, anchor + 1, stop, stop, gap=0),
         last_shown=last_shown,
-        n_context=max(1, Runs(plan).before(anchor + 1, context)),
         times=times,
         truths=truths,
         stop=times[-1] + step if start is not None or hold_out else None,

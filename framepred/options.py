@@ -11,6 +11,7 @@ import typer
 from .timeline import Kind
 
 __all__ = [
+    "Adapt",
     "BatchSize",
     "Batches",
     "BenchmarkSeconds",
@@ -225,6 +226,19 @@ SelfCheck = Annotated[
         metavar="",
         help="Hide real frames beside each gap, predict them too, and report how well that went "
         "as the estimate for the gap. Costs up to three times the network's time.",
+        rich_help_panel=_HOW,
+    ),
+]
+Adapt = Annotated[
+    int | None,
+    typer.Option(
+        "--adapt",
+        metavar="STEPS",
+        min=1,
+        help="Fine-tune a copy of the network on this video's own frames for so many steps first, "
+        "about a second each on a CPU; it is used only if it predicts hidden frames better. 50 is "
+        "a good number.",
+        show_default=False,
         rich_help_panel=_HOW,
     ),
 ]

@@ -186,6 +186,7 @@ class FillReport(Report):
     streams_left_out: tuple[str, ...]  # what the output's container cannot hold
     model: str | None
     device: str | None
+    adaptation: AdaptationReport | None  # None: not asked for
     dry_run: bool
     seconds: Seconds
 
@@ -220,6 +221,7 @@ class ForecastReport(Report):
     streams_left_out: tuple[str, ...]  # what the output's container cannot hold
     model: str | None
     device: str | None
+    adaptation: AdaptationReport | None  # None: not asked for
     seconds: Seconds
 
 

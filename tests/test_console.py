@@ -42,6 +42,7 @@ def make_report(n_gaps: int = 2, **changes: object) -> FillReport:
         "streams_left_out": (),
         "model": "default",
         "device": "cpu",
+        "adaptation": None,
         "dry_run": False,
         "seconds": Seconds(1, 2, 3, 6),
     }

@@ -27,6 +27,8 @@ LAYERS = (
     {"scanning", "predictor", "clips", "scoring", "testcard"},
     {"adaptation"},
     {"learner"},
+    {"confidence"},
+    {"calibration"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
     {"benchmark"},
     {"console", "options", "plots"},

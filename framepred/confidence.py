@@ -1,0 +1,198 @@
+"""How good a made frame is, told without the true one.
+
+The self-check poses the problem of a gap again right beside it, where the answer is known. What it
+scores at the same place is the first estimate; the second thought is by how much calmer it is in
+the gap than there::
+
+    PSNR                estimate = check + offset + trust * calmer
+    log10(1 - SSIM)     likewise
+
+Calm is the PSNR of a made frame against the known ones beside it, cross-faded: what doing nothing
+would score if the made frame were the true one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .scoring import HIGHEST_PSNR, Score, mean_score
+from .tasks import Task
+
+__all__ = [
+    "CALIBRATIONS",
+    "Agreement",
+    "Calibration",
+    "Evidence",
+    "GapEvidence",
+    "compare_estimates",
+    "estimate_score",
+    "fit_calibration",
+]
+
+Images = NDArray[np.generic]  # (T, H, W, 3) RGB, uint8 or uint16
+
+_STRIDE = (
+    2  # pixels: every second row and column tells as much about calm, in a quarter of the time
+)
+_LEAST_LOSS = 1e-4  # of SSIM: the logarithm of less says nothing
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about one made frame without the true one."""
+
+    check: Score  # of the frames hidden at the same place, mean over the self-checks
+    calmer: float  # dB: calm of the made frame, less that of those in the self-checks
+    is_two_sided: bool  # made from both sides, not forecast
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Offset and trust of the linear model, for PSNR (dB) and for log10(1 - SSIM)."""
+
+    psnr: tuple[float, float]
+    ssim: tuple[float, float]
+
+
+# By whether both sides are known.
+CALIBRATIONS = {
+    True: Calibration(psnr=(0.0, 0.0), ssim=(0.0, 0.0)),
+    False: Calibration(psnr=(0.0, 0.0), ssim=(0.0, 0.0)),
+}
+
+
+class GapEvidence:
+    """Collects what the tasks of one gap, parts and checks in any order, say about its frames."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self._start, self._stop = start, stop
+        self._checks: dict[int, list[tuple[Score, float]]] = {}  # by the slot they stand for
+        self._made: dict[int, tuple[float, bool]] = {}
+
+    def add(
+        self, task: Task, made: Images, before: Images, after: Images, scores: Sequence[Score] = ()
+    ) -> None:
+        """Take the frames (T, H, W, 3) that a task made from those before and after.
+
+        Either side may be empty. scores: of a check, frame by frame.
+        """
+        calms = _measure_calm(made, before, after)
+        if task.is_check:
+            # One before the gap poses the beginning of it anew, one after it the end.
+            first = self._start if task.start < self._start else self._stop - len(made)
+            for slot, pair in enumerate(zip(scores, calms, strict=True), first):
+                self._checks.setdefault(slot, []).append(pair)
+        else:
+            is_two_sided = bool(len(before) and len(after))
+            for slot, calm in enumerate(calms, task.start):
+                self._made[slot] = calm, is_two_sided
+
+    def weigh(self, slot: int) -> Evidence | None:
+        """What is known about the frame made for a slot; None where no check had room."""
+        checks = self._checks.get(slot)
+        if checks is None or slot not in self._made:
+            return None
+        calm, is_two_sided = self._made[slot]
+        beside = sum(calm for _, calm in checks) / len(checks)
+        return Evidence(mean_score([score for score, _ in checks]), calm - beside, is_two_sided)
+
+
+def _measure_calm(made: Images, before: Images, after: Images) -> list[float]:
+    """PSNR (dB) of each made frame against the nearest known ones, cross-faded."""
+    sides = [side for side in (before[-1:], after[:1]) if len(side)]
+    known = [side[0, ::_STRIDE, ::_STRIDE].astype(np.float32) for side in sides]
+    peak = 255.0 if made.dtype == np.uint8 else 65535.0
+    calms = []
+    for k, image in enumerate(made, 1):
+        t = k / (len(made) + 1)
+        still = known[0] if len(known) == 1 else (1 - t) * known[0] + t * known[1]
+        error = float(np.square(image[::_STRIDE, ::_STRIDE] - still).mean()) / peak**2
+        calms.append(min(-10 * math.log10(error), HIGHEST_PSNR) if error else HIGHEST_PSNR)
+    return calms
+
+
+def estimate_score(evidence: Evidence, calibration: Calibration | None = None) -> Score:
+    """Estimate PSNR (dB) and SSIM of a made frame; None where the self-check has none.
+
+    calibration: default the one that comes with the package.
+    """
+    calibration = calibration or CALIBRATIONS[evidence.is_two_sided]
+    check, psnr, ssim = evidence.check, None, None
+    if check.psnr is not None:
+        offset, trust = calibration.psnr
+        psnr = min(check.psnr + offset + trust * evidence.calmer, HIGHEST_PSNR)
+    if check.ssim is not None:
+        offset, trust = calibration.ssim
+        ssim = 1 - min(10 ** (_to_loss(check.ssim) + offset + trust * evidence.calmer), 1.0)
+    return Score(psnr, ssim)
+
+
+def fit_calibration(
+    evidence: Sequence[Evidence], true: Sequence[Score], weights: Sequence[float]
+) -> Calibration:
+    """The calibration whose estimates come nearest to the true scores (weighted least squares).
+
+    Without a single SSIM its part is (0, 0), the self-check as it is.
+    """
+    psnr, ssim = [], []
+    for known, score, weight in zip(evidence, true, weights, strict=True):
+        if known.check.psnr is not None and score.psnr is not None:
+            psnr.append((score.psnr - known.check.psnr, known.calmer, weight))
+        if known.check.ssim is not None and score.ssim is not None:
+            loss = _to_loss(score.ssim) - _to_loss(known.check.ssim)
+            ssim.append((loss, known.calmer, weight))
+    return Calibration(_fit_line(psnr), _fit_line(ssim))
+
+
+def _fit_line(points: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """(offset, trust) for points (rest, calmer, weight)."""
+    if not points:
+        return 0.0, 0.0
+    rest, calmer, weights = np.array(points).T
+    root = np.sqrt(weights)
+    offset, trust = np.linalg.lstsq(np.stack((root, root * calmer), 1), root * rest)[0]
+    return float(offset), float(trust)
+
+
+def _to_loss(ssim: float) -> float:
+    return math.log10(max(1 - ssim, _LEAST_LOSS))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well estimates meet the truth; None where there are too few, or all are alike."""
+
+    n_frames: int
+    pearson: float | None
+    spearman: float | None
+    mean_error: float | None  # mean absolute difference, in the unit of the score
+
+
+def compare_estimates(estimated: Sequence[float], true: Sequence[float]) -> Agreement:
+    """Correlate estimates with the truth: linearly (Pearson) and by rank (Spearman)."""
+    one, two = np.array(estimated, np.float64), np.array(true, np.float64)
+    return Agreement(
+        n_frames=len(one),
+        pearson=_correlate(one, two),
+        spearman=_correlate(_rank(one), _rank(two)),
+        mean_error=float(np.abs(one - two).mean()) if len(one) else None,
+    )
+
+
+def _correlate(one: NDArray[np.float64], two: NDArray[np.float64]) -> float | None:
+    if len(one) < 2 or not np.ptp(one) or not np.ptp(two):
+        return None
+    return float(np.corrcoef(one, two)[0, 1])
+
+
+def _rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The place of each in the order; equal ones share the middle of theirs."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    middles: NDArray[np.float64] = last - (counts - 1) / 2
+    return middles[which]
