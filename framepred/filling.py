@@ -32,9 +32,10 @@ from .reports import (
 )
 from .scanning import ScanReport, read_slots, scan
 from .scoring import Score, TrueFrames, check_same_size, mean_score, score_image
+from .stages import VideoSink, read_video, write_video
 from .tasks import Task, list_tasks
 from .timeline import Kind, NamedGap, Plan, PlannedGap, Slot
-from .video import Frame, VideoReader, VideoWriter, from_rgb, to_rgb
+from .video import Frame, VideoReader, from_rgb, to_rgb
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -140,25 +141,31 @@ def fill_gaps(
         )
 
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(source, copy_streams=True))
         truth = None
         if reference is not None:
             truth = TrueFrames(stack.enter_context(VideoReader(reference)))
         writer = stack.enter_context(
-            VideoWriter(
-                target, like=reader, codec=codec, crf=crf, lossless=lossless, overwrite=overwrite
+            write_video(
+                target,
+                like=source,
+                copy_streams=True,
+                clock=clock,
+                codec=codec,
+                crf=crf,
+                lossless=lossless,
+                overwrite=overwrite,
             )
         )
+        items = stack.enter_context(read_video(source, copy_streams=True, clock=clock))
         filler = _Filler(plan, context, predictor, clock, self_check=self_check, truth=truth)
-        for item in clock.iterate("decode", reader.read()):
+        for item in items:
             if isinstance(item, Frame):
-                _write(writer, filler.take(item), clock)
+                _write(writer, filler.take(item))
                 if on_progress is not None:
                     on_progress(Progress("fill", filler.n_done, len(plan.slots)))
             else:
-                with clock.measure("encode"):
-                    writer.copy(item)
-        _write(writer, filler.finish(source), clock)
+                writer.copy(item)
+        _write(writer, filler.finish(source))
         if on_progress is not None:
             on_progress(Progress("fill", filler.n_done, len(plan.slots)))
     return _report(
@@ -332,10 +339,9 @@ def _half_step(slots: Sequence[Slot], slot: int) -> Fraction:
     return min(steps, default=Fraction(0)) / 2
 
 
-def _write(writer: VideoWriter, frames: Iterable[Frame], clock: StageClock) -> None:
+def _write(writer: VideoSink, frames: Iterable[Frame]) -> None:
     for frame in frames:
-        with clock.measure("encode"):
-            writer.write(frame)
+        writer.write(frame)
 
 
 # Results.

@@ -18,9 +18,10 @@ from .outputs import check_output, name_output
 from .reports import ForecastReport, FrameScore, OnProgress, Progress, StageClock
 from .scanning import read_slots, scan
 from .scoring import Score, mean_score, score_image
+from .stages import VideoSink, read_video, write_video
 from .tasks import Runs, Task
 from .timeline import Plan, format_time
-from .video import Frame, VideoReader, VideoWriter, from_rgb, to_rgb
+from .video import Frame, from_rgb, to_rgb
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -110,21 +111,24 @@ def forecast(
         )
 
     with ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(source, copy_streams=writes and not only_new))
+        copy_streams = writes and not only_new
         writer = None
         if writes:
             writer = stack.enter_context(
-                VideoWriter(
+                write_video(
                     target,
-                    like=reader,
+                    like=source,
+                    copy_streams=copy_streams,
+                    clock=clock,
                     codec=codec,
                     crf=crf,
                     lossless=lossless,
                     overwrite=overwrite,
                 )
             )
+        items = stack.enter_context(read_video(source, copy_streams=copy_streams, clock=clock))
         walk = _Walk(outlook, predictor, clock, writer, only_new=only_new)
-        for item in clock.iterate("decode", reader.read()):
+        for item in items:
             if not isinstance(item, Frame):
                 walk.pass_packet(item)
             elif outlook.stop is not None and item.time >= outlook.stop:
@@ -235,7 +239,7 @@ class _Walk:
     outlook: _Outlook
     predictor: Predictor
     clock: StageClock
-    writer: VideoWriter | None
+    writer: VideoSink | None
     only_new: bool
     made: list[np.ndarray] = field(default_factory=list)  # (H, W, 3) RGB, held out frames only
     scores: dict[int, Score] = field(default_factory=dict)  # by step from 0
@@ -264,8 +268,7 @@ class _Walk:
             base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
             if packet.pts * base >= stop:
                 return
-        with self.clock.measure("encode"):
-            self.writer.copy(packet)
+        self.writer.copy(packet)
 
     def _make(self) -> None:
         images = [to_rgb(frame) for frame in self._shown]
@@ -280,8 +283,7 @@ class _Walk:
 
     def _write(self, frame: Frame) -> None:
         if self.writer is not None:
-            with self.clock.measure("encode"):
-                self.writer.write(frame)
+            self.writer.write(frame)
 
     def report_frames(self) -> list[FrameScore]:
         """One line for each frame made."""

@@ -87,7 +87,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Wall-clock seconds spent decoding, in the network, encoding, and altogether."""
+    """Wall-clock seconds spent decoding, in the network, encoding, and altogether.
+
+    Stages overlap, so that their sum may be more than the whole.
+    """
 
     decode: float = 0.0
     model: float = 0.0
@@ -96,7 +99,10 @@ class Seconds:
 
 
 class StageClock:
-    """Adds up the wall-clock time of named stages; ``seconds()`` may be asked at any moment."""
+    """Adds up the wall-clock time of named stages; ``seconds()`` may be asked at any moment.
+
+    Stages may run in threads of their own, but each stage in one at a time.
+    """
 
     def __init__(self) -> None:
         self._begin = time.perf_counter()

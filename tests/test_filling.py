@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from synthetic import (
     write_gappy_clip,
 )
 
-from framepred import filling
+from framepred import relay, stages
 from framepred.errors import (
     EvaluationError,
     FramepredError,
@@ -314,7 +315,8 @@ def test_report_is_one_json_object_with_the_promised_keys(gappy: Path, tmp_path:
     assert data["gaps"][1]["time"] == 0.8
     assert (data["model"], data["device"], data["frame_rate"]) == ("blend", "cpu", 25.0)
     spent = data["seconds"]
-    assert 0 < spent["decode"] + spent["model"] + spent["encode"] <= spent["total"] + 0.002
+    # Stages overlap: each is shorter than the whole, their sum need not be.
+    assert all(0 < spent[stage] <= spent["total"] for stage in ("decode", "model", "encode"))
 
 
 def test_progress_counts_up_to_the_end(gappy: Path, tmp_path: Path) -> None:
@@ -331,21 +333,20 @@ def test_progress_counts_up_to_the_end(gappy: Path, tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, self_check: bool
 ) -> None:
-    most_alive = {}
     for n in (60, 240):
         source = tmp_path / f"{n}.mkv"
         holes = [i for start in range(20, n - 20, 30) for i in (start, start + 1)]
         write_gappy_clip(source, n, holes, codec="ffv1")
         census = _Census()
-        monkeypatch.setattr(filling, "VideoReader", census.reader)
+        monkeypatch.setattr(stages, "VideoReader", census.reader)
         report = fill_gaps(
             source, tmp_path / f"{n}.out.mkv", predictor=BlendPredictor(), self_check=self_check
         )
         assert report.frames_made == len(holes)
         assert census.n_seen == n - len(holes)
-        most_alive[n] = census.most_alive
-    # The widest window: 4 + 2 + 4 frames for a check, as many waiting behind the gap.
-    assert most_alive[240] == most_alive[60] <= (20 if self_check else 14)
+        # The widest window: 4 + 2 + 4 frames for a check, as many waiting behind the gap. Then the
+        # queues before and behind, and at either end a frame in hand and one that waits for it.
+        assert census.most_alive <= (20 if self_check else 14) + 2 * (relay.DEPTH + 2)
 
 
 class _Census:
@@ -353,6 +354,7 @@ class _Census:
 
     def __init__(self) -> None:
         self.n_seen = self.n_alive = self.most_alive = 0
+        self._lock = threading.RLock()  # a frame may go while another is counted
 
     def reader(self, *args: Any, **kwargs: Any) -> VideoReader:
         census = self
@@ -367,13 +369,15 @@ class _Census:
         return CountingReader(*args, **kwargs)
 
     def count(self, frame: Frame) -> None:
-        self.n_seen += 1
-        self.n_alive += 1
-        self.most_alive = max(self.most_alive, self.n_alive)
+        with self._lock:
+            self.n_seen += 1
+            self.n_alive += 1
+            self.most_alive = max(self.most_alive, self.n_alive)
         weakref.finalize(frame, self.forget)
 
     def forget(self) -> None:
-        self.n_alive -= 1
+        with self._lock:
+            self.n_alive -= 1
 
 
 # What goes wrong.
@@ -472,7 +476,7 @@ def test_a_file_that_shrinks_between_the_readings(
         def read(self) -> Iterator[Any]:
             yield from list(super().read())[:-3]
 
-    monkeypatch.setattr(filling, "VideoReader", ShortReader)
+    monkeypatch.setattr(stages, "VideoReader", ShortReader)
     with pytest.raises(MediaError, match="fewer frames"):
         fill_gaps(source, predictor=BlendPredictor())
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mkv"]
@@ -522,7 +526,7 @@ def test_a_second_reading_that_gives_other_frames_is_refused(
                     kept += 1
                 yield item
 
-    monkeypatch.setattr(filling, "VideoReader", Forgetful)
+    monkeypatch.setattr(stages, "VideoReader", Forgetful)
     with pytest.raises(MediaError, match="frame 25 is at"):
         fill_gaps(gappy, tmp_path / "out.mkv", predictor=BlendPredictor(), self_check=False)
     assert list(tmp_path.iterdir()) == []

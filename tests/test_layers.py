@@ -16,7 +16,7 @@ PACKAGE = ROOT / "framepred"
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
     {"errors"},
-    {"reports", "rhythm", "outputs", "memory", "metrics", "colour", "minterpolate"},
+    {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"motion", "cells", "layers", "recall", "pace"},
     {"timeline", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"reader"},
@@ -24,7 +24,7 @@ LAYERS = (
     {"tasks", "checkpoint", "protocol", "reader"},
     {"writer"},
     {"video"},
-    {"scanning", "predictor", "clips", "scoring", "testcard"},
+    {"scanning", "predictor", "clips", "scoring", "stages", "testcard"},
     {"learner"},
     {"adaptation"},
     {"confidence"},
@@ -35,7 +35,7 @@ LAYERS = (
     {"cli"},
     {"__main__"},
 )
-STDLIB_ONLY = {"errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory"}
+STDLIB_ONLY = {"errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay"}
 # Who may import which big library.
 OWNERS = {
     "av": {"colour", "encoders", "minterpolate", "reader", "writer"},

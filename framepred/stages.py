@@ -1,0 +1,97 @@
+"""A video read ahead of the work on it and written behind it: what filling and forecasting share.
+
+Reader and writer have a thread each, and look at the source through containers of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from .relay import Behind, read_ahead, write_behind
+from .reports import StageClock
+from .video import Frame, VideoReader, VideoWriter
+
+__all__ = ["VideoSink", "read_video", "write_video"]
+
+
+def read_video(
+    source: Path, *, copy_streams: bool, clock: StageClock
+) -> AbstractContextManager[Iterator[Any]]:
+    """Read as ``VideoReader.read`` does, ahead of who takes the items; the stage "decode"."""
+
+    def read() -> Generator[Any, None, None]:
+        with VideoReader(source, copy_streams=copy_streams) as reader:
+            yield from clock.iterate("decode", reader.read())
+
+    return read_ahead(read)
+
+
+@contextmanager
+def write_video(
+    target: Path,
+    *,
+    like: Path,
+    copy_streams: bool,
+    clock: StageClock,
+    codec: str | None = None,
+    crf: int | None = None,
+    lossless: bool = False,
+    overwrite: bool = False,
+) -> Iterator[VideoSink]:
+    """Write as ``VideoWriter`` does, behind who hands over frames; the stage "encode".
+
+    What cannot be opened is refused at once. An error in writing is raised at a later call, or at
+    the end of the block.
+    """
+
+    @contextmanager
+    def open_writer() -> Iterator[VideoWriter]:
+        with (
+            VideoReader(like, copy_streams=copy_streams) as reader,
+            VideoWriter(
+                target, like=reader, codec=codec, crf=crf, lossless=lossless, overwrite=overwrite
+            ) as writer,
+        ):
+            yield writer
+
+    with write_behind(open_writer) as behind:
+        yield VideoSink(behind, clock)
+
+
+class VideoSink:
+    """A ``VideoWriter`` in another thread; made by ``write_video``."""
+
+    def __init__(self, behind: Behind[VideoWriter], clock: StageClock) -> None:
+        self._behind = behind
+        self._clock = clock
+
+    def write(self, frame: Frame) -> None:
+        """Hand over a frame; from now on only its samples may be looked at."""
+
+        def job(writer: VideoWriter) -> None:
+            with self._clock.measure("encode"):
+                writer.write(frame)
+
+        self._behind.call(job)
+
+    def copy(self, packet: Any) -> None:
+        """Hand over a packet of another stream."""
+
+        def job(writer: VideoWriter) -> None:
+            with self._clock.measure("encode"):
+                writer.copy(packet)
+
+        self._behind.call(job)
+
+    @property
+    def n_streams_copied(self) -> int:
+        """As the writer counts them, when the block is over."""
+        return self._behind.resource.n_streams_copied
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """As the writer lists them, when the block is over."""
+        return self._behind.resource.left_out
