@@ -332,6 +332,7 @@ def evaluate(
     without: options.Without = None,
     ssim: options.WithSsim = True,
     slow: options.WithSlow = False,
+    confidence: options.WithConfidence = False,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
     plot: options.Plot = None,
@@ -369,6 +370,7 @@ def evaluate(
                 without=[part.value for part in without or ()],
                 with_ssim=ssim,
                 with_slow=slow,
+                with_confidence=confidence,
                 on_progress=on_progress,
             )
         if json != "-":

@@ -38,6 +38,8 @@ from .timeline import format_time
 
 if TYPE_CHECKING:
     from .benchmark import BenchmarkReport, CountReport
+    from .calibration import ConfidenceReport
+    from .confidence import Agreement
     from .evaluation import EvaluationReport
     from .reports import (
         AdaptationReport,
@@ -374,6 +376,32 @@ class Terminal:
                 counts = ", ".join(str(task.n_short[column]) for column in task.columns)
                 self.say(f"{task.task}: windows without room for the longest context: {counts}")
             self.write_sheet(sheet)
+            if task.confidence is not None:
+                self._show_confidence(task.task, task.confidence)
+
+    def _show_confidence(self, task: str, report: ConfidenceReport) -> None:
+        """How estimates meet the truth on stdout, what was fitted on stderr."""
+        self.say(
+            f"{task}: {_count(report.n_frames, 'frame')} made to be estimated, "
+            f"{report.n_without} of them without room for a self-check"
+        )
+        for unit, digits, (offset, trust), tables in (
+            ("PSNR dB", 2, report.fitted.psnr, [row.psnr for row in report.estimates]),
+            ("SSIM", 4, report.fitted.ssim, [row.ssim for row in report.estimates]),
+        ):
+            if not any(tables):
+                continue
+            self.say(f"{task}: fitted here, {unit}: offset {offset:+.4f}, trust {trust:+.4f}")
+            first = f"{task}, {unit}: Pearson / Spearman / mean error"
+            word = "g=" if task == "fill" else "step "
+            sheet = Sheet(
+                (first, *("all" if c == "all" else f"{word}{c}" for c in tables[0])),
+                left=frozenset({first}),
+            )
+            for row, table in zip(report.estimates, tables, strict=True):
+                cells = [_agreement(found, digits) for found in table.values()]
+                sheet.rows.append((row.estimate, *cells))
+            self.write_sheet(sheet)
 
     def show_benchmark(self, report: BenchmarkReport) -> None:
         """The measurements on stdout; the limits and what was skipped on stderr."""
@@ -519,6 +547,12 @@ def _scores(psnr: float | None, ssim: float | None) -> tuple[str, str]:
 def _number(value: float | None, form: str) -> str:
     """A figure, or a dash for what was not measured."""
     return "-" if value is None else format(value, form)
+
+
+def _agreement(found: Agreement, digits: int) -> str:
+    """Correlations and the mean error; a dash for what cannot be told."""
+    parts = ((found.pearson, 3), (found.spearman, 3), (found.mean_error, digits))
+    return " / ".join("-" if value is None else f"{value:.{n}f}" for value, n in parts)
 
 
 def _count(n: int, noun: str) -> str:

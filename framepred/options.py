@@ -66,6 +66,7 @@ __all__ = [
     "ValidateEvery",
     "Validation",
     "Windows",
+    "WithConfidence",
     "WithSlow",
     "WithSsim",
     "Without",
@@ -639,6 +640,16 @@ Without = Annotated[
 WithSsim = Annotated[
     bool,
     typer.Option("--ssim/--no-ssim", metavar="", help="Score SSIM too.", rich_help_panel=_HOW),
+]
+WithConfidence = Annotated[
+    bool,
+    typer.Option(
+        "--confidence",
+        metavar="",
+        help="Also estimate every frame as fill-gaps does, by self-checks beside the hidden "
+        "frames, and compare the estimates with the truth. Takes up to four times as long.",
+        rich_help_panel=_WHAT,
+    ),
 ]
 WithSlow = Annotated[
     bool,

@@ -203,6 +203,24 @@ def test_evaluate_without_a_part(run: Run, tmp_path: Path) -> None:
     assert result.out.count("framepred without context\t") == 2
 
 
+def test_evaluate_compares_estimates_with_the_truth(run: Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_clip(tmp_path / f"{name}.mkv", 24, codec="ffv1")
+    asked = ["--per-clip", 1, "--no-ssim", "--task", "fill", "--confidence"]
+    result = run("evaluate", tmp_path, *asked)
+    assert result.code == 0
+    rows = [line.split("\t") for line in result.out.splitlines()][-4:]
+    headers, *estimates = rows
+    assert headers[1:] == ["g=1", "g=2", "g=4", "all"]
+    assert [row[0] for row in estimates] == ["self-check", "estimate", "fitted to other clips"]
+    assert all(re.fullmatch(r"(-|[\d.-]+) / (-|[\d.-]+) / \d+\.\d\d", c) for c in estimates[0][1:])
+    assert (
+        "fill: 30 frames made to be estimated, 16 of them without room for a self-check"
+        in result.err
+    )
+    assert "fitted here, PSNR dB: offset" in result.err
+
+
 def test_evaluate_studies_the_context(run: Run, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", 24, codec="ffv1")
     plot = tmp_path / "study.svg"
