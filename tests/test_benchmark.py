@@ -32,7 +32,7 @@ class Stub(nn.Module):
         self.conv = nn.Conv2d(3, 5, 3, padding=1)
         self._seconds_per_pixel = seconds_per_pixel
 
-    def forward(self, before: Tensor, after: Tensor, n_frames: int) -> Tensor:
+    def forward(self, before: Tensor, after: Tensor, n_frames: int, **_: object) -> Tensor:
         last = before[:, -1:]
         self.conv(last[:, 0])
         time.sleep(self._seconds_per_pixel * last.shape[-2] * last.shape[-1])
@@ -161,7 +161,7 @@ def test_what_would_take_too_much_memory_is_skipped(monkeypatch: pytest.MonkeyPa
     hoards: list[Tensor] = []
 
     class Hoarder(Stub):
-        def forward(self, before: Tensor, after: Tensor, n_frames: int) -> Tensor:
+        def forward(self, before: Tensor, after: Tensor, n_frames: int, **_: object) -> Tensor:
             hoards.clear()
             hoards.append(torch.ones(1000 * before.shape[-2] * before.shape[-1]))
             return super().forward(before, after, n_frames)

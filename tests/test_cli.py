@@ -403,7 +403,8 @@ def test_help_names_every_option(run: Run) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_nothing(clip: Path, number: int, code: int) -> None:
     script = f"""
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from blending import BlendPredictor
 import framepred.predictor

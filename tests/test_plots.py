@@ -33,7 +33,7 @@ def make_task(task: Task, scores: dict[int, tuple[float, ...]]) -> TaskReport:
         ),
     ]
     counts = dict.fromkeys(scores, 3)
-    return TaskReport(task, tuple(scores), counts, dict.fromkeys(scores, 0), tuple(methods))
+    return TaskReport(task, tuple(scores), counts, dict.fromkeys(scores, 0), tuple(methods), None)
 
 
 def make_report(*tasks: TaskReport) -> EvaluationReport:

@@ -135,7 +135,8 @@ def test_an_error_in_reading_is_raised_and_leaves_nothing(
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 sys.path.insert(0, {tests!r})
 from blending import BlendPredictor
 import framepred.predictor, framepred.stages
