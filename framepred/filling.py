@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .confidence import GapEvidence, estimate_score
 from .errors import MediaError
 from .outputs import check_output, copy_file, name_output
 from .reports import (
     AdaptationReport,
     FillReport,
     GapReport,
+    MadeFrameReport,
     OnProgress,
     Progress,
     Seconds,
@@ -185,8 +187,9 @@ def fill_gaps(
 class _Scores:
     """Scores of the frames made for one gap: estimated on hidden frames, and against a truth."""
 
+    evidence: GapEvidence
     estimated: list[Score] = field(default_factory=list)
-    true: list[Score] = field(default_factory=list)
+    true: dict[int, Score] = field(default_factory=dict)  # by slot
 
 
 class _Filler:
@@ -206,6 +209,7 @@ class _Filler:
         self._predictor = predictor
         self._clock = clock
         self._truth = truth
+        self._self_check = self_check
         self._tasks = deque(list_tasks(plan, context if self_check else None))
         # The first slot that any task from here on looks at: what lies before it can go.
         firsts = accumulate((task.first for task in reversed(self._tasks)), min)
@@ -222,7 +226,7 @@ class _Filler:
         self._ready: dict[int, Frame] = {}  # frames whose turn to be written has not come
         self.n_done = 0  # slots written or passed over
         self.n_made = 0
-        self.scores = [_Scores() for _ in plan.gaps]
+        self.scores = [_Scores(GapEvidence(p.gap.start, p.gap.stop)) for p in plan.gaps]
 
     def take(self, frame: Frame) -> Iterator[Frame]:
         """Take the next decoded frame; yield the frames that can be written now.
@@ -285,34 +289,29 @@ class _Filler:
                 made = dataclasses.replace(near, time=self._slots[slot].time)
                 self._keep(slot, made, to_rgb(made) if self._truth else None, task)
         else:
-            images = self._predict(before, after, len(slots))
+            shown = _stack_images(before, after)
+            images = self._predict(*shown, len(slots))
             like = (before or after)[-1 if before else 0]
+            checked: list[Score] = []
             for slot, image in zip(slots, images, strict=True):
                 if task.is_check:
-                    self.scores[task.gap].estimated.append(
-                        score_image(image, to_rgb(self._shown[slot]))
-                    )
+                    checked.append(score_image(image, to_rgb(self._shown[slot])))
                 else:
                     made = from_rgb(image, like=like, time=self._slots[slot].time)
                     self._keep(slot, made, image, task)
+            if self._self_check:
+                scores = self.scores[task.gap]
+                scores.estimated += checked
+                scores.evidence.add(task, images, *shown, checked)
         self._needed_from.popleft()
         needed_from = self._needed_from[0] if self._needed_from else len(self._slots)
         for slot in [slot for slot in self._shown if slot < needed_from]:
             del self._shown[slot]
 
-    def _predict(self, before: list[Frame], after: list[Frame], n_frames: int) -> np.ndarray:
-        images = [to_rgb(frame) for frame in (*before, *after)]
-        if any(image.shape != images[0].shape for image in images):
-            raise MediaError(
-                "the video changes its size beside a gap, which cannot be filled; "
-                "cut the video where its size changes"
-            )
-        stacked = np.stack(images)
+    def _predict(self, before: np.ndarray, after: np.ndarray, n_frames: int) -> np.ndarray:
         assert self._predictor is not None
         with self._clock.measure("model"):
-            made: np.ndarray = self._predictor.fill(
-                stacked[: len(before)], stacked[len(before) :], n_frames
-            )
+            made: np.ndarray = self._predictor.fill(before, after, n_frames)
         return made
 
     def _keep(self, slot: int, made: Frame, image: np.ndarray | None, task: Task) -> None:
@@ -322,7 +321,19 @@ class _Filler:
         if self._truth is not None and image is not None:
             true = self._truth.find(made.time, tolerance=_half_step(self._slots, slot))
             if true is not None:
-                self.scores[task.gap].true.append(score_image(image, to_rgb(true)))
+                self.scores[task.gap].true[slot] = score_image(image, to_rgb(true))
+
+
+def _stack_images(before: list[Frame], after: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides as RGB (T, H, W, 3)."""
+    images = [to_rgb(frame) for frame in (*before, *after)]
+    if any(image.shape != images[0].shape for image in images):
+        raise MediaError(
+            "the video changes its size beside a gap, which cannot be filled; "
+            "cut the video where its size changes"
+        )
+    stacked = np.stack(images)
+    return stacked[: len(before)], stacked[len(before) :]
 
 
 def _nearest(slot: int, task: Task, before: list[Frame], after: list[Frame]) -> Frame:
@@ -352,7 +363,7 @@ def _report(
     output: Path | None,
     seconds: Seconds,
     *,
-    scores: Sequence[_Scores] | None = None,
+    scores: Sequence[_Scores] = (),
     n_made: int = 0,
     n_streams: int | None = None,
     left_out: tuple[str, ...] = (),
@@ -361,7 +372,7 @@ def _report(
     dry_run: bool = False,
 ) -> FillReport:
     plan = scanned.plan
-    found = scores or [_Scores() for _ in plan.gaps]
+    found: Sequence[_Scores | None] = scores or [None] * len(plan.gaps)
     made = [planned.gap for planned in plan.gaps if planned.action != "leave"] if n_made else []
     n_replaced = sum(
         slot.source is not None for gap in made for slot in plan.slots[gap.start : gap.stop]
@@ -388,10 +399,12 @@ def _report(
     )
 
 
-def _report_gap(planned: PlannedGap, plan: Plan, scores: _Scores) -> GapReport:
+def _report_gap(planned: PlannedGap, plan: Plan, scores: _Scores | None) -> GapReport:
     shows_before = planned.action in ("fill", "forecast", "split")
     shows_after = planned.action in ("fill", "backcast", "split")
-    estimated, true = mean_score(scores.estimated), mean_score(scores.true)
+    estimated = mean_score(scores.estimated if scores else ())
+    frames = _report_frames(planned, plan, scores) if scores else ()
+    true = mean_score([Score(frame.psnr, frame.ssim) for frame in frames])
     return GapReport(
         start=planned.gap.start,
         stop=planned.gap.stop,
@@ -405,4 +418,23 @@ def _report_gap(planned: PlannedGap, plan: Plan, scores: _Scores) -> GapReport:
         estimated_ssim=estimated.ssim,
         psnr=true.psnr,
         ssim=true.ssim,
+        frames=frames,
     )
+
+
+def _report_frames(planned: PlannedGap, plan: Plan, scores: _Scores) -> tuple[MadeFrameReport, ...]:
+    frames = []
+    for slot in range(planned.gap.start, planned.gap.stop) if planned.action != "leave" else ():
+        evidence = scores.evidence.weigh(slot)
+        estimated = estimate_score(evidence) if evidence else Score(None, None)
+        true = scores.true.get(slot, Score(None, None))
+        frames.append(
+            MadeFrameReport(
+                time=plan.slots[slot].time,
+                estimated_psnr=estimated.psnr,
+                estimated_ssim=estimated.ssim,
+                psnr=true.psnr,
+                ssim=true.ssim,
+            )
+        )
+    return tuple(frames)

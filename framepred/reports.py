@@ -25,6 +25,7 @@ __all__ = [
     "FrameScore",
     "GapReport",
     "InstallationReport",
+    "MadeFrameReport",
     "OnProgress",
     "PackagedModel",
     "Progress",
@@ -138,6 +139,17 @@ class StageClock:
 
 
 @dataclass(frozen=True)
+class MadeFrameReport(Report):
+    """One frame that was synthesized or held, and how good it is."""
+
+    time: Fraction
+    estimated_psnr: float | None  # dB; the self-check at its place in the gap, corrected
+    estimated_ssim: float | None
+    psnr: float | None  # dB, against a reference
+    ssim: float | None
+
+
+@dataclass(frozen=True)
 class GapReport(Report):
     """One gap and what became of it. ``start`` and ``stop`` count ideal slots, half-open."""
 
@@ -149,10 +161,11 @@ class GapReport(Report):
     reason: str
     context_before: int  # real frames that the network was shown on each side
     context_after: int
-    estimated_psnr: float | None = None  # dB, from hidden real frames beside the gap
+    estimated_psnr: float | None = None  # dB, of hidden real frames beside the gap, their mean
     estimated_ssim: float | None = None
     psnr: float | None = None  # dB, against a reference
     ssim: float | None = None
+    frames: tuple[MadeFrameReport, ...] = ()  # those that were made, in order
 
     @property
     def n_frames(self) -> int:

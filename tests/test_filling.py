@@ -27,6 +27,7 @@ from synthetic import (
 )
 
 from framepred import relay, stages
+from framepred.calibration import ConfidenceLedger
 from framepred.errors import (
     EvaluationError,
     FramepredError,
@@ -36,6 +37,7 @@ from framepred.errors import (
 )
 from framepred.filling import fill_gaps
 from framepred.metrics import psnr, ssim
+from framepred.protocol import Window
 from framepred.reports import Progress
 from framepred.video import Frame, VideoReader, open_rgb_frames
 
@@ -252,12 +254,49 @@ def test_self_check_poses_the_same_problem_beside_the_gap(gappy: Path, tmp_path:
         assert gap.estimated_ssim > 0.98
 
 
+def test_every_made_frame_has_its_estimate(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mkv", 40, codec="ffv1")
+    report = fill_gaps(
+        source, gaps=["12:14", "37:40"], predictor=BlendPredictor(), lossless=True, reference=source
+    )
+    assert [gap.action for gap in report.gaps] == ["fill", "forecast"]
+    images = np.stack(rgb(source))
+    windows = (Window("", 12, 2, 4, "fill"), Window("", 37, 3, 4, "forecast"))
+    for gap, window in zip(report.gaps, windows, strict=True):
+        assert [frame.time for frame in gap.frames] == make_times(40)[gap.start : gap.stop]
+        assert gap.psnr == pytest.approx(np.mean([frame.psnr for frame in gap.frames]))
+        assert gap.ssim == pytest.approx(np.mean([frame.ssim for frame in gap.frames]))
+        errors = [
+            (abs(frame.estimated_psnr - frame.psnr), abs(frame.estimated_ssim - frame.ssim))
+            for frame in gap.frames
+        ]
+        # What `evaluate --confidence` judges is what is told here.
+        ledger = ConfidenceLedger(BlendPredictor(), with_ssim=True)
+        ledger.add(window, images)
+        judged = ledger.report().estimates[1]
+        assert judged.estimate == "estimate"
+        found = judged.psnr["all"].mean_error, judged.ssim["all"].mean_error
+        assert found == pytest.approx(np.mean(errors, axis=0))
+
+
+def test_held_frames_are_reported_without_an_estimate(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mkv", 24, codec="ffv1")
+    held = {"gaps": ["8:14"], "max_gap": 4}
+    report = fill_gaps(source, **held, predictor=BlendPredictor(), reference=source)
+    frames = report.gaps[0].frames
+    assert [frame.time for frame in frames] == make_times(24)[8:14]
+    assert {frame.estimated_psnr for frame in frames} == {None}
+    assert all(frame.psnr is not None for frame in frames)
+    assert fill_gaps(source, **held, dry_run=True).gaps[0].frames == ()
+
+
 def test_self_check_that_has_no_room_reports_nothing(tmp_path: Path) -> None:
     source, _ = write_gappy_clip(tmp_path / "clip.mkv", 12, [4, 5, 6, 7], codec="ffv1")
     report = fill_gaps(source, predictor=BlendPredictor())
     assert report.gaps[0].action == "fill"
     assert report.gaps[0].estimated_psnr is None
     assert report.gaps[0].estimated_ssim is None
+    assert {frame.estimated_psnr for frame in report.gaps[0].frames} == {None}
 
 
 def test_self_check_can_be_left_out(gappy: Path, tmp_path: Path) -> None:
@@ -309,8 +348,12 @@ def test_report_is_one_json_object_with_the_promised_keys(gappy: Path, tmp_path:
     for gap in data["gaps"]:
         assert set(gap) == {
             "start", "stop", "time", "kind", "action", "reason", "context_before",
-            "context_after", "estimated_psnr", "estimated_ssim", "psnr", "ssim",
+            "context_after", "estimated_psnr", "estimated_ssim", "psnr", "ssim", "frames",
         }  # fmt: skip
+        for frame in gap["frames"]:
+            assert set(frame) == {"time", "estimated_psnr", "estimated_ssim", "psnr", "ssim"}
+            assert frame["estimated_psnr"] is not None
+            assert 0 < frame["estimated_ssim"] <= 1
         assert gap["psnr"] is None
     assert data["gaps"][1]["time"] == 0.8
     assert (data["model"], data["device"], data["frame_rate"]) == ("blend", "cpu", 25.0)
