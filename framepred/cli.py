@@ -288,7 +288,8 @@ def train(
     if steps is None and max_minutes is None:
         raise typer.BadParameter("say how long: --steps N, --max-minutes M, or both")
     _check_json(json, clips)
-    with _open_terminal(progress) as terminal:
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    with _open_terminal(progress, quiet=not is_first) as terminal:
         from . import training
 
         config = training.TrainConfig(
@@ -316,9 +317,9 @@ def train(
                 on_progress=on_progress,
                 on_event=terminal.show_event,
             )
-        if json != "-":
+        if is_first and json != "-":
             terminal.show_training(report)
-        if json is not None:
+        if is_first and json is not None:
             terminal.write_json(json, report.as_dict())
 
 
@@ -467,11 +468,13 @@ def info(json: options.Json = None) -> None:
 
 
 @contextmanager
-def _open_terminal(progress: options.ProgressMode) -> Iterator[Terminal]:
+def _open_terminal(
+    progress: options.ProgressMode, *, quiet: bool = False
+) -> Iterator[Terminal]:
     """Turn what went wrong into one line and an exit code."""
     from .console import Terminal
 
-    terminal = Terminal(progress.value)
+    terminal = Terminal(progress.value, quiet=quiet)
     try:
         yield terminal
     except FramepredError as error:

@@ -101,11 +101,14 @@ class Terminal:
     """Where a command talks to the person, or to the program, that started it.
 
     ``progress``: "auto" (a bar on a terminal, else nothing), "bar", "machine" or "none".
+    ``quiet``: people and programs are not told anything.
     """
 
-    def __init__(self, progress: str = "auto") -> None:
-        self._out = Console(soft_wrap=False, highlight=False)
-        self._err = Console(stderr=True, highlight=False)
+    def __init__(self, progress: str = "auto", *, quiet: bool = False) -> None:
+        self._out = Console(soft_wrap=False, highlight=False, quiet=quiet)
+        self._err = Console(stderr=True, highlight=False, quiet=quiet)
+        if quiet:
+            progress = "none"
         if not self._err.is_terminal and "COLUMNS" not in os.environ:
             self._err.width = _LOG_WIDTH
         if progress == "auto":

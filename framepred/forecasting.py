@@ -117,7 +117,7 @@ def forecast(
             writer = stack.enter_context(
                 write_video(
                     target,
-                    like=source,
+                    like=scanned.info,
                     copy_streams=copy_streams,
                     clock=clock,
                     codec=codec,
@@ -126,7 +126,9 @@ def forecast(
                     overwrite=overwrite,
                 )
             )
-        items = stack.enter_context(read_video(source, copy_streams=copy_streams, clock=clock))
+        items = stack.enter_context(
+            read_video(scanned.info, copy_streams=copy_streams, clock=clock)
+        )
         walk = _Walk(outlook, predictor, clock, writer, only_new=only_new)
         for item in items:
             if not isinstance(item, Frame):

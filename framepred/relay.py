@@ -24,13 +24,12 @@ __all__ = ["Behind", "read_ahead", "write_behind"]
 T = TypeVar("T")
 W = TypeVar("W")
 
-DEPTH = 8  # items in a queue
 _PATIENCE = 0.5  # seconds between two looks at signals: on Windows a wait hears none
 
 
 @contextmanager
 def read_ahead(
-    make: Callable[[], Generator[T, None, None]], *, depth: int = DEPTH
+    make: Callable[[], Generator[T, None, None]], *, depth: int
 ) -> Iterator[Iterator[T]]:
     """Run a generator in a thread of its own, up to ``depth`` items ahead.
 
@@ -61,7 +60,7 @@ def read_ahead(
 
 @contextmanager
 def write_behind(
-    open_resource: Callable[[], AbstractContextManager[W]], *, depth: int = DEPTH
+    open_resource: Callable[[], AbstractContextManager[W]], *, depth: int
 ) -> Iterator[Behind[W]]:
     """Open a resource in a thread of its own, and have it used there, up to ``depth`` jobs behind.
 

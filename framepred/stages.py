@@ -1,6 +1,8 @@
 """A video read ahead of the work on it and written behind it: what filling and forecasting share.
 
-Reader and writer have a thread each, and look at the source through containers of their own.
+Reader and writer have a thread each, and look at the source through containers of their own. The
+longer the queues, the more of a long call of the network they bridge; the larger the frames, the
+shorter they are.
 """
 
 from __future__ import annotations
@@ -12,28 +14,37 @@ from typing import Any
 
 from .relay import Behind, read_ahead, write_behind
 from .reports import StageClock
-from .video import Frame, VideoReader, VideoWriter
+from .video import Frame, VideoInfo, VideoReader, VideoWriter
 
-__all__ = ["VideoSink", "read_video", "write_video"]
+__all__ = ["VideoSink", "choose_depth", "read_video", "write_video"]
+
+_QUEUE_BYTES = 2**27
+_SHORTEST, _LONGEST = 4, 64  # frames in a queue
+
+
+def choose_depth(info: VideoInfo) -> int:
+    """How many frames of a video may wait in a queue."""
+    n_bytes = info.width * info.height * (3 if info.bit_depth > 8 else 1.5)  # as 4:2:0
+    return int(max(_SHORTEST, min(_QUEUE_BYTES / max(n_bytes, 1), _LONGEST)))
 
 
 def read_video(
-    source: Path, *, copy_streams: bool, clock: StageClock
+    source: VideoInfo, *, copy_streams: bool, clock: StageClock
 ) -> AbstractContextManager[Iterator[Any]]:
     """Read as ``VideoReader.read`` does, ahead of who takes the items; the stage "decode"."""
 
     def read() -> Generator[Any, None, None]:
-        with VideoReader(source, copy_streams=copy_streams) as reader:
+        with VideoReader(source.path, copy_streams=copy_streams) as reader:
             yield from clock.iterate("decode", reader.read())
 
-    return read_ahead(read)
+    return read_ahead(read, depth=choose_depth(source))
 
 
 @contextmanager
 def write_video(
     target: Path,
     *,
-    like: Path,
+    like: VideoInfo,
     copy_streams: bool,
     clock: StageClock,
     codec: str | None = None,
@@ -50,14 +61,14 @@ def write_video(
     @contextmanager
     def open_writer() -> Iterator[VideoWriter]:
         with (
-            VideoReader(like, copy_streams=copy_streams) as reader,
+            VideoReader(like.path, copy_streams=copy_streams) as reader,
             VideoWriter(
                 target, like=reader, codec=codec, crf=crf, lossless=lossless, overwrite=overwrite
             ) as writer,
         ):
             yield writer
 
-    with write_behind(open_writer) as behind:
+    with write_behind(open_writer, depth=choose_depth(like)) as behind:
         yield VideoSink(behind, clock)
 
 

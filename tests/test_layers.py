@@ -17,7 +17,7 @@ PACKAGE = ROOT / "framepred"
 LAYERS = (
     {"errors"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
-    {"motion", "cells", "layers", "recall", "pace"},
+    {"motion", "cells", "layers", "recall", "pace", "processes"},
     {"timeline", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"reader"},
     {"writer"},
@@ -41,8 +41,8 @@ OWNERS = {
     "av": {"colour", "encoders", "minterpolate", "reader", "writer"},
     "torch": {
         "motion", "cells", "layers", "recall", "losses", "model", "checkpoint", "baselines",
-        "predictor", "clips", "learner", "pace", "training", "evaluation", "installation",
-        "benchmark", "adaptation",
+        "predictor", "clips", "learner", "pace", "processes", "training", "evaluation",
+        "installation", "benchmark", "adaptation",
     },
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},

@@ -121,7 +121,7 @@ def test_an_error_in_reading_comes_behind_the_items_before_it() -> None:
     got = []
 
     def take_all() -> None:
-        with read_ahead(Source(3, error=ValueError("damaged"))) as items:
+        with read_ahead(Source(3, error=ValueError("damaged")), depth=8) as items:
             for item in items:
                 got.append(item)
 
@@ -135,7 +135,7 @@ def test_an_error_of_the_reader_ends_the_reading(error: type[BaseException]) -> 
     source = Source(10**9)
 
     def take_one() -> None:
-        with read_ahead(source) as items:
+        with read_ahead(source, depth=8) as items:
             next(items)
             raise error
 
@@ -182,7 +182,7 @@ def test_jobs_wait_in_a_short_queue() -> None:
 
 def test_what_cannot_be_opened_is_refused_at_once() -> None:
     store = Store(refuses=True)
-    with pytest.raises(ValueError, match="cannot be opened"), write_behind(store.open):
+    with pytest.raises(ValueError, match="cannot be opened"), write_behind(store.open, depth=8):
         pytest.fail("the block must not begin")
 
 
@@ -191,7 +191,7 @@ def test_an_error_in_writing_stops_the_caller() -> None:
     handed = []
 
     def hand_over() -> None:
-        with write_behind(store.open) as behind:
+        with write_behind(store.open, depth=8) as behind:
             behind.call(adding(1))
             behind.call(failing)
             for i in range(10**6):
@@ -207,7 +207,7 @@ def test_an_error_in_writing_stops_the_caller() -> None:
 
 def test_an_error_in_the_last_job_is_not_lost() -> None:
     store = Store()
-    with pytest.raises(OSError, match="disk is full"), write_behind(store.open) as behind:
+    with pytest.raises(OSError, match="disk is full"), write_behind(store.open, depth=8) as behind:
         behind.call(failing)
     assert store.ending == "abandoned"
 
@@ -219,7 +219,7 @@ def test_an_error_of_the_caller_abandons_the_resource(error: type[BaseException]
     opening = threading.Timer(0.05, store.gate.set)
 
     def hand_over() -> None:
-        with write_behind(store.open) as behind:
+        with write_behind(store.open, depth=8) as behind:
             for i in range(5):
                 behind.call(adding(i))
             opening.start()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -17,8 +18,8 @@ from framepred.errors import MediaError, OutputError
 from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
 from framepred.reports import StageClock
-from framepred.stages import read_video, write_video
-from framepred.video import Frame, VideoReader, VideoWriter
+from framepred.stages import choose_depth, read_video, write_video
+from framepred.video import Frame, VideoReader, VideoWriter, probe
 
 HOLES = [8, 15, 16]
 
@@ -38,9 +39,10 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 def copy_in_threads(source: Path, target: Path, clock: StageClock) -> tuple[int, tuple[str, ...]]:
+    info = probe(source)
     with (
-        write_video(target, like=source, copy_streams=True, clock=clock, lossless=True) as sink,
-        read_video(source, copy_streams=True, clock=clock) as items,
+        write_video(target, like=info, copy_streams=True, clock=clock, lossless=True) as sink,
+        read_video(info, copy_streams=True, clock=clock) as items,
     ):
         for item in items:
             if isinstance(item, Frame):
@@ -82,6 +84,15 @@ def test_threads_write_what_one_after_the_other_writes(
     assert read_packets(apart) == read_packets(together)
     assert clock.seconds().decode > 0
     assert clock.seconds().encode > 0
+
+
+def test_queues_of_large_frames_are_short(clip: Path) -> None:
+    info = probe(clip)
+    assert choose_depth(info) == 64
+    large = dataclasses.replace(info, width=3840, height=2160)
+    assert choose_depth(large) == 10  # of 12.4 MB each
+    assert choose_depth(dataclasses.replace(large, bit_depth=10)) == 5
+    assert choose_depth(dataclasses.replace(large, width=15360, height=8640)) == 4
 
 
 # What goes wrong in another thread.
