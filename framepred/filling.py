@@ -149,7 +149,7 @@ def fill_gaps(
         writer = stack.enter_context(
             write_video(
                 target,
-                like=source,
+                like=scanned.info,
                 copy_streams=True,
                 clock=clock,
                 codec=codec,
@@ -158,7 +158,7 @@ def fill_gaps(
                 overwrite=overwrite,
             )
         )
-        items = stack.enter_context(read_video(source, copy_streams=True, clock=clock))
+        items = stack.enter_context(read_video(scanned.info, copy_streams=True, clock=clock))
         filler = _Filler(plan, context, predictor, clock, self_check=self_check, truth=truth)
         for item in items:
             if isinstance(item, Frame):

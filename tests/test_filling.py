@@ -26,7 +26,7 @@ from synthetic import (
     write_gappy_clip,
 )
 
-from framepred import relay, stages
+from framepred import stages
 from framepred.calibration import ConfidenceLedger
 from framepred.errors import (
     EvaluationError,
@@ -382,6 +382,7 @@ def test_memory_does_not_grow_with_the_video(
         write_gappy_clip(source, n, holes, codec="ffv1")
         census = _Census()
         monkeypatch.setattr(stages, "VideoReader", census.reader)
+        monkeypatch.setattr(stages, "choose_depth", lambda info: 8)
         report = fill_gaps(
             source, tmp_path / f"{n}.out.mkv", predictor=BlendPredictor(), self_check=self_check
         )
@@ -389,7 +390,7 @@ def test_memory_does_not_grow_with_the_video(
         assert census.n_seen == n - len(holes)
         # The widest window: 4 + 2 + 4 frames for a check, as many waiting behind the gap. Then the
         # queues before and behind, and at either end a frame in hand and one that waits for it.
-        assert census.most_alive <= (20 if self_check else 14) + 2 * (relay.DEPTH + 2)
+        assert census.most_alive <= (20 if self_check else 14) + 2 * (8 + 2)
 
 
 class _Census:
