@@ -468,9 +468,7 @@ def info(json: options.Json = None) -> None:
 
 
 @contextmanager
-def _open_terminal(
-    progress: options.ProgressMode, *, quiet: bool = False
-) -> Iterator[Terminal]:
+def _open_terminal(progress: options.ProgressMode, *, quiet: bool = False) -> Iterator[Terminal]:
     """Turn what went wrong into one line and an exit code."""
     from .console import Terminal
 
