@@ -9,12 +9,11 @@ from itertools import groupby
 
 from .confidence import (
     Agreement,
-    Calibration,
     Evidence,
     GapEvidence,
     compare_estimates,
     estimate_score,
-    fit_calibration,
+    fit_trust,
 )
 from .metrics import psnr
 from .predictor import Predictor
@@ -37,12 +36,12 @@ class EstimateReport:
 
 @dataclass(frozen=True)
 class ConfidenceReport:
-    """How far the estimates of made frames can be trusted, and the calibration fitted here."""
+    """How far the estimates of made frames can be trusted."""
 
     n_frames: int
     n_without: int  # of these, frames without an estimate: no self-check had room
     estimates: tuple[EstimateReport, ...]
-    fitted: Calibration
+    trust: float | None  # fitted here to all clips; see ``confidence``
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class ConfidenceLedger:
                 for name, scores in estimates.items()
                 if scores
             ),
-            fitted=_fit(self._samples),
+            trust=_fit(self._samples),
         )
 
     def _estimate_by_others(self) -> list[Score]:
@@ -135,8 +134,8 @@ class ConfidenceLedger:
             others = [sample for sample in self._samples if sample.clip != clip]
             if not others:
                 return []
-            fitted = _fit(others)
-            scores += [estimate_score(sample.evidence, fitted) for sample in samples]
+            trust = _fit(others)
+            scores += [estimate_score(sample.evidence, trust) for sample in samples]
         return scores
 
     def _compare(
@@ -155,8 +154,8 @@ class ConfidenceLedger:
         }
 
 
-def _fit(samples: Sequence[_Sample]) -> Calibration:
-    return fit_calibration(
+def _fit(samples: Sequence[_Sample]) -> float | None:
+    return fit_trust(
         [sample.evidence for sample in samples],
         [sample.true for sample in samples],
         [sample.weight for sample in samples],

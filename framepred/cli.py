@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
-from . import __version__, options
+from . import __version__, options, study_options
 from .errors import FramepredError, GapError
 from .outputs import check_output, name_output
 from .reports import OnProgress, Report
@@ -259,22 +259,22 @@ def scan(
 
 @app.command("train", epilog=_EXIT_CODES)
 def train(
-    clips: options.Clips,
-    out: options.RunFolder,
-    steps: options.Steps = None,
-    max_minutes: options.MaxMinutes = None,
-    validation: options.Validation = None,
-    initial: options.Initial = None,
-    resume: options.Resume = False,
-    batch_size: options.BatchSize = 4,
-    crop: options.Crop = 224,
-    max_gap: options.TrainMaxGap = 8,
-    forecast_share: options.ForecastShare = 0.3,
-    learning_rate: options.LearningRate = 4e-4,
-    loss: options.Losses = "laplacian,charbonnier",
-    validate_every: options.ValidateEvery = 1000,
+    clips: study_options.Clips,
+    out: study_options.RunFolder,
+    steps: study_options.Steps = None,
+    max_minutes: study_options.MaxMinutes = None,
+    validation: study_options.Validation = None,
+    initial: study_options.Initial = None,
+    resume: study_options.Resume = False,
+    batch_size: study_options.BatchSize = 4,
+    crop: study_options.Crop = 224,
+    max_gap: study_options.TrainMaxGap = 8,
+    forecast_share: study_options.ForecastShare = 0.3,
+    learning_rate: study_options.LearningRate = 4e-4,
+    loss: study_options.Losses = "laplacian,charbonnier",
+    validate_every: study_options.ValidateEvery = 1000,
     seed: options.Seed = 1,
-    cache_gb: options.CacheGb = 12.0,
+    cache_gb: study_options.CacheGb = 12.0,
     device: options.Device = options.DeviceName.auto,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
@@ -300,7 +300,7 @@ def train(
             max_gap=max_gap,
             forecast_share=forecast_share,
             learning_rate=learning_rate,
-            losses=options.parse_losses(loss),
+            losses=study_options.parse_losses(loss),
             validate_every=validate_every,
             seed=seed,
         )
@@ -325,18 +325,18 @@ def train(
 
 @app.command("evaluate", epilog=_EXIT_CODES)
 def evaluate(
-    clips: options.Clips,
-    task: options.Tasks = options.TaskName.both,
-    windows: options.Windows = None,
-    per_clip: options.PerClip = 2,
-    context: options.EvaluateContext = None,
-    without: options.Without = None,
-    ssim: options.WithSsim = True,
-    slow: options.WithSlow = False,
-    confidence: options.WithConfidence = False,
+    clips: study_options.Clips,
+    task: study_options.Tasks = study_options.TaskName.both,
+    windows: study_options.Windows = None,
+    per_clip: study_options.PerClip = 2,
+    context: study_options.EvaluateContext = None,
+    without: study_options.Without = None,
+    ssim: study_options.WithSsim = True,
+    slow: study_options.WithSlow = False,
+    confidence: study_options.WithConfidence = False,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
-    plot: options.Plot = None,
+    plot: study_options.Plot = None,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
 ) -> None:
@@ -345,10 +345,10 @@ def evaluate(
     The table goes to stdout: PSNR in dB and SSIM by the number of hidden frames (fill) or by how
     far ahead a frame lies (forecast).
     """
-    contexts = options.parse_contexts(context)
+    contexts = study_options.parse_contexts(context)
     _check_json(json, clips if plot is None else [*clips, plot])
     if plot is not None:
-        options.check_plot(plot, contexts)
+        study_options.check_plot(plot, contexts)
     with _open_terminal(progress) as terminal:
         if plot is not None:
             for clip in clips:
@@ -407,10 +407,10 @@ def compare(
 
 @app.command("benchmark", epilog=_EXIT_CODES)
 def benchmark(
-    sizes: options.Sizes = None,
-    batch: options.Batches = "1",
-    seconds: options.BenchmarkSeconds = 4.0,
-    count: options.CountOnly = False,
+    sizes: study_options.Sizes = None,
+    batch: study_options.Batches = "1",
+    seconds: study_options.BenchmarkSeconds = 4.0,
+    count: study_options.CountOnly = False,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
     json: options.Json = None,
@@ -421,8 +421,8 @@ def benchmark(
     Works on a test picture of its own, in a temporary folder, for about a minute. The table goes
     to stdout; what would take too long or too much memory is skipped, and that is said.
     """
-    heights = () if sizes is None else options.parse_sizes(sizes)
-    batches = options.parse_numbers(batch, "--batch")
+    heights = () if sizes is None else study_options.parse_sizes(sizes)
+    batches = study_options.parse_numbers(batch, "--batch")
     _check_json(json, [])
     with _open_terminal(progress) as terminal:
         from . import benchmark as bench

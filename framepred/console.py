@@ -384,17 +384,17 @@ class Terminal:
 
     def _show_confidence(self, task: str, report: ConfidenceReport) -> None:
         """How estimates meet the truth on stdout, what was fitted on stderr."""
+        fitted = "" if report.trust is None else f"; trust fitted here: {report.trust:.3f}"
         self.say(
             f"{task}: {_count(report.n_frames, 'frame')} made to be estimated, "
-            f"{report.n_without} of them without room for a self-check"
+            f"{report.n_without} of them without room for a self-check{fitted}"
         )
-        for unit, digits, (offset, trust), tables in (
-            ("PSNR dB", 2, report.fitted.psnr, [row.psnr for row in report.estimates]),
-            ("SSIM", 4, report.fitted.ssim, [row.ssim for row in report.estimates]),
+        for unit, digits, tables in (
+            ("PSNR dB", 2, [row.psnr for row in report.estimates]),
+            ("SSIM", 4, [row.ssim for row in report.estimates]),
         ):
             if not any(tables):
                 continue
-            self.say(f"{task}: fitted here, {unit}: offset {offset:+.4f}, trust {trust:+.4f}")
             first = f"{task}, {unit}: Pearson / Spearman / mean error"
             word = "g=" if task == "fill" else "step "
             sheet = Sheet(

@@ -56,7 +56,6 @@ def test_what_is_as_hard_as_the_self_check_is_estimated_exactly() -> None:
         assert found.spearman == pytest.approx(1)
         assert found.mean_error == pytest.approx(0)
     assert row.ssim == {}
-    assert report.fitted.psnr == pytest.approx((0, 0), abs=1e-9)
 
 
 def test_forecasts_are_told_by_step() -> None:
@@ -76,25 +75,28 @@ def test_forecasts_are_told_by_step() -> None:
         assert row.psnr[step].pearson is None
     assert row.psnr["all"].n_frames == 8
     assert row.psnr["all"].spearman == pytest.approx(1)
-    offset, trust = report.fitted.psnr
-    assert offset < 0
-    # Nothing was calmer or less calm: all is left to the offset.
-    errors = [decibels(3 * k + 9) - decibels(3 * k) for k in range(1, 9)]
-    assert offset == pytest.approx(np.mean(errors))
-    assert trust == 0
+    assert report.trust is None  # what repeats the last frame is nowhere more calm than elsewhere
 
 
 def test_other_clips_alone_decide_the_fit() -> None:
     predictor: Any = RepeatPredictor()
     ledger = ConfidenceLedger(predictor, with_ssim=False)
-    for name, leap in (("a", 0), ("b", 9)):
+    for name, leap in (("a", 3), ("b", 12)):
         fade = make_fade(40, 3)
-        fade[20:] += leap
-        ledger.add(Window(name, 20, 8, 6, "forecast"), fade)
-    fitted = ledger.report().estimates[2].psnr["all"]
-    # What is true of one clip is expected of the other, and each is wrong by as much.
-    errors = [decibels(3 * k) - decibels(3 * k + 9) for k in range(1, 9)]
-    assert fitted.mean_error == pytest.approx(np.mean(errors))
+        fade[15:] += leap  # at the first hidden frame; neither check sees it
+        ledger.add(Window(name, 15, 1, 4, "fill"), fade)
+    report = ledger.report()
+    # The made frame is wrong by 3 + leap, and by half of 6 + leap from the middle of what is known;
+    # in the checks both are 3.
+    loss = [decibels(3) - decibels(3 + leap) for leap in (3, 12)]
+    calm = [decibels(3) - decibels(3 + leap / 2) for leap in (3, 12)]
+    trust = [one / two for one, two in zip(loss, calm, strict=True)]
+    raw, _, fitted = (row.psnr["all"] for row in report.estimates)
+    assert raw.mean_error == pytest.approx(np.mean(loss))
+    wrong = [abs(loss[0] - trust[1] * calm[0]), abs(loss[1] - trust[0] * calm[1])]
+    assert fitted.mean_error == pytest.approx(np.mean(wrong))
+    weighted = (calm[0] * loss[0] + calm[1] * loss[1]) / (calm[0] ** 2 + calm[1] ** 2)
+    assert report.trust == pytest.approx(weighted)
 
 
 def test_windows_without_room_for_a_check() -> None:
@@ -106,4 +108,4 @@ def test_windows_without_room_for_a_check() -> None:
     report = ledger.report()
     assert (report.n_frames, report.n_without) == (12, 12)
     assert report.estimates == ()
-    assert report.fitted.psnr == (0, 0)
+    assert report.trust is None

@@ -218,7 +218,7 @@ def test_evaluate_compares_estimates_with_the_truth(run: Run, tmp_path: Path) ->
         "fill: 30 frames made to be estimated, 16 of them without room for a self-check"
         in result.err
     )
-    assert "fitted here, PSNR dB: offset" in result.err
+    assert "; trust fitted here: " in result.err
 
 
 def test_evaluate_studies_the_context(run: Run, tmp_path: Path) -> None:

@@ -11,13 +11,12 @@ from scipy import stats
 from skimage.metrics import peak_signal_noise_ratio
 
 from framepred.confidence import (
-    CALIBRATIONS,
-    Calibration,
+    TRUST,
     Evidence,
     GapEvidence,
     compare_estimates,
     estimate_score,
-    fit_calibration,
+    fit_trust,
 )
 from framepred.scoring import Score
 from framepred.tasks import Task
@@ -101,66 +100,47 @@ def test_calm_is_the_psnr_of_doing_nothing(dtype: type) -> None:
 
 def test_estimates_by_hand() -> None:
     evidence = Evidence(Score(30.0, 0.9), 4.0, True)
-    calibration = Calibration(psnr=(-1.0, 0.5), ssim=(0.2, -0.05))
-    estimated = estimate_score(evidence, calibration)
-    assert estimated.psnr == pytest.approx(31.0)
-    assert estimated.ssim == pytest.approx(0.9)  # 0.2 - 0.05 * 4 = 0
-    calm = estimate_score(Evidence(Score(30.0, 0.9), 10.0, True), calibration)
-    assert calm.ssim == pytest.approx(1 - 10**-1.3)
+    assert estimate_score(evidence, 0.25) == Score(31.0, 0.9)
+    assert estimate_score(evidence, 0.0) == Score(30.0, 0.9)
+    assert estimate_score(evidence) == Score(30.0 + 4 * TRUST[True], 0.9)
+    one_sided = Evidence(Score(30.0, None), 4.0, False)
+    assert estimate_score(one_sided) == Score(30.0 + 4 * TRUST[False], None)
+
+
+@given(check=st.floats(0, 100), calmer=st.floats(-100, 100), two=st.booleans())
+def test_estimates_are_decibels_of_a_picture(check: float, calmer: float, two: bool) -> None:
+    estimated = estimate_score(Evidence(Score(check, None), calmer, two)).psnr
+    assert estimated is not None
+    assert 0 <= estimated <= 100
 
 
 def test_nothing_is_estimated_from_nothing() -> None:
-    for two_sided in (True, False):
-        estimated = estimate_score(Evidence(Score(None, None), 3.0, two_sided))
-        assert estimated == Score(None, None)
-
-
-@given(
-    check=st.floats(0, 100), ssim=st.floats(-1, 1), calmer=st.floats(-100, 100), two=st.booleans()
-)
-def test_estimates_are_scores(check: float, ssim: float, calmer: float, two: bool) -> None:
-    estimated = estimate_score(Evidence(Score(check, ssim), calmer, two))
-    assert estimated.psnr is not None
-    assert estimated.psnr <= 100
-    assert estimated.ssim is not None
-    assert 0 <= estimated.ssim <= 1
+    evidence = Evidence(Score(None, None), 3.0, True)
+    assert estimate_score(evidence) == Score(None, None)
+    assert fit_trust([evidence], [Score(30.0, 0.9)], [1.0]) is None
+    assert fit_trust([], [], []) is None
 
 
 def test_more_motion_than_in_the_check_means_a_lower_estimate() -> None:
-    for two_sided, calibration in CALIBRATIONS.items():
-        assert 0 <= calibration.psnr[1] < 1
-        assert -0.05 < calibration.ssim[1] <= 0
-        hard, same = (
-            estimate_score(Evidence(Score(30.0, 0.9), calmer, two_sided)) for calmer in (-6.0, 0.0)
-        )
-        assert hard.psnr is not None
-        assert same.psnr is not None
-        assert hard.psnr <= same.psnr
-        assert same.psnr == pytest.approx(30, abs=1.5)
+    for trust in TRUST.values():
+        # All of it would be to believe that nothing but the motion makes a frame hard.
+        assert 0 < trust < 1
 
 
-def test_a_fit_finds_the_calibration_that_made_the_truth() -> None:
-    truth = Calibration(psnr=(-0.75, 0.4), ssim=(0.1, -0.03))
+def test_a_fit_finds_what_made_the_truth() -> None:
     random = np.random.default_rng(0)
+    checks, calmer = random.uniform(20, 40, 40), random.normal(size=40)
     evidence = [
-        Evidence(Score(random.uniform(20, 40), random.uniform(0.7, 0.95)), random.normal(), True)
-        for _ in range(40)
+        Evidence(Score(check, None), more, True) for check, more in zip(checks, calmer, strict=True)
     ]
-    true = [estimate_score(known, truth) for known in evidence]
-    found = fit_calibration(evidence, true, [1.0] * 40)
-    assert found.psnr == pytest.approx(truth.psnr)
-    assert found.ssim == pytest.approx(truth.ssim)
-    # A frame that weighs next to nothing cannot spoil the fit.
-    found = fit_calibration([*evidence, evidence[0]], [*true, Score(3.0, 0.1)], [1.0] * 40 + [1e-9])
-    assert found.psnr == pytest.approx(truth.psnr, abs=1e-4)
-    assert found.ssim == pytest.approx(truth.ssim, abs=1e-4)
-
-
-def test_nothing_can_be_fitted_to_nothing() -> None:
-    evidence = [Evidence(Score(30.0, None), 1.0, True), Evidence(Score(32.0, None), 2.0, True)]
-    found = fit_calibration(evidence, [Score(31.0, None), Score(34.0, None)], [1.0, 1.0])
-    assert found.ssim == (0.0, 0.0)
-    assert found.psnr == pytest.approx((0.0, 1.0))
+    true = [estimate_score(known, 0.4) for known in evidence]
+    assert fit_trust(evidence, true, [1.0] * 40) == pytest.approx(0.4)
+    # Of what no trust explains it makes the squares least, as numpy does with rows that weigh.
+    rest, weights = random.normal(size=40), random.uniform(0.1, 1, 40)
+    true = [Score(score, None) for score in checks + rest]
+    root = np.sqrt(weights)
+    expected = np.linalg.lstsq((root * calmer)[:, None], root * rest)[0][0]
+    assert fit_trust(evidence, true, [*weights]) == pytest.approx(expected)
 
 
 # ---- agreement --------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ LAYERS = (
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
     {"benchmark"},
     {"console", "options", "plots"},
+    {"study_options"},
     {"cli"},
     {"__main__"},
 )
@@ -48,7 +49,7 @@ OWNERS = {
     "safetensors": {"checkpoint"},
     "matplotlib": {"plots"},
     "rich": {"console", "cli"},
-    "typer": {"cli", "options"},
+    "typer": {"cli", "options", "study_options"},
 }  # fmt: skip
 
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")

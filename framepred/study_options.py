@@ -1,0 +1,393 @@
+"""The options of train, evaluate and benchmark beside those that all commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .options import FILE, HOW, TALK, WHAT, complete_model
+
+__all__ = [
+    "BatchSize",
+    "Batches",
+    "BenchmarkSeconds",
+    "CacheGb",
+    "Clips",
+    "CountOnly",
+    "Crop",
+    "EvaluateContext",
+    "ForecastShare",
+    "Initial",
+    "LearningRate",
+    "Losses",
+    "MaxMinutes",
+    "PartName",
+    "PerClip",
+    "Plot",
+    "Resume",
+    "RunFolder",
+    "Sizes",
+    "Steps",
+    "TaskName",
+    "Tasks",
+    "TrainMaxGap",
+    "ValidateEvery",
+    "Validation",
+    "Windows",
+    "WithConfidence",
+    "WithSlow",
+    "WithSsim",
+    "Without",
+    "check_plot",
+    "parse_contexts",
+    "parse_losses",
+    "parse_numbers",
+    "parse_sizes",
+]
+
+PLOT_SUFFIXES = (".svg", ".png", ".pdf")
+
+
+class PartName(StrEnum):
+    """What an ablation takes away."""
+
+    state = "state"
+    context = "context"
+    start = "start"
+    learning = "learning"
+
+
+class TaskName(StrEnum):
+    """What is scored."""
+
+    fill = "fill"
+    forecast = "forecast"
+    both = "both"
+
+    @property
+    def tasks(self) -> tuple[Literal["fill", "forecast"], ...]:
+        """The tasks that this means."""
+        if self is TaskName.both:
+            return ("fill", "forecast")
+        return ("fill",) if self is TaskName.fill else ("forecast",)
+
+
+def parse_losses(text: str) -> dict[str, float]:
+    """Split ``laplacian,census:0.5`` into names and weights; nonsense is a usage error."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = part.strip().partition(":")
+        try:
+            weights[name] = float(weight or 1)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{part!r}: write NAME or NAME:WEIGHT", param_hint="--loss"
+            ) from None
+    return weights
+
+
+def parse_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Read ``1,2,4`` in rising order, each once; anything else is a usage error."""
+    try:
+        numbers = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        numbers = []
+    if not numbers or numbers[0] < 1:
+        raise typer.BadParameter(
+            f"{text!r}: write whole numbers from 1 on, with commas", param_hint=option
+        )
+    return tuple(numbers)
+
+
+def parse_contexts(text: str | None) -> int | tuple[int, ...] | None:
+    """Read ``4``, a limit, or ``1,2,4``, lengths to study; anything else is a usage error."""
+    if text is None:
+        return None
+    lengths = parse_numbers(text, "--context")
+    return lengths if "," in text else lengths[0]
+
+
+def check_plot(plot: Path, contexts: int | tuple[int, ...] | None) -> None:
+    """Refuse a plot of nothing or in no known format: a usage error."""
+    if plot.suffix.lower() not in PLOT_SUFFIXES:
+        raise typer.BadParameter(
+            f"{plot}: the name must end in one of {', '.join(PLOT_SUFFIXES)}", param_hint="--plot"
+        )
+    if not isinstance(contexts, tuple):
+        raise typer.BadParameter(
+            "there is nothing to draw without several lengths, --context 1,2,4",
+            param_hint="--plot",
+        )
+
+
+Clips = Annotated[
+    list[Path],
+    typer.Argument(metavar="CLIPS...", help="Videos, and folders of videos.", show_default=False),
+]
+RunFolder = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="FOLDER",
+        help="Where the run lives: state, weights and log.",
+        show_default=False,
+        rich_help_panel=FILE,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        "--total-steps",
+        metavar="N",
+        min=1,
+        help="Length of the schedule, over all sessions: the learning rate falls along a cosine "
+        "over N steps.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--max-minutes",
+        metavar="M",
+        min=0.01,
+        help="With --steps a lease: M minutes after its start this session takes no more steps, "
+        "saves and scores; --resume goes on. Without --steps the length of the schedule, over all "
+        "sessions.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+Validation = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--validation",
+        metavar="CLIPS",
+        help="Videos to score on while training; may be repeated. Default: every tenth video is "
+        "kept out of training for it.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+Initial = Annotated[
+    str | None,
+    typer.Option(
+        "--initial",
+        metavar="NAME|PATH",
+        help="Start from these weights (fine-tune). Default: from scratch.",
+        autocompletion=complete_model,
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", metavar="", help="Go on with the run in --out.", rich_help_panel=WHAT),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option("--batch-size", metavar="N", min=1, help="Windows a step.", rich_help_panel=HOW),
+]
+Crop = Annotated[
+    int,
+    typer.Option(
+        "--crop",
+        metavar="PIXELS",
+        min=32,
+        help="Side of the square that is cut from each window.",
+        rich_help_panel=HOW,
+    ),
+]
+TrainMaxGap = Annotated[
+    int,
+    typer.Option(
+        "--max-gap",
+        metavar="N",
+        min=1,
+        help="Longest gap and farthest forecast to train on, in frames.",
+        rich_help_panel=HOW,
+    ),
+]
+ForecastShare = Annotated[
+    float,
+    typer.Option(
+        "--forecast-share",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Share of the steps that forecast instead of filling.",
+        rich_help_panel=HOW,
+    ),
+]
+LearningRate = Annotated[
+    float,
+    typer.Option(
+        "--learning-rate", metavar="RATE", min=0, help="Peak, of AdamW.", rich_help_panel=HOW
+    ),
+]
+Losses = Annotated[
+    str,
+    typer.Option(
+        "--loss",
+        metavar="NAMES",
+        help="What to minimize: log_mse, laplacian, charbonnier, census, with commas; "
+        "NAME:WEIGHT weighs.",
+        rich_help_panel=HOW,
+    ),
+]
+ValidateEvery = Annotated[
+    int,
+    typer.Option(
+        "--validate-every", metavar="N", min=1, help="Steps between scores.", rich_help_panel=HOW
+    ),
+]
+CacheGb = Annotated[
+    float,
+    typer.Option(
+        "--cache-gb",
+        metavar="GB",
+        min=0.01,
+        help="Memory for decoded frames; what does not fit is left out, and counted.",
+        rich_help_panel=HOW,
+    ),
+]
+Tasks = Annotated[TaskName, typer.Option("--task", help="What to score.", rich_help_panel=WHAT)]
+Windows = Annotated[
+    Path | None,
+    typer.Option(
+        "--windows",
+        metavar="FILE",
+        help="A JSON file that fixes which frames are hidden, so that figures compare.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+PerClip = Annotated[
+    int,
+    typer.Option(
+        "--per-clip",
+        metavar="N",
+        min=1,
+        help="Windows of each length in each clip, without --windows.",
+        rich_help_panel=WHAT,
+    ),
+]
+EvaluateContext = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="N[,N...]",
+        help="Show at most N frames on each side. Default: 4 to fill, 8 to forecast. Several "
+        "numbers (1,2,4) study the length: a row of the model for each, with so many frames where "
+        "the clip has them.",
+        show_default=False,
+        rich_help_panel=HOW,
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw the study of --context, PSNR by its length, to an .svg, .png or .pdf file.",
+        show_default=False,
+        rich_help_panel=TALK,
+    ),
+]
+Without = Annotated[
+    list[PartName] | None,
+    typer.Option(
+        "--without",
+        help="Also score the network without this part: the recurrent state, the context beyond "
+        "one frame on each side, the motion it starts from, or what it learnt. May be repeated.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+WithSsim = Annotated[
+    bool,
+    typer.Option("--ssim/--no-ssim", metavar="", help="Score SSIM too.", rich_help_panel=HOW),
+]
+WithConfidence = Annotated[
+    bool,
+    typer.Option(
+        "--confidence",
+        metavar="",
+        help="Also estimate every frame as fill-gaps does, by self-checks beside the hidden "
+        "frames, and compare the estimates with the truth. Takes up to four times as long.",
+        rich_help_panel=WHAT,
+    ),
+]
+WithSlow = Annotated[
+    bool,
+    typer.Option(
+        "--slow",
+        metavar="",
+        help="Also score TV-L1 flow, which takes seconds a frame.",
+        rich_help_panel=HOW,
+    ),
+]
+
+
+# Benchmarks.
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Split ``256p,1080p`` into heights; nonsense is a usage error."""
+    heights = []
+    for word in text.split(","):
+        number = word.strip().removesuffix("p")
+        if not number.isdecimal() or not 64 <= int(number) <= 8640 or int(number) % 2:
+            raise typer.BadParameter(
+                f"{word!r}: write even heights from 64p to 8640p, such as 720p,1080p",
+                param_hint="--sizes",
+            )
+        heights.append(int(number))
+    return tuple(heights)
+
+
+Sizes = Annotated[
+    str | None,
+    typer.Option(
+        "--sizes",
+        metavar="HEIGHTS",
+        help="Picture heights, with commas. Default: 256p,720p,1080p,2160p; with --count "
+        "256p,1080p. 256p is always measured: the others are foretold from it.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+Batches = Annotated[
+    str,
+    typer.Option(
+        "--batch",
+        metavar="NUMBERS",
+        help="Gaps that the network fills at once, such as 1,8.",
+        rich_help_panel=WHAT,
+    ),
+]
+CountOnly = Annotated[
+    bool,
+    typer.Option(
+        "--count",
+        metavar="",
+        help="Only count parameters and multiply-adds; measure nothing.",
+        rich_help_panel=WHAT,
+    ),
+]
+BenchmarkSeconds = Annotated[
+    float,
+    typer.Option(
+        "--seconds",
+        metavar="S",
+        min=0.1,
+        help="Most time for one measurement; what needs more is skipped.",
+        rich_help_panel=HOW,
+    ),
+]
