@@ -197,6 +197,8 @@ class ClipSampler:
     All that is done to pixels is done where the library lies, and nothing is asked of that device.
 
     generator: all choices are drawn from it (on the CPU); its state is the sampler's state.
+    situation_generator: situations are drawn from this one instead, for processes that take their
+    steps together and should have the same work to do.
     """
 
     def __init__(
@@ -208,38 +210,42 @@ class ClipSampler:
         max_gap: int,
         forecast_share: float,
         generator: torch.Generator,
+        situation_generator: torch.Generator | None = None,
     ) -> None:
         self.library = library
         self.batch_size = batch_size
         self.max_gap = max_gap
         self.forecast_share = forecast_share
         self.generator = generator
+        self.situation_generator = situation_generator or generator
         sides = [min(clip.frames.shape[-2:]) for clip in library.clips]
         self.crop = min(crop, *sides) if len(sides) > 1 else min(crop, sides[0])
         self._lengths = torch.tensor([len(clip.frames) for clip in library.clips])
 
-    def _draw(self, n: int) -> int:
+    def _draw(self, n: int, generator: torch.Generator | None = None) -> int:
         """A whole number in [0, n)."""
-        return int(torch.randint(n, (), generator=self.generator))
+        return int(torch.randint(n, (), generator=generator or self.generator))
 
-    def _chance(self) -> float:
-        return float(torch.rand((), generator=self.generator))
+    def _chance(self, generator: torch.Generator | None = None) -> float:
+        """A number in [0, 1)."""
+        return float(torch.rand((), generator=generator or self.generator))
 
     def draw_situation(self) -> Situation:
         """Gap or forecast, length, context and stride: all at random, short gaps a bit oftener."""
         longest = int(self._lengths.max())
+        dice = self.situation_generator
         while True:
-            forecast = self._chance() < self.forecast_share
+            forecast = self._chance(dice) < self.forecast_share
             # The smaller of two dice: length 1 is drawn about 15 times as often as the longest.
-            n_missing = 1 + min(self._draw(self.max_gap), self._draw(self.max_gap))
+            n_missing = 1 + min(self._draw(self.max_gap, dice), self._draw(self.max_gap, dice))
             if forecast:
-                n_before, n_after = (2, 3, 4, 4, 6)[self._draw(5)], 0
-                n_missing = 1 + self._draw(self.max_gap)
-            elif self._chance() < 0.1:  # scraps of context must do as well
-                n_before, n_after = 1 + self._draw(4), 1 + self._draw(4)
+                n_before, n_after = (2, 3, 4, 4, 6)[self._draw(5, dice)], 0
+                n_missing = 1 + self._draw(self.max_gap, dice)
+            elif self._chance(dice) < 0.1:  # scraps of context must do as well
+                n_before, n_after = 1 + self._draw(4, dice), 1 + self._draw(4, dice)
             else:
-                n_before = n_after = (2, 3, 4, 4)[self._draw(4)]
-            stride = 2 if n_missing <= self.max_gap // 2 and self._chance() < 0.25 else 1
+                n_before = n_after = (2, 3, 4, 4)[self._draw(4, dice)]
+            stride = 2 if n_missing <= self.max_gap // 2 and self._chance(dice) < 0.25 else 1
             situation = Situation(n_before, n_missing, n_after, stride)
             if situation.span <= longest:
                 return situation

@@ -20,10 +20,13 @@ from .errors import TrainingError
 from .losses import LOSSES, compute_loss
 from .model import FramePredictor, arrange
 from .predictor import Predictor
+from .processes import Processes
 
 __all__ = ["STATE_FILE", "Learner", "TrainConfig"]
 
 STATE_FILE = "state.safetensors"
+
+_SEED_STRIDE = 1_000_003  # between processes: far apart, lest a neighbouring seed be one of them
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,10 @@ class TrainConfig:
 
 
 class Learner:
-    """Model, optimizer, averages and generator of one run, and their way to disk and back.
+    """Model, optimizer, averages and generators of one run, and their way to disk and back.
+
+    Of several processes each has its own, equal in all but ``windows``, the generator of what is
+    not the same for all; ``generator`` is for what is. All must call the same methods in turn.
 
     ``deferred``: whether a loss or gradient that is not finite is only noticed by ``check``. On
     CUDA it is, because to ask for a number is to wait until the device has nothing left to do. The
@@ -89,8 +95,11 @@ class Learner:
         device: torch.device,
         *,
         deferred: bool | None = None,
+        processes: Processes | None = None,
     ) -> None:
+        self.processes = processes or Processes()
         self.model = arrange(model, device).train()
+        self._network = self.processes.distribute(self.model, device)
         self.config = config
         self.device = device
         self.deferred = device.type == "cuda" if deferred is None else deferred
@@ -101,7 +110,10 @@ class Learner:
             weight_decay=config.weight_decay,
             fused=self.deferred,
         )
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.generator = self.windows = torch.Generator().manual_seed(config.seed)
+        if self.processes.count > 1:
+            own_seed = config.seed + _SEED_STRIDE * (1 + self.processes.rank)
+            self.windows = torch.Generator().manual_seed(own_seed)
         self.step = 0
         self.seconds = 0.0  # spent on steps in all, over all sessions
         self._unchecked: list[tuple[int, Tensor]] = []  # step; its loss and its gradient's length
@@ -137,7 +149,7 @@ class Learner:
         with torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16
         ):
-            made = self.model(batch.before, batch.after, batch.situation.n_missing, steps=steps)
+            made = self._network(batch.before, batch.after, batch.situation.n_missing, steps=steps)
         truth = torch.stack([batch.missing[:, k - 1] for k in steps], 1)
         loss = compute_loss(self.config.losses, made.flatten(0, 1), truth.flatten(0, 1))
         self.optimizer.zero_grad(set_to_none=True)
@@ -148,6 +160,7 @@ class Learner:
         if self.deferred:
             is_bad = ~(loss.isfinite() & length.isfinite())
             self._is_spoilt = torch.maximum(self._is_spoilt, is_bad.float())
+            self.processes.spread_largest(self._is_spoilt)
             # What GradScaler tells an optimizer: with 1 it leaves everything as it is.
             self.optimizer.found_inf = self._is_spoilt  # type: ignore[attr-defined]
         else:
@@ -167,13 +180,14 @@ class Learner:
         if not unchecked:
             return
         values = torch.stack([pair for _, pair in unchecked]).tolist()
-        for (step, _), pair in zip(unchecked, values, strict=True):
-            for what, value in zip(("loss", "gradient"), pair, strict=True):
-                if not math.isfinite(value):
-                    raise TrainingError(
-                        f"the {what} became {value} at step {step}: what was saved last is kept; "
-                        "begin a new run from its weights, with a lower learning rate"
-                    )
+        with self.processes.together():
+            for (step, _), pair in zip(unchecked, values, strict=True):
+                for what, value in zip(("loss", "gradient"), pair, strict=True):
+                    if not math.isfinite(value):
+                        raise TrainingError(
+                            f"the {what} became {value} at step {step}: what was saved last is "
+                            "kept; begin a new run from its weights, with a lower learning rate"
+                        )
 
     def build_predictor(self) -> Predictor:
         """A predictor with the averaged weights, if they are sound; TrainingError if not."""
@@ -183,9 +197,12 @@ class Learner:
         return Predictor(model.eval(), name="training", device=self.device)
 
     def save(self, folder: Path) -> None:
-        """Write the state, if it is sound; TrainingError if it is not."""
+        """Write the state of all processes, if it is sound; TrainingError if it is not."""
         self.check()
         tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
+        if self.processes.count > 1:
+            states = self.processes.gather(self.windows.get_state())
+            tensors |= {f"windows.{rank}": state for rank, state in enumerate(states)}
         for name, parameter in self.model.named_parameters():
             tensors[f"model.{name}"] = parameter
             tensors[f"averaged.{name}"] = self.averaged[name]
@@ -196,12 +213,21 @@ class Learner:
             "model": dataclasses.asdict(self.model.config),
             "step": self.step,
             "seconds": self.seconds,
+            "processes": self.processes.count,
         }
-        save_state(folder / STATE_FILE, tensors, facts)
+        with self.processes.together():
+            if self.processes.is_first:
+                save_state(folder / STATE_FILE, tensors, facts)
 
     def restore(self, folder: Path) -> None:
         """Take up a stored state; TrainingError if it belongs to another kind of run."""
         stored = load_state(folder / STATE_FILE)
+        count = stored.facts.get("processes", 1)
+        if count != self.processes.count:
+            raise TrainingError(
+                f"the run in {folder} is one of {count} process(es), not {self.processes.count}: "
+                f"resume it with torchrun --nproc-per-node {count}, or start a new run elsewhere"
+            )
         free = ("n_steps", "max_minutes", "validate_every", "n_validation")
         now = dataclasses.asdict(self.config)
         # An older state lacks the options that came later: it was made with their defaults.
@@ -231,6 +257,8 @@ class Learner:
                         for key, value in state.items()
                     }
             self.generator.set_state(stored.tensors["generator"])
+            if count > 1:
+                self.windows.set_state(stored.tensors[f"windows.{self.processes.rank}"])
             self.step = int(stored.facts["step"])
             self.seconds = float(stored.facts["seconds"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:

@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from .learner import STATE_FILE, Learner, TrainConfig
 from .model import FramePredictor, ModelConfig
 from .pace import Pace
 from .predictor import Predictor, choose_device, choose_precision
+from .processes import join_processes
 from .protocol import Score, Task, Window, average_scores, score_window, space_windows
 from .reports import OnProgress, Plain, Progress, to_plain
 
@@ -39,6 +40,7 @@ MODEL_FILE = "model.safetensors"
 LOG_FILE = "log.jsonl"
 
 _REPORT_EVERY = 50  # steps
+_SAVE_AFTER = 120  # seconds
 
 OnEvent = Callable[[dict[str, Any]], None] | None
 
@@ -58,6 +60,7 @@ class TrainReport:
     busy_share: float  # see ``pace.Rates``
     device: str
     precision: str
+    processes: int
     clips: int
     frames: int
     frames_left_out: int
@@ -96,143 +99,248 @@ def train(
     When the schedule or the lease is over, the state is saved and the averaged weights are scored:
     that comes on top of the lease.
 
+    Started by ``torchrun``, several processes train together, each on a device of its own and with
+    ``batch_size`` windows a step; all must see the same files. Only the first of them writes,
+    scores, and calls ``on_progress`` and ``on_event``.
+
     Raises TrainingError, ModelError or MediaError.
     """
+    began = time.monotonic()
     config.check()
-    session = time.monotonic()
     folder = Path(out)
-    if (folder / STATE_FILE).exists() and not resume:
-        raise TrainingError(f"{folder} holds a run already: resume it, or choose another folder")
-    if resume and not (folder / STATE_FILE).exists():
-        raise TrainingError(f"no run to resume in {folder}: start one without --resume")
-    chosen = choose_device(device)
-    precision = choose_precision(chosen)
-
-    paths = find_videos(clips)
-    if validation is None:
-        held_out = paths[::10] if len(paths) >= 10 else []
-        learned = [path for path in paths if path not in set(held_out)]
-    else:
-        held_out, learned = find_videos(validation), paths
-    library = load_clips(learned, max_bytes=int(cache_gb * 2**30), on_progress=on_progress)
-    reference = _Validation.prepare(held_out or learned[:1], config.n_validation)
-
-    torch.manual_seed(config.seed)
-    model = load_model(initial)[0].train() if initial is not None else FramePredictor(ModelConfig())
-    run = Learner(model, config, chosen)
-    if resume:
-        run.restore(folder)
-    library = library.to(chosen)
-    sampler = ClipSampler(
-        library,
-        batch_size=config.batch_size,
-        crop=config.crop,
-        max_gap=config.max_gap,
-        forecast_share=config.forecast_share,
-        generator=run.generator,
-    )
-    log = _Log(folder, on_event)
-    log.write(
-        {
-            "event": "start",
-            "step": run.step,
-            "n_steps": config.n_steps,
-            "lease_minutes": config.lease_minutes,
-            "clips": len(library.clips),
-            "frames": library.n_frames,
-            "frames_left_out": library.n_frames_left_out,
-            "problems": list(library.problems),
-            "held_out": len(held_out),
-            "device": str(chosen),
-            "precision": str(precision).removeprefix("torch."),
-            "baselines": reference.baselines,
-        }
-    )
-
-    def is_over() -> bool:
-        lease = config.lease_minutes
-        return lease is not None and time.monotonic() - session >= 60 * lease
-
-    if not resume:
-        run.save(folder)  # from now on there is something to resume
-    pace = Pace(chosen)
-    saved = time.monotonic()
-    recent: deque[Tensor] = deque(maxlen=_REPORT_EVERY)
-    scores: dict[str, Any] = {}
-    while not (run.is_done() or is_over()):
-        moment = time.monotonic()
-        batch = sampler.draw()
-        steps = _choose_targets(batch.situation.n_missing, config.n_targets, run.generator)
-        rate = run.set_rate()
-        n_samples, n_frames = batch.frames.shape[:2]
-        with pace.measure(n_samples=n_samples, n_frames=n_samples * n_frames):
-            recent.append(run.learn(batch, steps, precision))
-        if run.step % _REPORT_EVERY == 0:
-            run.check()
-        run.seconds += time.monotonic() - moment
-        if on_progress:
-            on_progress(_tell_progress(run))
-        if run.step % _REPORT_EVERY == 0:
-            log.write(
-                {
-                    "event": "step",
-                    "step": run.step,
-                    "loss": round(_average(recent), 5),
-                    "learning_rate": rate,
-                    "minutes": round(run.seconds / 60, 2),
-                    **pace.read_recent().as_dict(),
-                    "gpu_gb": _read_gpu_memory(chosen),
-                }
+    with join_processes(device) as processes:
+        if not processes.is_first:
+            on_progress = on_event = None
+        with processes.together():
+            if (folder / STATE_FILE).exists() and not resume:
+                raise TrainingError(
+                    f"{folder} holds a run already: resume it, or choose another folder"
+                )
+            if resume and not (folder / STATE_FILE).exists():
+                raise TrainingError(f"no run to resume in {folder}: start one without --resume")
+            chosen = choose_device(processes.device)
+            torch.manual_seed(config.seed)
+            model = FramePredictor(ModelConfig()) if initial is None else load_model(initial)[0]
+            material = _Material.prepare(
+                clips,
+                validation,
+                n_validation=config.n_validation if processes.is_first else 0,
+                max_bytes=int(cache_gb * 2**30),
+                device=chosen,
+                on_progress=on_progress,
             )
-        if run.step % config.validate_every == 0 and not run.is_done():
-            scores = reference.score(run.build_predictor())
-            log.write({"event": "validate", "step": run.step, **scores})
-            _save_model(run, folder, library, scores)
-        if time.monotonic() - saved > 120:
-            run.save(folder)
-            saved = time.monotonic()
-    run.save(folder)
-    rates = pace.read_session()
-    log.write(
-        {
-            "event": "stop",
-            "step": run.step,
-            "n_steps": config.n_steps,
-            "finished": run.is_done(),
-            **rates.as_dict(),
-        }
-    )
-    scores = reference.score(run.build_predictor())
-    log.write({"event": "validate", "step": run.step, **scores})
-    _save_model(run, folder, library, scores)
-    return TrainReport(
-        model=folder / MODEL_FILE,
-        steps=run.step,
-        finished=run.is_done(),
-        samples=run.step * config.batch_size,
-        minutes=run.seconds / 60,
-        loss=_average(recent) if recent else None,
-        samples_per_second=rates.samples_per_second,
-        frames_per_second=rates.frames_per_second,
-        busy_share=rates.busy_share,
-        device=str(chosen),
-        precision=str(precision).removeprefix("torch."),
-        clips=len(library.clips),
-        frames=library.n_frames,
-        frames_left_out=library.n_frames_left_out,
-        problems=library.problems,
-        validation={"model": scores, "baselines": reference.baselines},
-    )
+        learner = Learner(model, config, chosen, processes=processes)
+        session = _Session(began, folder, material, learner, on_progress, on_event)
+        session.begin(resume=resume)
+        with processes.orderly():
+            session.work()
+        return session.finish()
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What is learnt from, and what is scored on."""
+
+    library: ClipLibrary  # on the device
+    n_held_out: int  # videos
+    reference: _Validation
+
+    @classmethod
+    def prepare(
+        cls,
+        clips: Sequence[str | Path],
+        validation: Sequence[str | Path] | None,
+        *,
+        n_validation: int,
+        max_bytes: int,
+        device: torch.device,
+        on_progress: OnProgress,
+    ) -> _Material:
+        learned = find_videos(clips)
+        if validation is not None:
+            held_out = find_videos(validation)
+        else:
+            held_out = learned[::10] if len(learned) >= 10 else []
+            learned = [path for path in learned if path not in set(held_out)]
+        library = load_clips(learned, max_bytes=max_bytes, on_progress=on_progress)
+        reference = _Validation((), {})
+        if n_validation:
+            reference = _Validation.prepare(held_out or learned[:1], n_validation)
+        return cls(library.to(device), len(held_out), reference)
+
+
+class _Session:
+    """One sitting of a run, in one process; all processes call the same methods in this order."""
+
+    def __init__(
+        self,
+        began: float,
+        folder: Path,
+        material: _Material,
+        learner: Learner,
+        on_progress: OnProgress,
+        on_event: OnEvent,
+    ) -> None:
+        self.began = began
+        self.folder = folder
+        self.learner = learner
+        self.config = config = learner.config
+        self.processes = learner.processes
+        self.device = learner.device
+        self.precision = choose_precision(learner.device)
+        self.material = material
+        self.sampler = ClipSampler(
+            material.library,
+            batch_size=config.batch_size,
+            crop=config.crop,
+            max_gap=config.max_gap,
+            forecast_share=config.forecast_share,
+            generator=learner.windows,
+            situation_generator=learner.generator,
+        )
+        self.pace = Pace(self.device)
+        self.recent: deque[Tensor] = deque(maxlen=_REPORT_EVERY)  # losses
+        self.on_progress = on_progress
+        self.log = _Log(folder, on_event)
+
+    def begin(self, *, resume: bool) -> None:
+        """Take up the stored state, or store the first one."""
+        if resume:
+            with self.processes.together():
+                self.learner.restore(self.folder)
+        library = self.material.library
+        self._tell(
+            "start",
+            lease_minutes=self.config.lease_minutes,
+            clips=len(library.clips),
+            frames=library.n_frames,
+            frames_left_out=library.n_frames_left_out,
+            problems=list(library.problems),
+            held_out=self.material.n_held_out,
+            device=str(self.device),
+            precision=str(self.precision).removeprefix("torch."),
+            processes=self.processes.count,
+            baselines=self.material.reference.baselines,
+        )
+        if not resume:
+            self.learner.save(self.folder)  # from now on there is something to resume
+
+    def work(self) -> None:
+        """Take steps until the schedule or the lease is over."""
+        learner, config = self.learner, self.config
+        self.pace = Pace(self.device)
+        saved = time.monotonic()
+        while True:
+            now = time.monotonic()
+            # Clocks differ, and so may what is due by them: it goes by the first process's.
+            learner.seconds, lasted, unsaved = self.processes.follow_first(
+                learner.seconds, now - self.began, now - saved
+            )
+            if unsaved > _SAVE_AFTER:
+                learner.save(self.folder)
+                saved = now
+            lease = config.lease_minutes
+            if learner.is_done() or (lease is not None and lasted >= 60 * lease):
+                return
+            rate = self._take_step()
+            if self.on_progress:
+                self.on_progress(_tell_progress(learner))
+            if learner.step % _REPORT_EVERY == 0:
+                self._tell(
+                    "step",
+                    loss=round(self._average_loss(), 5),
+                    learning_rate=rate,
+                    minutes=round(learner.seconds / 60, 2),
+                    **self.pace.read_recent().as_dict(),
+                    gpu_gb=_read_gpu_memory(self.device),
+                )
+            if learner.step % config.validate_every == 0 and not learner.is_done():
+                self._score()
+
+    def finish(self) -> TrainReport:
+        """Save, score, and say what it all came to."""
+        learner, library = self.learner, self.material.library
+        rates = self.pace.read_session()
+        learner.save(self.folder)
+        self._tell("stop", finished=learner.is_done(), **rates.as_dict())
+        loss = self._average_loss() if self.recent else None
+        return TrainReport(
+            model=self.folder / MODEL_FILE,
+            steps=learner.step,
+            finished=learner.is_done(),
+            samples=self._count_samples(),
+            minutes=learner.seconds / 60,
+            loss=loss,
+            samples_per_second=rates.samples_per_second,
+            frames_per_second=rates.frames_per_second,
+            busy_share=rates.busy_share,
+            device=str(self.device),
+            precision=str(self.precision).removeprefix("torch."),
+            processes=self.processes.count,
+            clips=len(library.clips),
+            frames=library.n_frames,
+            frames_left_out=library.n_frames_left_out,
+            problems=library.problems,
+            validation={"model": self._score(), "baselines": self.material.reference.baselines},
+        )
+
+    def _take_step(self) -> float:
+        """Draw a batch and learn from it; returns the learning rate."""
+        learner = self.learner
+        moment = time.monotonic()
+        batch = self.sampler.draw()
+        n_missing = batch.situation.n_missing
+        steps = _choose_targets(n_missing, self.config.n_targets, learner.generator)
+        rate = learner.set_rate()
+        n_samples = batch.frames.shape[0] * self.processes.count
+        with self.pace.measure(n_samples=n_samples, n_frames=n_samples * batch.frames.shape[1]):
+            self.recent.append(learner.learn(batch, steps, self.precision))
+        if learner.step % _REPORT_EVERY == 0:
+            learner.check()
+        learner.seconds += time.monotonic() - moment
+        return rate
+
+    def _average_loss(self) -> float:
+        """Over the last steps and all processes."""
+        mine = torch.stack(list(self.recent)).mean().cpu()
+        return float(torch.stack(self.processes.gather(mine)).mean())
+
+    def _count_samples(self) -> int:
+        return self.learner.step * self.config.batch_size * self.processes.count
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        """A line of the log."""
+        with self.processes.together():
+            if self.processes.is_first:
+                place = {"step": self.learner.step, "n_steps": self.config.n_steps}
+                self.log.write({"event": event, **place, **facts})
+
+    def _score(self) -> dict[str, Any]:
+        """Score the averaged weights and write them to disk."""
+        learner = self.learner
+        learner.check()
+        scores: dict[str, Any] = {}
+        with self.processes.together():
+            if self.processes.is_first:
+                scores = self.material.reference.score(learner.build_predictor())
+                facts = {
+                    "steps": learner.step,
+                    "samples": self._count_samples(),
+                    "minutes": round(learner.seconds / 60, 1),
+                    "clips": len(self.material.library.clips),
+                    "frames": self.material.library.n_frames,
+                    "config": dataclasses.asdict(self.config),
+                    "validation": scores,
+                }
+                save_model(self.folder / MODEL_FILE, learner.averaged, learner.model.config, facts)
+        self._tell("validate", **scores)
+        return scores
 
 
 def _choose_targets(n_missing: int, n_targets: int, generator: torch.Generator) -> list[int]:
     """Which of the hidden frames are decoded this time, 1-based and ascending."""
     order = torch.randperm(n_missing, generator=generator)[:n_targets]
     return sorted(int(k) + 1 for k in order)
-
-
-def _average(losses: Iterable[Tensor]) -> float:
-    return float(torch.stack(list(losses)).mean())
 
 
 def _tell_progress(run: Learner) -> Progress:
@@ -248,32 +356,16 @@ def _read_gpu_memory(device: torch.device) -> float | None:
     return round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
 
 
-def _save_model(run: Learner, folder: Path, library: ClipLibrary, scores: dict[str, Any]) -> None:
-    facts = {
-        "steps": run.step,
-        "samples": run.step * run.config.batch_size,
-        "minutes": round(run.seconds / 60, 1),
-        "clips": len(library.clips),
-        "frames": library.n_frames,
-        "config": dataclasses.asdict(run.config),
-        "validation": scores,
-    }
-    save_model(folder / MODEL_FILE, run.averaged, run.model.config, facts)
-
-
 class _Log:
     """Appends events to the run's log, one JSON object a line."""
 
     def __init__(self, folder: Path, on_event: OnEvent) -> None:
         self._path = folder / LOG_FILE
         self._on_event = on_event
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"cannot write {folder}: {error.strerror or error}") from error
 
     def write(self, event: dict[str, Any]) -> None:
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(event) + "\n")
         except OSError as error:

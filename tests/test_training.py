@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -411,7 +412,7 @@ def test_noticed_late_the_weights_are_left_alone_all_the_same(
 def test_noticed_late_stops_a_run_before_anything_is_made_of_it(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "Learner", lambda *a: Learner(*a, deferred=True))
+    monkeypatch.setattr(training, "Learner", partial(Learner, deferred=True))
     config = dataclasses.replace(SMALL, validate_every=4)
     sound = start(tmp_path / "sound", config=config)
     assert sound.steps == 6
