@@ -19,14 +19,14 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from .clips import Clip, ClipLibrary, ClipSampler, Situation
+from .clips import Batch, Situation
 from .errors import TrainingError
 from .learner import Learner, TrainConfig
 from .metrics import psnr
@@ -44,13 +44,13 @@ T = TypeVar("T")
 
 # A step is as much work for every video: so many squares of so many pixels.
 _CONFIG = TrainConfig(
-    batch_size=4,
-    crop=128,
-    forecast_share=0.0,
-    learning_rate=3e-4,
+    batch_size=2,
+    crop=192,
+    learning_rate=2e-4,
     final_share=0.0,
     warmup_steps=5,
     weight_decay=0.0,
+    losses={"log_mse": 1.0, "laplacian": 0.5},
 )
 
 # What is held of a video.
@@ -231,29 +231,30 @@ def fine_tune(
         return predictor, report(lessons.obstacle)
     if on_progress is not None:
         on_progress(Progress("adapt", 0, n_steps))
-    trials, clips = _gather(lessons, pictures)
-    n_frames = sum(len(clip.frames) for clip in clips)
-    situations = _fit(lessons.situations, max((len(clip.frames) for clip in clips), default=0))
+    trials, pieces = _gather(lessons, pictures)
+    n_frames = sum(len(piece) for piece in pieces)
+    situations = _fit(lessons.situations, max((len(piece) for piece in pieces), default=0))
     if not trials or not situations or n_frames < _FEWEST_FRAMES:
         return predictor, report("too few of the known frames are sound and of one size")
 
     device = torch.device(predictor.device)
-    library = ClipLibrary(tuple(clips), n_frames, n_frames_left_out=0, problems=())
     config = dataclasses.replace(_CONFIG, n_steps=n_steps, seed=seed)
     learner = Learner(copy.deepcopy(predictor.model), config, device)
-    sampler = _LessonSampler(library.to(device), situations, config, learner.generator)
+    sampler = _Sampler(
+        [piece.to(device) for piece in pieces], situations, config, learner.generator
+    )
     facts: dict[str, Any] = {
-        "windows_learnt": len(clips),
+        "windows_learnt": len(pieces),
         "frames_learnt": n_frames,
         "windows_judged": len(trials),
         "psnr_before": (before := _judge(predictor, trials)),
     }
     try:
         _learn(learner, sampler, on_progress)
+        adapted = learner.build_predictor()
     except TrainingError:
         reason = "the loss was no longer finite"
         return predictor, report(reason, steps_done=learner.step, **facts)
-    adapted = learner.build_predictor()
     adapted.name = predictor.name
     with np.errstate(invalid="ignore"):  # a copy that learnt nonsense may make no numbers at all
         after = _judge(adapted, trials)
@@ -274,8 +275,11 @@ class _Trial:
 
 def _gather(
     lessons: Lessons, pictures: Iterable[tuple[int, Image]]
-) -> tuple[list[_Trial], list[Clip]]:
-    """Hold whole pictures to judge by, and those to learn from at the size of their motion."""
+) -> tuple[list[_Trial], list[Tensor]]:
+    """Hold whole pictures to judge by, and those to learn from at the size of their motion.
+
+    Returns the trials, and the pieces as (T, 3, H, W) uint8.
+    """
     judged = {slot for trial in lessons.trials for slot in range(trial.first, trial.last)}
     learnt = {slot for piece in lessons.pieces for slot in range(*piece)}
     whole: dict[int, Image] = {}
@@ -290,12 +294,12 @@ def _gather(
         for trial in lessons.trials
         if (window := _stack(whole, trial.first, trial.last)) is not None
     ]
-    clips = [
-        Clip(Path(), torch.from_numpy(window).permute(0, 3, 1, 2).contiguous())
+    pieces = [
+        torch.from_numpy(window).permute(0, 3, 1, 2).contiguous()
         for start, stop in lessons.pieces
         if (window := _stack(small, start, stop)) is not None
     ]
-    return trials, clips
+    return trials, pieces
 
 
 def _shrink(picture: Image) -> Image:
@@ -314,31 +318,51 @@ def _stack(pictures: Mapping[int, Image], start: int, stop: int) -> np.ndarray |
     return np.stack(found)
 
 
-class _LessonSampler(ClipSampler):
-    """Batches of the situations that a video poses, in place of random ones."""
+class _Sampler:
+    """Endless batches cut at random from a video's pieces, in its own situations.
+
+    They are mirrored and run backwards, no more: what is learnt is this one video.
+    """
 
     def __init__(
         self,
-        library: ClipLibrary,
-        situations: tuple[Situation, ...],
+        pieces: Sequence[Tensor],  # (T, 3, H, W) uint8
+        situations: Sequence[Situation],
         config: TrainConfig,
         generator: torch.Generator,
     ) -> None:
-        super().__init__(
-            library,
-            batch_size=config.batch_size,
-            crop=config.crop,
-            max_gap=config.max_gap,
-            forecast_share=config.forecast_share,
-            generator=generator,
+        self._pieces = pieces
+        self._situations = situations
+        self._batch_size = config.batch_size
+        self._crop = min(config.crop, *(min(piece.shape[-2:]) for piece in pieces))
+        self._generator = generator
+
+    def _draw(self, n: int) -> int:
+        """A whole number in [0, n)."""
+        return int(torch.randint(n, (), generator=self._generator))
+
+    def draw(self) -> Batch:
+        """The next batch, on the pieces' device."""
+        situation = self._situations[self._draw(len(self._situations))]
+        places = [max(0, len(piece) - situation.span + 1) for piece in self._pieces]
+        chosen = torch.multinomial(
+            torch.tensor(places, dtype=torch.float32),
+            self._batch_size,
+            replacement=True,
+            generator=self._generator,
         )
-        self.situations = situations
+        windows = [self._cut(self._pieces[k], situation.span) for k in chosen.tolist()]
+        return Batch(torch.stack(windows).float() / 255, situation)
 
-    def draw_situation(self) -> Situation:
-        return self.situations[self._draw(len(self.situations))]
+    def _cut(self, frames: Tensor, span: int) -> Tensor:
+        n_frames, _, height, width = frames.shape
+        start = self._draw(n_frames - span + 1)
+        top, left = self._draw(height - self._crop + 1), self._draw(width - self._crop + 1)
+        window = frames[start : start + span, :, top : top + self._crop, left : left + self._crop]
+        return window.flip([axis for axis in (0, -1) if self._draw(2)])
 
 
-def _learn(learner: Learner, sampler: _LessonSampler, on_progress: OnProgress) -> None:
+def _learn(learner: Learner, sampler: _Sampler, on_progress: OnProgress) -> None:
     precision = choose_precision(learner.device)
     while not learner.is_done():
         batch = sampler.draw()
