@@ -45,10 +45,13 @@ def test_footage_has_its_holes_and_can_be_written_twice(tmp_path: Path) -> None:
     slots = [0, 1, 2, 5, 6]
     with Footage(tmp_path, 64, 112, slots) as footage:
         footage.write(tmp_path / "clip.mkv")
-        once = read_planes(tmp_path / "clip.mkv")
+        once = list(open_rgb_frames(tmp_path / "clip.mkv"))
         footage.write(tmp_path / "clip.mkv")
-    assert read_planes(tmp_path / "clip.mkv") == once
-    assert [time for time, _ in once] == make_times(7, holes=[3, 4])
-    assert once[-1][0] == Fraction(6, 25)
+    times = [time for time, _ in read_planes(tmp_path / "clip.mkv")]
+    assert times == make_times(7, holes=[3, 4])
+    assert times[-1] == Fraction(6, 25)
+    # The encoder does not promise the same bits twice.
+    for first, picture in zip(once, open_rgb_frames(tmp_path / "clip.mkv"), strict=True):
+        assert psnr(first, picture) > 40
     for slot, picture in zip(slots, open_rgb_frames(tmp_path / "clip.mkv"), strict=True):
         assert psnr(draw_frame(64, 112, slot), picture) > 25  # fine colour is lost in 4:2:0
