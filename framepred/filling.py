@@ -137,7 +137,7 @@ def fill_gaps(
 
         size = (scanned.info.height, scanned.info.width)
         lessons = plan_lessons(plan, list_tasks(plan, context), size=size)
-        pictures = read_slots(source, plan, lessons.slots)
+        pictures = read_slots(source, plan, lessons.slots, frame_threads=not scanned.is_damaged)
         predictor, adaptation = fine_tune(
             predictor, lessons, pictures, n_steps=adapt, seed=seed, on_progress=on_progress
         )
@@ -158,7 +158,14 @@ def fill_gaps(
                 overwrite=overwrite,
             )
         )
-        items = stack.enter_context(read_video(scanned.info, copy_streams=True, clock=clock))
+        items = stack.enter_context(
+            read_video(
+                scanned.info,
+                copy_streams=True,
+                clock=clock,
+                frame_threads=not scanned.is_damaged,
+            )
+        )
         filler = _Filler(plan, context, predictor, clock, self_check=self_check, truth=truth)
         for item in items:
             if isinstance(item, Frame):

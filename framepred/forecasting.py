@@ -105,7 +105,9 @@ def forecast(
             size=(scanned.info.height, scanned.info.width),
             unknown=range(outlook.task.start, len(scanned.plan.slots)),
         )
-        pictures = read_slots(source, scanned.plan, lessons.slots)
+        pictures = read_slots(
+            source, scanned.plan, lessons.slots, frame_threads=not scanned.is_damaged
+        )
         predictor, adaptation = fine_tune(
             predictor, lessons, pictures, n_steps=adapt, seed=seed, on_progress=on_progress
         )
@@ -127,7 +129,12 @@ def forecast(
                 )
             )
         items = stack.enter_context(
-            read_video(scanned.info, copy_streams=copy_streams, clock=clock)
+            read_video(
+                scanned.info,
+                copy_streams=copy_streams,
+                clock=clock,
+                frame_threads=not scanned.is_damaged,
+            )
         )
         walk = _Walk(outlook, predictor, clock, writer, only_new=only_new)
         for item in items:

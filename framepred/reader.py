@@ -98,8 +98,9 @@ class VideoReader:
         """Open ``path``.
 
         copy_streams: also yield the other streams' packets. frame_threads: decode several frames
-        at once; without, damaged video decodes the same each time, errors are met in order, and
-        the frames behind an error at the very end are not lost, but it takes longer.
+        at once; without, one thread decodes, which takes longer, but damaged video decodes the
+        same each time, more of the damage is flagged, and the frames behind an error at the very
+        end are not lost. (Threads for slices would conceal worse than either.)
 
         Raises:
             MediaError: not a file, not a video, or no video stream (cover art is none).
@@ -112,7 +113,10 @@ class VideoReader:
         self.info = _describe(self.path)
         self.container = open_input(self.path)
         self.stream = _choose_stream(self.container, self.path)
-        self.stream.thread_type = "AUTO" if frame_threads else "SLICE"
+        if frame_threads:
+            self.stream.thread_type = "AUTO"
+        else:
+            self.stream.thread_type, self.stream.thread_count = "NONE", 1
 
     def __enter__(self) -> VideoReader:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +49,9 @@ class ScanReport(Report):
     """Packets that could not be decoded."""
     n_repaired_times: int
     """Frames whose time did not come after the one before, and was moved."""
+    is_damaged: bool = False
+    """Something did not decode, or not well: such a video must be decoded in order, in one thread,
+    to give the same frames again."""
 
     def as_dict(self) -> dict[str, Plain]:
         """The report as plain values, its gaps named as in the report of ``fill_gaps``."""
@@ -100,7 +103,9 @@ def scan(
 ) -> ScanReport:
     """Find the gaps of a video and plan what is to be done about each; decodes the video once.
 
-    Memory does not grow with the pictures: a few numbers are kept of each frame.
+    Memory does not grow with the pictures: a few numbers are kept of each frame. At the first sign
+    of damage it begins again, in one thread: only then errors are met in order, and another
+    reading gives the same frames.
 
     :param detect: the kinds of gap to look for, of missing, corrupt, frozen, black. Holes of
         other kinds are in the plan too, but left alone.
@@ -117,32 +122,21 @@ def scan(
     if unknown:
         raise ValueError(f"unknown kind of gap {unknown[0]!r}: choose of {get_args(Kind)}")
     named = [parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps]
-    observer = Observer(keep_signatures=bool(named))
-    times: list[Fraction] = []
-    corrupt: list[int] = []
-    with VideoReader(path) as reader:
-        info = reader.info
-        total = _count_frames(info)
-        for frame in reader.read():
-            assert isinstance(frame, Frame)
-            observer.add(read_thumbnail(frame), is_corrupt=frame.is_corrupt)
-            times.append(frame.time)
-            if frame.is_corrupt:
-                corrupt.append(frame.index)
-            if on_progress is not None and len(times) % _REPORT_EVERY == 0:
-                on_progress(Progress("scan", len(times), total))
-        packet_times = reader.packet_times
-        n_errors = reader.n_errors
-        n_repaired = reader.n_repaired_times
+    seen = _watch(path, keep_signatures=bool(named), frame_threads=True, on_progress=on_progress)
+    if seen.is_damaged:
+        seen = _watch(
+            path, keep_signatures=bool(named), frame_threads=False, on_progress=on_progress
+        )
+    info, times, packet_times = seen.info, seen.times, seen.packet_times
     if not times:
         raise MediaError(
-            f"{path}: none of its frames can be decoded ({n_errors} packets failed); "
+            f"{path}: none of its frames can be decoded ({seen.n_errors} packets failed); "
             "the file is damaged, encrypted, or has no pictures"
         )
     if on_progress is not None:
         on_progress(Progress("scan", len(times), len(times)))
 
-    observations = observer.observations()
+    observations = seen.observer.observations()
     timeline = lay_slots(times, packet_times=packet_times, time_base=info.time_base)
     if holes_hide_nothing(observations, n_steps=_count_steps(timeline.slots)):
         timeline = lay_slots(
@@ -150,7 +144,11 @@ def scan(
         )
     wanted = resolve_gaps(named, timeline.slots)
     places = [i for i, slot in enumerate(timeline.slots) if slot.source is not None]
-    found = [*timeline.gaps, *wanted, *(Gap(places[i], places[i] + 1, "corrupt") for i in corrupt)]
+    found = [
+        *timeline.gaps,
+        *wanted,
+        *(Gap(places[i], places[i] + 1, "corrupt") for i in seen.corrupt),
+    ]
     damage, cuts = _look(observations, timeline.slots, places, wanted, detect)
     plan = plan_gaps(
         timeline.slots,
@@ -165,13 +163,54 @@ def scan(
         info=info,
         plan=plan,
         n_frames=len(times),
-        n_errors=n_errors,
-        n_repaired_times=n_repaired,
+        n_errors=seen.n_errors,
+        n_repaired_times=seen.n_repaired_times,
+        is_damaged=seen.is_damaged,
     )
 
 
+@dataclass
+class _Seen:
+    """What one reading of a video showed."""
+
+    info: VideoInfo
+    observer: Observer
+    times: list[Fraction] = field(default_factory=list)
+    corrupt: list[int] = field(default_factory=list)
+    packet_times: Sequence[Fraction] = ()
+    n_errors: int = 0
+    n_repaired_times: int = 0
+
+    @property
+    def is_damaged(self) -> bool:
+        return bool(self.n_errors or self.corrupt)
+
+
+def _watch(
+    path: str | Path, *, keep_signatures: bool, frame_threads: bool, on_progress: OnProgress
+) -> _Seen:
+    """Read a video, with frame threads no farther than to the first damage."""
+    with VideoReader(path, frame_threads=frame_threads) as reader:
+        total = _count_frames(reader.info)
+        seen = _Seen(reader.info, Observer(keep_signatures=keep_signatures))
+        for frame in reader.read():
+            assert isinstance(frame, Frame)
+            seen.observer.add(read_thumbnail(frame), is_corrupt=frame.is_corrupt)
+            seen.times.append(frame.time)
+            if frame.is_corrupt:
+                seen.corrupt.append(frame.index)
+            if frame_threads and (frame.is_corrupt or reader.n_errors):
+                break
+            if on_progress is not None and len(seen.times) % _REPORT_EVERY == 0:
+                on_progress(Progress("scan", len(seen.times), total))
+        seen.packet_times = reader.packet_times
+        seen.n_errors = reader.n_errors
+        seen.n_repaired_times = reader.n_repaired_times
+    return seen
+
+
 def read_slots(
-    path: str | Path, plan: Plan, wanted: Collection[int]
+    path: str | Path, plan: Plan, wanted: Collection[int], *, frame_threads: bool = True
 ) -> Iterator[tuple[int, Image]]:
     """Decode a video once more; yield (slot, RGB picture (H, W, 3)) of the wanted slots, in order.
 
@@ -182,7 +221,7 @@ def read_slots(
     """
     places = {source: slot for slot in wanted if (source := plan.slots[slot].source) is not None}
     last = max(places, default=-1)
-    with VideoReader(path) as reader:
+    with VideoReader(path, frame_threads=frame_threads) as reader:
         for frame in reader.read():
             assert isinstance(frame, Frame)
             if frame.index > last:

@@ -29,12 +29,14 @@ def choose_depth(info: VideoInfo) -> int:
 
 
 def read_video(
-    source: VideoInfo, *, copy_streams: bool, clock: StageClock
+    source: VideoInfo, *, copy_streams: bool, clock: StageClock, frame_threads: bool = True
 ) -> AbstractContextManager[Iterator[Any]]:
     """Read as ``VideoReader.read`` does, ahead of who takes the items; the stage "decode"."""
 
     def read() -> Generator[Any, None, None]:
-        with VideoReader(source.path, copy_streams=copy_streams) as reader:
+        with VideoReader(
+            source.path, copy_streams=copy_streams, frame_threads=frame_threads
+        ) as reader:
             yield from clock.iterate("decode", reader.read())
 
     return read_ahead(read, depth=choose_depth(source))

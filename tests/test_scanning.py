@@ -10,12 +10,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from synthetic import make_texture, make_times, write_clip, write_gappy_clip
+from synthetic import damage_packets, make_texture, make_times, write_clip, write_gappy_clip
 
+from framepred import scanning
 from framepred.errors import GapError, MediaError
 from framepred.reports import Progress
 from framepred.scanning import ScanReport, scan
 from framepred.timeline import Kind, SlotRange, TimeRange
+from framepred.video import VideoReader
 
 ALL: tuple[Kind, ...] = ("missing", "corrupt", "frozen", "black")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -147,6 +149,29 @@ def test_ends_are_made_from_one_side(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "whole.mkv", pan(20), gop=1)
     report = scan(spoil(whole, tmp_path / "spoilt.mkv", [0, 1, 19]))
     assert gaps(report) == [(0, 2, "corrupt", "backcast"), (19, 20, "corrupt", "forecast")]
+
+
+def test_damage_is_decoded_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second reading, like the filling behind it, has one thread; a whole video has several."""
+    readings: list[bool] = []
+
+    class Reader(VideoReader):
+        def __init__(self, path: Path, *, frame_threads: bool = True) -> None:
+            readings.append(frame_threads)
+            super().__init__(path, frame_threads=frame_threads)
+
+    monkeypatch.setattr(scanning, "VideoReader", Reader)
+    path = write_clip(tmp_path / "clip.mkv", pan(24), lossless=False)
+    assert not scan(path).is_damaged
+    assert readings == [True]
+    damage_packets(path, [9], where="body")
+    report = scan(path)
+    assert readings == [True, True, False]
+    assert report.is_damaged
+    assert (report.n_frames, gaps(report)[0]) == (24, (9, 10, "corrupt", "fill"))
+    with pytest.raises(MediaError, match="none of its frames"):
+        scan(spoil(path, tmp_path / "spoilt.mkv", range(24)))
+    assert readings[3:] == [True, False]
 
 
 def test_nothing_decodes(tmp_path: Path) -> None:
