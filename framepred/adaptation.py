@@ -55,12 +55,13 @@ _CONFIG = TrainConfig(
 
 # What is held of a video.
 _REACH = 128  # slots: what is farther from the frames to be made says little about them
-_LONGEST_PIECE = 48  # frames
+_LONGEST_PIECE = 48  # frames: half of it still holds every situation
 _MOST_LEARNT_PIXELS = 2**26  # 200 MB: 500 frames of 480x270
 _MOST_TRIALS = 8
 _MOST_JUDGED_PIXELS = 2**27
 
 _LONGEST_GAP = 8  # frames: what the network was trained for
+_MOST_CONTEXT = 8  # frames: with each a step takes more time and memory
 _FEWEST_FRAMES = 16  # fewer would only be learnt by heart
 _LEAST_CONTEXT = 2  # frames: motion shows in no fewer
 
@@ -136,7 +137,8 @@ def _describe(problems: Iterable[Task]) -> list[Situation]:
     found = {}
     for task in problems:
         n_missing = min(task.stop - task.start, _LONGEST_GAP)
-        n_before, n_after = task.start - task.first, task.last - task.stop
+        n_before = min(task.start - task.first, _MOST_CONTEXT)
+        n_after = min(task.last - task.stop, _MOST_CONTEXT)
         if not n_before:
             n_before, n_after = n_after, 0
         found[Situation(n_before, n_missing, n_after, stride=1)] = True
@@ -185,7 +187,7 @@ def _choose_pieces(
     pieces: list[tuple[int, int]] = []
     for first, stop in known if spans else ():
         if stop - first >= min(spans):
-            n_parts = -(-(stop - first) // max(_LONGEST_PIECE, 2 * max(spans)))
+            n_parts = -(-(stop - first) // _LONGEST_PIECE)
             edges = [first + (stop - first) * k // n_parts for k in range(n_parts + 1)]
             pieces += pairwise(edges)
     longest = max((stop - start for start, stop in pieces), default=1)

@@ -338,5 +338,13 @@ Progress = Annotated[
     ),
 ]
 Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", help="Of all random choices.", rich_help_panel=HOW)
+    int,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        min=0,
+        max=2**32 - 1,
+        help="Of all random choices.",
+        rich_help_panel=HOW,
+    ),
 ]
