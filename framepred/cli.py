@@ -215,7 +215,7 @@ def forecast(
                 overwrite=overwrite,
                 on_progress=on_progress,
             ),
-            show=terminal.show_forecast,
+            show=lambda report: terminal.show_forecast(report, with_scores=json != "-"),
         )
         batch.finish(json)
 

@@ -252,7 +252,7 @@ class Terminal:
         if streams:
             self.say(f"not in the output: {', '.join(streams)}")
 
-    def show_forecast(self, report: ForecastReport) -> None:
+    def show_forecast(self, report: ForecastReport, *, with_scores: bool = True) -> None:
         """What was forecast, on stderr; the scores of a hold-out are data, on stdout."""
         target = f" -> {report.output}" if report.output else ""
         self.say(
@@ -262,7 +262,7 @@ class Terminal:
         )
         self._tell_adaptation(report.adaptation)
         self._tell_left_out(report.streams_left_out)
-        if report.hold_out:
+        if report.hold_out and with_scores:
             sheet = Sheet(("step", "time", "PSNR dB", "SSIM"))
             for score in report.frames:
                 sheet.rows.append(

@@ -184,6 +184,8 @@ def test_forecast_hold_out_prints_scores(run: Run, clip: Path) -> None:
     rows = [line.split("\t") for line in result.out.splitlines()]
     assert [row[0] for row in rows] == ["step", "1", "2", "3", "mean"]
     assert all(float(row[2]) > 15 for row in rows[1:])
+    as_json = run("forecast", clip, "--frames", 3, "--hold-out", "--json", "-").json
+    assert [f"{frame['psnr']:.2f}" for frame in as_json["frames"]] == [r[2] for r in rows[1:-1]]
     assert names(clip.parent) == ["clip.mkv"]
 
 
