@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .reports import (
         AdaptationReport,
         CompareReport,
+        CopyReport,
         FillReport,
         ForecastReport,
         GapReport,
@@ -227,6 +228,7 @@ class Terminal:
                 f"{_spent(report.seconds)}"
             )
         self._tell_adaptation(report.adaptation)
+        self._tell_copied(report.copied)
         if report.decode_errors:
             self.say(f"{_count(report.decode_errors, 'packet')} could not be decoded")
         self._tell_left_out(report.streams_left_out)
@@ -248,6 +250,20 @@ class Terminal:
             facts.append(f"{_count(report.steps_done, 'step')} in {report.seconds:.1f} s")
         self.say(f"{'adapted' if report.kept else 'not adapted'}: {', '.join(facts)}")
 
+    def _tell_copied(self, report: CopyReport | None) -> None:
+        if report is None:
+            return
+        self.say(
+            f"{_count(report.packets_copied, 'packet')} copied as they are, "
+            f"{_count(report.frames_reencoded, 'frame')} of the input encoded anew"
+        )
+        for part in report.stretches[:_MAX_ROWS]:
+            stop = "the end" if part.stop is None else format_time(part.stop)
+            self.say(
+                f"encoded: {format_time(part.start)} to {stop}, {_count(part.frames, 'frame')}, "
+                f"{part.frames_made} of them made"
+            )
+
     def _tell_left_out(self, streams: Sequence[str]) -> None:
         if streams:
             self.say(f"not in the output: {', '.join(streams)}")
@@ -261,6 +277,7 @@ class Terminal:
             f"{_spent(report.seconds)}"
         )
         self._tell_adaptation(report.adaptation)
+        self._tell_copied(report.copied)
         self._tell_left_out(report.streams_left_out)
         if report.hold_out and with_scores:
             sheet = Sheet(("step", "time", "PSNR dB", "SSIM"))

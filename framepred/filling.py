@@ -34,10 +34,11 @@ from .reports import (
 )
 from .scanning import ScanReport, read_slots, scan
 from .scoring import Score, TrueFrames, check_same_size, mean_score, score_image
+from .splicing import list_wishes
 from .stages import VideoSink, read_video, write_video
 from .tasks import Task, list_tasks
 from .timeline import Kind, NamedGap, Plan, PlannedGap, Slot
-from .video import Frame, VideoReader, from_rgb, to_rgb
+from .video import Frame, Graft, VideoReader, from_rgb, plan_graft, to_rgb
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -52,7 +53,7 @@ def fill_gaps(
     gaps: Iterable[NamedGap | str] | None = None,
     predictor: Predictor | None = None,
     device: str = "auto",
-    detect: Collection[Kind] = ("missing", "corrupt", "frozen"),
+    detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen"),
     max_gap: int = 16,
     context: int = 4,
     self_check: bool = True,
@@ -77,7 +78,7 @@ def fill_gaps(
         gaps: gaps to make anew whatever is there, as ``timeline`` values or as text (``120:128``).
         predictor: the network; default: the packaged one, loaded when there is work for it.
         device: where that default network runs.
-        detect: the kinds of gap to look for: missing, corrupt, frozen, black.
+        detect: the kinds of gap to look for: missing, corrupt, smeared, frozen, black.
         max_gap: most frames that are synthesized in one gap.
         context: most real frames shown to the network on each side.
         self_check: estimate the quality on real frames hidden beside each gap.
@@ -85,7 +86,8 @@ def fill_gaps(
             use it if it predicts hidden ones better; decodes the video once more.
         seed: of all random choices of ``adapt``.
         reference: the undamaged video, to score the made frames against; matched by time.
-        codec, crf, lossless, overwrite: as in ``video.VideoWriter``.
+        codec, crf, lossless, overwrite: as in ``video.VideoWriter``; or the codec "copy": packets
+            of groups of pictures without a gap are copied, the others encoded to go with them.
         dry_run: decide everything, write nothing, load no network.
         on_progress: called with the stages "scan", "adapt" and "fill".
 
@@ -116,14 +118,21 @@ def fill_gaps(
     plan = scanned.plan
     if scanned.n_frames < 2:
         raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
+    is_copied = codec == "copy" or (codec is None and crf is None)
+    is_same = not plan.n_to_make and target.suffix == source.suffix and is_copied
+    graft = None
+    if codec == "copy" and not is_same and (plan.n_to_make or output is not None):
+        graft = plan_graft(
+            scanned.info, list_wishes(plan), output=target, crf=crf, lossless=lossless
+        )
     if dry_run:
         planned = target if plan.n_to_make else None
-        return _report(scanned, planned, clock.seconds(), dry_run=True)
+        return _report(scanned, planned, clock.seconds(), graft=graft, dry_run=True)
     if not plan.n_to_make:
         if output is None:
             return _report(scanned, None, clock.seconds())
         predictor = None
-        if target.suffix == source.suffix and codec is None and crf is None:
+        if is_same:
             copy_file(source, target)  # encoding it anew could only lose something
             n_streams = len(scanned.info.other_streams)
             return _report(scanned, target, clock.seconds(), n_streams=n_streams)
@@ -156,6 +165,7 @@ def fill_gaps(
                 crf=crf,
                 lossless=lossless,
                 overwrite=overwrite,
+                graft=graft,
             )
         )
         items = stack.enter_context(
@@ -187,6 +197,7 @@ def fill_gaps(
         left_out=writer.left_out,
         predictor=predictor,
         adaptation=adaptation,
+        graft=graft,
     )
 
 
@@ -376,6 +387,7 @@ def _report(
     left_out: tuple[str, ...] = (),
     predictor: Predictor | None = None,
     adaptation: AdaptationReport | None = None,
+    graft: Graft | None = None,
     dry_run: bool = False,
 ) -> FillReport:
     plan = scanned.plan
@@ -403,6 +415,7 @@ def _report(
         adaptation=adaptation,
         dry_run=dry_run,
         seconds=seconds,
+        copied=None if graft is None else graft.report(),
     )
 
 

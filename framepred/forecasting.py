@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import GapError, MediaError
+from .errors import GapError, MediaError, OutputError
 from .outputs import check_output, name_output
 from .reports import ForecastReport, FrameScore, OnProgress, Progress, StageClock
 from .scanning import read_slots, scan
 from .scoring import Score, mean_score, score_image
+from .splicing import Wish, list_wishes
 from .stages import VideoSink, read_video, write_video
 from .tasks import Runs, Task
 from .timeline import Plan, format_time
-from .video import Frame, from_rgb, to_rgb
+from .video import Frame, from_rgb, plan_graft, to_rgb
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -70,7 +71,8 @@ def forecast(
         adapt: fine-tune a copy of the network for so many steps on the known frames up to where
             the forecast begins, and use it if it predicts hidden ones better.
         seed: of all random choices of ``adapt``.
-        codec, crf, lossless, overwrite: as in ``video.VideoWriter``.
+        codec, crf, lossless, overwrite: as in ``video.VideoWriter``; or the codec "copy": packets
+            are copied as far as can be, and only what is new is encoded.
         on_progress: called with the stages "scan", "adapt" and "forecast".
 
     Raises:
@@ -91,6 +93,22 @@ def forecast(
     with clock.measure("decode"):
         scanned = scan(source, context=context, on_progress=on_progress)
     outlook = _look_ahead(scanned.plan, source, n_frames, start, context, hold_out=hold_out)
+    graft = None
+    if codec == "copy" and writes:
+        if only_new:
+            raise OutputError(
+                f"{source}: new frames alone leave nothing to copy; leave --codec copy out"
+            )
+        graft = plan_graft(
+            scanned.info,
+            [
+                *list_wishes(scanned.plan, stop=outlook.task.start),
+                *(Wish(time, is_kept=False, is_made=True) for time in outlook.times),
+            ],
+            output=target,
+            crf=crf,
+            lossless=lossless,
+        )
     if predictor is None:
         from .predictor import Predictor
 
@@ -126,6 +144,7 @@ def forecast(
                     crf=crf,
                     lossless=lossless,
                     overwrite=overwrite,
+                    graft=graft,
                 )
             )
         items = stack.enter_context(
@@ -171,6 +190,7 @@ def forecast(
         device=predictor.device,
         adaptation=adaptation,
         seconds=clock.seconds(),
+        copied=None if graft is None else graft.report(),
     )
 
 

@@ -48,7 +48,7 @@ __all__ = [
     "parse_detect",
 ]
 
-KINDS: tuple[Kind, ...] = ("missing", "corrupt", "frozen", "black")
+KINDS: tuple[Kind, ...] = ("missing", "corrupt", "smeared", "frozen", "black")
 
 WHAT = "What to do"
 HOW = "How to do it"
@@ -140,7 +140,8 @@ Detect = Annotated[
     typer.Option(
         "--detect",
         metavar="KINDS",
-        help="What to look for: missing, corrupt, frozen, black, with commas. '' for nothing.",
+        help="What to look for: missing, corrupt, smeared, frozen, black, with commas. '' for "
+        "nothing.",
         autocompletion=_complete_detect,
         rich_help_panel=WHAT,
     ),
@@ -291,7 +292,8 @@ Codec = Annotated[
     typer.Option(
         "--codec",
         metavar="NAME",
-        help="FFmpeg's name of the video encoder. Default: the input's codec.",
+        help="FFmpeg's name of the video encoder. Default: the input's codec. 'copy' copies H.264 "
+        "and H.265 as they are, but for the groups of pictures with a gap.",
         show_default=False,
         rich_help_panel=FILE,
     ),

@@ -20,6 +20,8 @@ from typing import TypeVar
 __all__ = [
     "AdaptationReport",
     "CompareReport",
+    "CopyReport",
+    "EncodedReport",
     "FillReport",
     "ForecastReport",
     "FrameScore",
@@ -190,6 +192,25 @@ class AdaptationReport(Report):
 
 
 @dataclass(frozen=True)
+class EncodedReport(Report):
+    """A stretch of the output that was encoded anew, between pictures that were copied."""
+
+    start: Fraction  # of its first frame
+    stop: Fraction | None  # of the copied frame behind it; None: it ends the video
+    frames: int
+    frames_made: int  # of these, so that the others were decoded and lost a little
+
+
+@dataclass(frozen=True)
+class CopyReport(Report):
+    """What was copied as it is coded, and what was not."""
+
+    packets_copied: int
+    frames_reencoded: int  # frames of the input; those that were made are not among them
+    stretches: tuple[EncodedReport, ...]
+
+
+@dataclass(frozen=True)
 class FillReport(Report):
     """What ``fill_gaps`` did. ``output`` is None when nothing had to be written."""
 
@@ -208,6 +229,7 @@ class FillReport(Report):
     adaptation: AdaptationReport | None  # None: not asked for
     dry_run: bool
     seconds: Seconds
+    copied: CopyReport | None = None  # None: everything was encoded
 
 
 @dataclass(frozen=True)
@@ -242,6 +264,7 @@ class ForecastReport(Report):
     device: str | None
     adaptation: AdaptationReport | None  # None: not asked for
     seconds: Seconds
+    copied: CopyReport | None = None  # None: everything was encoded
 
 
 @dataclass(frozen=True)

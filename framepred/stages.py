@@ -14,7 +14,7 @@ from typing import Any
 
 from .relay import Behind, read_ahead, write_behind
 from .reports import StageClock
-from .video import Frame, VideoInfo, VideoReader, VideoWriter
+from .video import Frame, Graft, Grafter, VideoInfo, VideoReader, VideoWriter
 
 __all__ = ["VideoSink", "choose_depth", "read_video", "write_video"]
 
@@ -53,8 +53,11 @@ def write_video(
     crf: int | None = None,
     lossless: bool = False,
     overwrite: bool = False,
+    graft: Graft | None = None,
 ) -> Iterator[VideoSink]:
     """Write as ``VideoWriter`` does, behind who hands over frames; the stage "encode".
+
+    With a ``graft`` as ``Grafter`` does; codec, crf and lossless are then decided already.
 
     What cannot be opened is refused at once. An error in writing is raised at a later call, or at
     the end of the block.
@@ -62,13 +65,20 @@ def write_video(
 
     @contextmanager
     def open_writer() -> Iterator[VideoWriter]:
-        with (
-            VideoReader(like.path, copy_streams=copy_streams) as reader,
-            VideoWriter(
-                target, like=reader, codec=codec, crf=crf, lossless=lossless, overwrite=overwrite
-            ) as writer,
-        ):
-            yield writer
+        with VideoReader(like.path, copy_streams=copy_streams) as reader:
+            if graft is not None:
+                writer: VideoWriter = Grafter(target, like=reader, graft=graft, overwrite=overwrite)
+            else:
+                writer = VideoWriter(
+                    target,
+                    like=reader,
+                    codec=codec,
+                    crf=crf,
+                    lossless=lossless,
+                    overwrite=overwrite,
+                )
+            with writer:
+                yield writer
 
     with write_behind(open_writer, depth=choose_depth(like)) as behind:
         yield VideoSink(behind, clock)

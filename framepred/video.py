@@ -1,7 +1,8 @@
 """Video files in and out: the names that the rest of the package uses.
 
-``reader`` probes and decodes, ``writer`` encodes and copies, ``colour`` goes between pixel formats
-and RGB, ``encoders`` chooses codecs. Only these four import PyAV.
+``reader`` probes and decodes, ``writer`` encodes and copies, ``grafting`` copies coded pictures,
+``colour`` goes between pixel formats and RGB, ``encoders`` chooses codecs. Only these five import
+PyAV.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 
 from .colour import Frame, Image, from_rgb, read_thumbnail, to_rgb
 from .encoders import Encoder, Hdr
+from .grafting import Graft, Grafter, plan_graft
 from .reader import OtherStream, Packet, VideoInfo, VideoReader, probe
 from .writer import VideoWriter
 
 __all__ = [
     "Encoder",
     "Frame",
+    "Graft",
+    "Grafter",
     "Hdr",
     "Image",
     "OtherStream",
@@ -29,6 +33,7 @@ __all__ = [
     "VideoWriter",
     "from_rgb",
     "open_rgb_frames",
+    "plan_graft",
     "probe",
     "read_thumbnail",
     "to_rgb",

@@ -21,13 +21,14 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .colour import Frame, repack
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
-from .reader import VideoReader, describe_error, name_codec, open_input, to_fraction
+from .reader import VideoInfo, VideoReader, describe_error, name_codec, open_input, to_fraction
 
 __all__ = ["VideoWriter"]
 
@@ -121,7 +122,7 @@ class VideoWriter:
                 self._stream = self._add_video(self._container, self.encoder)
                 if like.copy_streams:
                     self._add_others(self._container, muxer)
-                _copy_metadata(like.container.metadata, self._container.metadata, muxer)
+                copy_metadata(like.container.metadata, self._container.metadata, muxer)
                 self._container.start_encoding()
         except BaseException:
             self._abandon()
@@ -149,16 +150,7 @@ class VideoWriter:
             MediaError: the picture's size differs from the video's.
             ValueError: the time is not after that of the frame before.
         """
-        native = frame.native
-        context = self._stream.codec_context
-        if (native.width, native.height) != (context.width, context.height):
-            raise MediaError(
-                f"{self._like.path}: the picture changes from {context.width}x{context.height} to "
-                f"{native.width}x{native.height} at {float(frame.time):.3f} s; "
-                "split the video there first"
-            )
-        if native.format.name != self.encoder.pix_fmt:
-            native = repack(native, self.encoder.pix_fmt)
+        native = self._fit(frame)
         base = self._base
         tick = math.floor(frame.time / base + Fraction(1, 2))
         duration = native.duration if frame.index >= 0 else 0  # unknown in frames that were made
@@ -208,13 +200,8 @@ class VideoWriter:
         if self._container is None:
             return
         try:
-            if self._pending is None:
-                raise OutputError(f"{self.path}: there is no frame to write")
+            self._finish_video()
             with self._translated():
-                self._pending.duration = self._measure_last(self._pending)
-                self._encode(self._pending)
-                self._pending = None
-                self._encode(None)
                 self._container.close()
                 with self._temporary.open("rb") as file:
                     os.fsync(file.fileno())
@@ -223,6 +210,27 @@ class VideoWriter:
         except BaseException:
             self._abandon()
             raise
+
+    def _finish_video(self) -> None:
+        if self._pending is None:
+            raise OutputError(f"{self.path}: there is no frame to write")
+        self._pending.duration = self._measure_last(self._pending)
+        self._encode(self._pending)
+        self._pending = None
+        self._encode(None)
+
+    def _fit(self, frame: Frame) -> VideoFrame:
+        """The picture as the encoder takes it."""
+        native, info = frame.native, self._like.info
+        if (native.width, native.height) != (info.width, info.height):
+            raise MediaError(
+                f"{info.path}: the picture changes from {info.width}x{info.height} to "
+                f"{native.width}x{native.height} at {float(frame.time):.3f} s; "
+                "split the video there first"
+            )
+        if native.format.name != self.encoder.pix_fmt:
+            native = repack(native, self.encoder.pix_fmt)
+        return native
 
     def _keep_order(self, packet: Packet[Any], stream: Stream, *, strict: bool) -> None:
         """Move a packet whose decoding time goes back, or in some containers stands still.
@@ -377,23 +385,16 @@ class VideoWriter:
     def _add_video(self, container: OutputContainer, encoder: Encoder) -> VideoStream:
         info = self._like.info
         source = self._like.stream
-        rate = _choose_rate(source)
+        rate = choose_rate(source)
         stream = container.add_stream(encoder.name, rate=rate)
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
-        context.width, context.height = info.width, info.height
-        context.pix_fmt = encoder.pix_fmt
+        adopt_look(context, info, encoder)
         self._base = 1 / rate if container.format.name == "avi" else info.time_base
         if container.format.name == info.container == "avi":
             self._base = info.time_base
         stream.time_base = self._base
-        context.time_base, context.framerate = _choose_clock(encoder, rate, self._base)
-        if info.sample_aspect_ratio is not None:
-            context.sample_aspect_ratio = info.sample_aspect_ratio
-        context.color_range = info.color_range
-        context.color_primaries = info.color_primaries
-        context.color_trc = info.color_trc
-        context.colorspace = info.colorspace
+        context.time_base, context.framerate = choose_clock(encoder, rate, self._base)
         context.thread_type = "AUTO"  # not slices: they cost quality
         context.flags |= Flags.frame_duration
         if info.interlaced and encoder.codec in ("h264", "mpeg2video", "mpeg4"):
@@ -413,7 +414,7 @@ class VideoWriter:
             stream.set_display_matrix(info.display_matrix)
         elif info.rotation:
             stream.set_display_rotation(info.rotation)
-        _copy_metadata(source.metadata, stream.metadata, container.format.name, rewritten=True)
+        copy_metadata(source.metadata, stream.metadata, container.format.name, rewritten=True)
         # Only the base view of a multi-view stream is decoded, so only it is written.
         stream.disposition = source.disposition & ~Disposition.multilayer
         try:
@@ -444,7 +445,7 @@ class VideoWriter:
                 left_out.append(f"stream {stream.index} ({stream.type}, {name_codec(stream)})")
                 continue
             made = _add_copy(container, stream)
-            _copy_metadata(stream.metadata, made.metadata, muxer)
+            copy_metadata(stream.metadata, made.metadata, muxer)
             self._streams[stream.index] = made
             self._ends[stream.index] = _read_end(stream)
         self.left_out += tuple(left_out)
@@ -462,7 +463,7 @@ class VideoWriter:
             name = stream.metadata.get("filename", f"cover.{kind}")
             mime = stream.metadata.get("mimetype", f"image/{'jpeg' if kind == 'jpg' else kind}")
             made = container.add_attachment(name, mime, bytes(packet))
-        _copy_metadata(stream.metadata, made.metadata, container.format.name)
+        copy_metadata(stream.metadata, made.metadata, container.format.name)
         made.metadata.update({"filename": name, "mimetype": mime})
         return True
 
@@ -478,6 +479,18 @@ class VideoWriter:
             else:
                 message = f"cannot be written ({describe_error(error)})"
             raise OutputError(f"{self.path}: {message}") from error
+
+
+def adopt_look(context: VideoCodecContext, info: VideoInfo, encoder: Encoder) -> None:
+    """Set an encoder up for pictures of a video's size, shape and colours."""
+    context.width, context.height = info.width, info.height
+    context.pix_fmt = encoder.pix_fmt
+    if info.sample_aspect_ratio is not None:
+        context.sample_aspect_ratio = info.sample_aspect_ratio
+    context.color_range = info.color_range
+    context.color_primaries = info.color_primaries
+    context.color_trc = info.color_trc
+    context.colorspace = info.colorspace
 
 
 def _round_away(value: Fraction) -> int:
@@ -535,7 +548,7 @@ def _can_hold(muxer: str, stream: Stream) -> bool:
     return True
 
 
-def _copy_metadata(
+def copy_metadata(
     source: dict[str, str], target: dict[str, str], muxer: str, *, rewritten: bool = False
 ) -> None:
     """Copy tags but for those that a muxer writes itself and those about the old encoding."""
@@ -548,7 +561,7 @@ def _copy_metadata(
         target[key] = value
 
 
-def _choose_rate(stream: VideoStream) -> Fraction:
+def choose_rate(stream: VideoStream) -> Fraction:
     """The nominal rate: a hint for encoders and players, no clock."""
     base, average = to_fraction(stream.base_rate), to_fraction(stream.average_rate)
     if base is not None and 1 <= base <= 240:
@@ -556,7 +569,7 @@ def _choose_rate(stream: VideoStream) -> Fraction:
     return average or Fraction(25)
 
 
-def _choose_clock(encoder: Encoder, rate: Fraction, base: Fraction) -> tuple[Fraction, Fraction]:
+def choose_clock(encoder: Encoder, rate: Fraction, base: Fraction) -> tuple[Fraction, Fraction]:
     """Time base and rate of the encoder: the stream's, or what its standard binds it to."""
     if encoder.codec in ("mpeg1video", "mpeg2video"):
         rate = min(_MPEG_RATES, key=lambda r: abs(r - rate))

@@ -18,11 +18,12 @@ LAYERS = (
     {"errors"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"motion", "cells", "layers", "recall", "pace", "processes"},
-    {"timeline", "packaged", "losses", "model", "baselines", "detection", "encoders"},
+    {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"reader"},
     {"writer"},
-    {"tasks", "checkpoint", "protocol", "reader"},
+    {"tasks", "splicing", "smears", "checkpoint", "protocol", "reader"},
     {"writer"},
+    {"grafting"},
     {"video"},
     {"scanning", "predictor", "clips", "scoring", "stages", "testcard"},
     {"learner"},
@@ -36,10 +37,13 @@ LAYERS = (
     {"cli"},
     {"__main__"},
 )
-STDLIB_ONLY = {"errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay"}
+STDLIB_ONLY = {
+    "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
+    "splicing", "smears",
+}  # fmt: skip
 # Who may import which big library.
 OWNERS = {
-    "av": {"colour", "encoders", "minterpolate", "reader", "writer"},
+    "av": {"colour", "encoders", "minterpolate", "reader", "writer", "grafting"},
     "torch": {
         "motion", "cells", "layers", "recall", "losses", "model", "checkpoint", "baselines",
         "predictor", "clips", "learner", "pace", "processes", "training", "evaluation",

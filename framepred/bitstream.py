@@ -1,0 +1,444 @@
+"""H.264 and H.265 as bytes: NAL units, the parameter sets among them, and the list in the header.
+
+Standard library only. Containers of the MP4 and Matroska families store each NAL unit behind its
+length, and the parameter sets (PPS -> SPS -> VPS, named by small numbers) once in the track's
+header: ISO/IEC 14496-15 calls it avcC and hvcC. Pictures of two encoders go into one track when
+their parameter sets bear different numbers and the header lists them all: then not one byte of a
+copied picture changes, and neither kind needs parameter sets between the pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+__all__ = [
+    "Codec",
+    "Header",
+    "Picture",
+    "SetName",
+    "SpsFacts",
+    "break_link",
+    "describe_picture",
+    "find_free_number",
+    "is_chatter",
+    "join_units",
+    "name_set",
+    "parse_header",
+    "read_sps",
+    "renumber",
+    "split_stream",
+    "split_units",
+]
+
+Codec = Literal["h264", "hevc"]
+SetName = tuple[str, int]  # ("sps", 0)
+EntryKind = Literal["idr", "cra", "bla"]
+
+_SETS: dict[Codec, dict[int, str]] = {
+    "h264": {7: "sps", 8: "pps", 13: "sps extension", 15: "subset sps"},
+    "hevc": {32: "vps", 33: "sps", 34: "pps"},
+}
+_H264_SLICES = range(1, 6)
+_HEVC_SLICES = range(32)
+_H264_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+_BLA_N_LP = 18
+_MOST_SETS = 31  # of one kind in avcC; hvcC holds more
+# A number in this range takes 9 bits as Exp-Golomb code, where 0 takes one.
+_NINE_BITS = range(15, 31)
+
+
+@dataclass(frozen=True)
+class Header:
+    """A track's avcC or hvcC: the parameter sets, and how long the lengths before NAL units are."""
+
+    codec: Codec
+    length_size: int
+    head: bytes  # what comes before the lists
+    lists: tuple[tuple[int, tuple[bytes, ...]], ...]  # (the bits beside the count, NAL units)
+    tail: bytes
+
+    @property
+    def sets(self) -> list[bytes]:
+        """All parameter sets; H.265 may list messages beside them."""
+        units = [unit for _, listed in self.lists for unit in listed]
+        return [unit for unit in units if _kind(self.codec, unit) in _SETS[self.codec]]
+
+    def extend(self, sets: Sequence[bytes]) -> Header:
+        """The header with more parameter sets, each behind those of its kind.
+
+        Raises:
+            ValueError: there is no room, or no list of that kind.
+        """
+        kinds = [_kind(self.codec, unit) for unit in sets]
+        lists: list[tuple[int, tuple[bytes, ...]]] = []
+        for bits, listed in self.lists:
+            own = bits & 0x3F if self.codec == "hevc" else 7 + len(lists)
+            new = [unit for unit, kind in zip(sets, kinds, strict=True) if kind == own]
+            lists.append((bits, (*listed, *new)))
+        n_before, n_after = (sum(len(u) for _, u in rows) for rows in (self.lists, lists))
+        if n_after - n_before < len(sets) or max(len(u) for _, u in lists) > _MOST_SETS:
+            raise ValueError("its header has no room for other parameter sets")
+        return replace(self, lists=tuple(lists))
+
+    def pack(self) -> bytes:
+        """The opposite of ``parse_header``."""
+        parts = [self.head]
+        for bits, units in self.lists:
+            if self.codec == "h264":
+                parts.append(bytes([bits | len(units)]))
+            else:
+                parts.append(bytes([bits]) + len(units).to_bytes(2, "big"))
+            parts.append(join_units(units, 2))
+        return b"".join([*parts, self.tail])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the NAL units of one packet say about the picture in it."""
+
+    entry: EntryKind | None  # what follows it does not look back beyond it
+    is_leading: bool  # H.265: decoded after an entry and shown before it
+    drops_earlier: bool  # H.265: an entry that discards pictures not shown yet
+    has_layers: bool  # H.265: pictures of another view or quality beside this one
+    sets: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class SpsFacts:
+    """The part of a sequence parameter set that another encoder has to match."""
+
+    profile: int
+    level: int  # H.264: ten times the level; H.265: thirty times
+    chroma: int  # 0 grey, 1 4:2:0, 2 4:2:2, 3 4:4:4
+    is_interlaced: bool  # it may hold fields
+    n_references: int  # pictures kept to refer to
+    is_high_tier: bool = False  # H.265
+
+
+# NAL units.
+
+
+def split_units(data: bytes, length_size: int) -> list[bytes]:
+    """The NAL units of a packet, each stored behind its length.
+
+    Raises:
+        ValueError: the lengths do not add up.
+    """
+    units = []
+    place = 0
+    while place < len(data):
+        stop = place + length_size + int.from_bytes(data[place : place + length_size], "big")
+        unit = data[place + length_size : stop]
+        if stop > len(data) or not unit:
+            raise ValueError("the lengths of its NAL units do not add up")
+        units.append(unit)
+        place = stop
+    return units
+
+
+def join_units(units: Iterable[bytes], length_size: int) -> bytes:
+    """The opposite of ``split_units``."""
+    return b"".join(len(unit).to_bytes(length_size, "big") + unit for unit in units)
+
+
+def split_stream(data: bytes) -> list[bytes]:
+    """The NAL units of an encoder's output, where start codes lie between them."""
+    return [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1") if unit.rstrip(b"\0")]
+
+
+def describe_picture(codec: Codec, units: Sequence[bytes]) -> Picture:
+    """Look at the NAL units of one packet."""
+    kinds = [_kind(codec, unit) for unit in units]
+    sets = tuple(u for u, kind in zip(units, kinds, strict=True) if kind in _SETS[codec])
+    if codec == "h264":
+        entry: EntryKind | None = "idr" if 5 in kinds else None
+        return Picture(entry, False, False, False, sets)
+    slices = [(u, k) for u, k in zip(units, kinds, strict=True) if k in _HEVC_SLICES]
+    first, kind = slices[0] if slices else (b"\0\0\0", -1)
+    entry = None
+    if kind in (19, 20):
+        entry = "idr"
+    elif kind in (16, 17, 18, 21):
+        entry = "cra" if kind == 21 else "bla"
+    return Picture(
+        entry=entry,
+        is_leading=kind in (6, 7, 8, 9),
+        drops_earlier=entry is not None and len(first) > 2 and bool(first[2] & 0x40),
+        has_layers=any((u[0] & 1) << 5 | u[1] >> 3 for u, _ in slices if len(u) > 1),
+        sets=sets,
+    )
+
+
+def break_link(units: Sequence[bytes]) -> list[bytes]:
+    """Turn a clean random access picture of H.265 into a broken link (BLA_N_LP).
+
+    That is what the standard has for a splice: the pictures before are not those that it followed
+    once, so nothing is kept of them. Only the type in the NAL units' headers changes.
+    """
+    return [
+        bytes([unit[0] & 0x81 | _BLA_N_LP << 1]) + unit[1:] if _kind("hevc", unit) == 21 else unit
+        for unit in units
+    ]
+
+
+def is_chatter(codec: Codec, unit: bytes) -> bool:
+    """Whether a NAL unit holds an encoder's words about itself or its parameter sets.
+
+    Decoders look up an encoder's name to work around its old mistakes, for all that follows.
+    """
+    skip = {"h264": 1, "hevc": 2}[codec]
+    is_sei = _kind(codec, unit) in ((6,) if codec == "h264" else (39, 40))
+    return is_sei and unit[skip : skip + 1] in (b"\0", b"\5", b"\x81")
+
+
+# Parameter sets.
+
+
+def name_set(codec: Codec, unit: bytes) -> SetName:
+    """What kind of parameter set this is, and its number.
+
+    Raises:
+        ValueError: it is cut off.
+    """
+    kind = _SETS[codec][_kind(codec, unit)]
+    bits = _Bits(_unescape(unit[1 if codec == "h264" else 2 :]))
+    if kind == "vps":
+        return kind, bits.read(4)
+    if kind.endswith("sps") and codec == "h264":
+        bits.read(24)
+    elif kind == "sps":
+        _read_profile(bits)
+    return kind, bits.read_golomb()
+
+
+def find_free_number(codec: Codec, taken: Iterable[SetName]) -> int | None:
+    """A number that no parameter set bears yet, for one more of each kind."""
+    numbers = {number for _, number in taken}
+    candidates = range(31, -1, -1) if codec == "h264" else (_NINE_BITS[0],)
+    return next((number for number in candidates if number not in numbers), None)
+
+
+def read_sps(codec: Codec, unit: bytes) -> SpsFacts:
+    """Read the head of a sequence parameter set.
+
+    Raises:
+        ValueError: it is cut off or makes no sense.
+    """
+    bits = _Bits(_unescape(unit[1 if codec == "h264" else 2 :]))
+    return _read_avc_sps(bits) if codec == "h264" else _read_hevc_sps(bits)
+
+
+def renumber(unit: bytes, number: int) -> bytes:
+    """Give the parameter sets of an H.265 NAL unit, which are all number 0, another number.
+
+    Exp-Golomb codes of 15 to 30 are eight bits longer than that of 0. So whatever comes behind
+    keeps its place within the bytes, and nothing of it has to be understood::
+
+        slice   first? (discard?) PPS ...       1  1        -> 1  000010000 ...
+        PPS     PPS  SPS ...                    1  1        -> 000010000  000010000 ...
+        SPS     VPS  profile  SPS ...           four bits of the first byte, then as above
+
+    Raises:
+        ValueError: a number is not 0, or the unit is cut off.
+    """
+    if number not in _NINE_BITS or number > 15:
+        raise ValueError(f"{number} is no such number")
+    kind = _kind("hevc", unit)
+    head, body = unit[:2], _unescape(unit[2:])
+    if kind == 32:
+        body = _number_vps(body, number)
+    elif kind == 33:
+        if body[0] & 0x0E:
+            raise ValueError("temporal layers were not expected")
+        body = _lengthen(_number_vps(body, number), 13 * 8, number)
+    elif kind == 34:
+        body = _lengthen(_lengthen(body, 1, number), 0, number)
+    elif kind in _HEVC_SLICES:
+        body = _lengthen(body, 2 if 16 <= kind <= 23 else 1, number)
+    return head + _escape(body)
+
+
+def _number_vps(body: bytes, number: int) -> bytes:
+    if body[0] >> 4:
+        raise ValueError("number 0 was expected")
+    return bytes([body[0] & 0x0F | number << 4]) + body[1:]
+
+
+def _lengthen(body: bytes, place: int, number: int) -> bytes:
+    """Replace the one bit at ``place``, the code of 0, by the nine bits of ``number``."""
+    byte, bit = divmod(place, 8)
+    old, n_behind = body[byte], 7 - bit
+    if not old >> n_behind & 1:
+        raise ValueError("number 0 was expected")
+    before, behind = old >> (n_behind + 1), old & ((1 << n_behind) - 1)
+    new = (before << 9 | (number + 1)) << n_behind | behind
+    return body[:byte] + new.to_bytes(2, "big") + body[byte + 1 :]
+
+
+def _kind(codec: Codec, unit: bytes) -> int:
+    return unit[0] & 0x1F if codec == "h264" else unit[0] >> 1 & 0x3F
+
+
+def _unescape(data: bytes) -> bytes:
+    return data.replace(b"\0\0\3", b"\0\0")
+
+
+def _escape(data: bytes) -> bytes:
+    return re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\0\0\3", data)
+
+
+class _Bits:
+    """Reads bits from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._place = 0
+
+    def read(self, n: int) -> int:
+        stop = self._place + n
+        if stop > 8 * len(self._data):
+            raise ValueError("a parameter set is cut off")
+        first, last = self._place // 8, (stop + 7) // 8
+        value = int.from_bytes(self._data[first:last], "big") >> (8 * last - stop)
+        self._place = stop
+        return value & ((1 << n) - 1)
+
+    def read_golomb(self) -> int:
+        n = 0
+        while not self.read(1):
+            n += 1
+            if n > 32:
+                raise ValueError("a parameter set makes no sense")
+        return (1 << n) - 1 + (self.read(n) if n else 0)
+
+    def read_signed(self) -> int:
+        value = self.read_golomb()
+        return (value + 1) // 2 if value % 2 else -(value // 2)
+
+
+def _read_avc_sps(bits: _Bits) -> SpsFacts:
+    profile, _, level = bits.read(8), bits.read(8), bits.read(8)
+    bits.read_golomb()
+    chroma = 1
+    if profile in _H264_WITH_CHROMA:
+        chroma = bits.read_golomb()
+        if chroma == 3:
+            bits.read(1)
+        bits.read_golomb()
+        bits.read_golomb()
+        bits.read(1)
+        if bits.read(1):
+            _skip_scaling(bits, 12 if chroma == 3 else 8)
+    bits.read_golomb()
+    order = bits.read_golomb()
+    if order == 0:
+        bits.read_golomb()
+    elif order == 1:
+        bits.read(1)
+        bits.read_signed()
+        bits.read_signed()
+        for _ in range(bits.read_golomb()):
+            bits.read_signed()
+    n_references = bits.read_golomb()
+    bits.read(1)
+    bits.read_golomb()
+    bits.read_golomb()
+    return SpsFacts(profile, level, chroma, not bits.read(1), n_references)
+
+
+def _skip_scaling(bits: _Bits, n_lists: int) -> None:
+    for i in range(n_lists):
+        last = following = 8
+        if bits.read(1):
+            for _ in range(16 if i < 6 else 64):
+                if following:
+                    following = (last + bits.read_signed()) % 256
+                last = following or last
+
+
+def _read_profile(bits: _Bits) -> tuple[int, int, bool, bool]:
+    """From the beginning of an H.265 SPS: (profile, level, is high tier, is interlaced)."""
+    bits.read(4)
+    n_layers = bits.read(3)
+    bits.read(3)
+    is_high, profile = bits.read(1), bits.read(5)
+    bits.read(32)
+    is_progressive, is_interlaced = bits.read(1), bits.read(1)
+    bits.read(46)
+    level = bits.read(8)
+    flags = [(bits.read(1), bits.read(1)) for _ in range(n_layers)]
+    if n_layers:
+        bits.read(2 * (8 - n_layers))
+    for has_profile, has_level in flags:
+        bits.read(88 * has_profile + 8 * has_level)
+    return profile, level, bool(is_high), bool(is_interlaced and not is_progressive)
+
+
+def _read_hevc_sps(bits: _Bits) -> SpsFacts:
+    profile, level, is_high, is_interlaced = _read_profile(bits)
+    bits.read_golomb()
+    chroma = bits.read_golomb()
+    if chroma == 3:
+        bits.read(1)
+    bits.read_golomb()
+    bits.read_golomb()
+    if bits.read(1):
+        for _ in range(4):
+            bits.read_golomb()
+    bits.read_golomb()
+    bits.read_golomb()
+    bits.read_golomb()
+    bits.read(1)
+    return SpsFacts(profile, level, chroma, is_interlaced, bits.read_golomb(), is_high)
+
+
+# avcC and hvcC.
+
+
+def parse_header(codec: Codec, data: bytes) -> Header:
+    """Read a track's avcC or hvcC.
+
+    Raises:
+        ValueError: it is neither, is cut off, or lists no parameter sets.
+    """
+    if len(data) < 7 or data[0] != 1:
+        raise ValueError("its header is not in the form that MP4 and Matroska prescribe")
+    try:
+        header = _parse_avcc(data) if codec == "h264" else _parse_hvcc(data)
+    except IndexError:
+        raise ValueError("the list of parameter sets in its header is cut off") from None
+    if not {"sps", "pps"} <= {_SETS[codec].get(_kind(codec, unit)) for unit in header.sets}:
+        raise ValueError("its header lists no parameter sets")
+    return header
+
+
+def _parse_avcc(data: bytes) -> Header:
+    sps, place = _read_sized(data, 6, data[5] & 0x1F)
+    pps, end = _read_sized(data, place + 1, data[place])
+    lists = ((data[5] & 0xE0, sps), (0, pps))
+    return Header("h264", (data[4] & 3) + 1, data[:5], lists, data[end:])
+
+
+def _parse_hvcc(data: bytes) -> Header:
+    lists = []
+    place = 23
+    for _ in range(data[22]):
+        kind, n = data[place], data[place + 1] << 8 | data[place + 2]
+        units, place = _read_sized(data, place + 3, n)
+        lists.append((kind, units))
+    return Header("hevc", (data[21] & 3) + 1, data[:23], tuple(lists), data[place:])
+
+
+def _read_sized(data: bytes, place: int, n: int) -> tuple[tuple[bytes, ...], int]:
+    """Units behind their lengths of two bytes, and the place behind them."""
+    units = []
+    for _ in range(n):
+        begin = place + 2
+        place = begin + (data[place] << 8 | data[place + 1])
+        if not begin < place <= len(data):
+            raise IndexError
+        units.append(data[begin:place])
+    return tuple(units), place
