@@ -19,6 +19,7 @@ from .detection import (
 )
 from .errors import MediaError
 from .reports import OnProgress, Plain, Progress, Report, to_plain
+from .smears import find_smears
 from .timeline import (
     Gap,
     Kind,
@@ -95,7 +96,7 @@ class ScanReport(Report):
 def scan(
     path: str | Path,
     *,
-    detect: Collection[Kind] = ("missing", "corrupt", "frozen"),
+    detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen"),
     gaps: Sequence[NamedGap | str] = (),
     max_gap: int = 16,
     context: int = 4,
@@ -107,8 +108,8 @@ def scan(
     of damage it begins again, in one thread: only then errors are met in order, and another
     reading gives the same frames.
 
-    :param detect: the kinds of gap to look for, of missing, corrupt, frozen, black. Holes of
-        other kinds are in the plan too, but left alone.
+    :param detect: the kinds of gap to look for, of missing, corrupt, smeared, frozen, black. Holes
+        of other kinds are in the plan too, but left alone.
     :param gaps: gaps that the user names, such as ``"120:128"``; times count on the file's clock.
     :param max_gap: most frames that are synthesized in one gap.
     :param context: most real frames used on each side of a gap.
@@ -124,9 +125,7 @@ def scan(
     named = [parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps]
     seen = _watch(path, keep_signatures=bool(named), frame_threads=True, on_progress=on_progress)
     if seen.is_damaged:
-        seen = _watch(
-            path, keep_signatures=bool(named), frame_threads=False, on_progress=on_progress
-        )
+        seen = _watch(path, keep_signatures=True, frame_threads=False, on_progress=on_progress)
     info, times, packet_times = seen.info, seen.times, seen.packet_times
     if not times:
         raise MediaError(
@@ -149,10 +148,18 @@ def scan(
         *wanted,
         *(Gap(places[i], places[i] + 1, "corrupt") for i in seen.corrupt),
     ]
-    damage, cuts = _look(observations, timeline.slots, places, wanted, detect)
+    smears: tuple[Gap, ...] = ()
+    if "smeared" in detect:
+        smears = find_smears(
+            timeline.slots,
+            {i for gap in found if gap.kind == "corrupt" for i in range(gap.start, gap.stop)},
+            keys={places[i] for i in seen.keys},
+            packet_times=packet_times,
+        )
+    damage, cuts = _look(observations, timeline.slots, places, [*wanted, *smears], detect)
     plan = plan_gaps(
         timeline.slots,
-        [*found, *damage],
+        [*found, *smears, *damage],
         step=timeline.step,
         cuts=cuts,
         kinds={*detect, "named"},
@@ -177,6 +184,7 @@ class _Seen:
     observer: Observer
     times: list[Fraction] = field(default_factory=list)
     corrupt: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
     packet_times: Sequence[Fraction] = ()
     n_errors: int = 0
     n_repaired_times: int = 0
@@ -199,6 +207,8 @@ def _watch(
             seen.times.append(frame.time)
             if frame.is_corrupt:
                 seen.corrupt.append(frame.index)
+            if frame.is_key:
+                seen.keys.append(frame.index)
             if frame_threads and (frame.is_corrupt or reader.n_errors):
                 break
             if on_progress is not None and len(seen.times) % _REPORT_EVERY == 0:
@@ -248,21 +258,23 @@ def _look(
     observations: Observations,
     slots: Sequence[Slot],
     places: Sequence[int],
-    named: Iterable[Gap],
+    known: Iterable[Gap],
     detect: Collection[Kind],
 ) -> tuple[list[Gap], list[int]]:
     """Return the gaps that the pictures show, and the slots that begin a new shot."""
     n_steps = _count_steps(slots)
     ignored: set[int] = set()
     bridges = dict(observations.bridges)
-    for gap in named:
+    for gap in known:
         inside = {
             source for slot in slots[gap.start : gap.stop] if (source := slot.source) is not None
         }
         ignored |= inside
-        if inside and min(inside) > 0 and max(inside) + 1 < len(places):
-            after = max(inside) + 1
-            bridges[after] = observations.compare_frames(min(inside) - 1, after)
+        before, after = min(inside, default=0) - 1, max(inside, default=-1) + 1
+        while before >= 0 and not observations.usable[before]:
+            before -= 1
+        if inside and before >= 0 and after < len(places):
+            bridges[after] = observations.compare_frames(before, after)
     observations = replace(observations, bridges=bridges)
     gaps: list[Gap] = []
 

@@ -45,7 +45,7 @@ __all__ = [
     "to_time",
 ]
 
-Kind = Literal["missing", "corrupt", "frozen", "black", "named"]
+Kind = Literal["missing", "corrupt", "smeared", "frozen", "black", "named"]
 Action = Literal["fill", "forecast", "backcast", "split", "hold", "leave"]
 
 # Named times are printed to the millisecond, so they find a slot at this distance.
@@ -404,7 +404,7 @@ def _resolve(named: NamedGap, times: Sequence[Fraction], origin: Fraction) -> Ga
 # Decisions.
 
 # Painted over one another in this order; the strongest kind names a gap of several.
-_STRENGTH: tuple[Kind, ...] = ("black", "frozen", "missing", "corrupt", "named")
+_STRENGTH: tuple[Kind, ...] = ("black", "smeared", "frozen", "missing", "corrupt", "named")
 
 
 def plan_gaps(
@@ -419,8 +419,9 @@ def plan_gaps(
 ) -> Plan:
     """Decide what is done about each gap, with the reason.
 
-    Gaps that touch or overlap become one, since nothing between them could serve as context. The
-    rules, first match wins:
+    Gaps that touch or overlap become one, since nothing between them could serve as context. But
+    smeared frames that would make a gap longer than `max_gap` are left as they are, and serve as
+    context: with less to make, what is undecodable can still be made. The rules, first match wins:
 
     1. a kind that is not among `kinds` is left alone;
     2. no real frame on either side: left;
@@ -436,7 +437,11 @@ def plan_gaps(
     :param max_gap: most frames that are synthesized in one gap.
     :param context: most frames used on each side.
     """
+    gaps = tuple(gaps)
     asked, unasked = _paint(slots, gaps, kinds)
+    spared = _spare_smears(gaps, asked, max_gap)
+    if spared:
+        asked, unasked = _paint(slots, [gap for gap in gaps if gap not in spared], kinds)
     everything = sorted([*asked, *unasked], key=lambda gap: gap.start)
     moved = _place_cuts(everything, sorted(set(cuts)), len(slots))
     shots = sorted(moved)
@@ -456,7 +461,37 @@ def plan_gaps(
         n_after = min(context, after_to - gap.stop)
         action, reason = _decide(gap, n_before, n_after, cut, max_gap, gap in left_alone)
         planned.append(PlannedGap(gap, action, reason, n_before, n_after, cut))
+    for rest in _subtract(spared, everything):
+        reason = (
+            f"{_describe(rest)}: with the damage beside, longer than the limit of {max_gap}, "
+            "left as it is"
+        )
+        planned.append(PlannedGap(rest, "leave", reason, 0, 0, None))
+    planned.sort(key=lambda entry: entry.gap.start)
     return Plan(tuple(slots), step, tuple(planned), tuple(shots))
+
+
+def _spare_smears(gaps: Sequence[Gap], asked: Sequence[Gap], max_gap: int) -> list[Gap]:
+    """Return the smears without which a gap is shorter than the longest that is synthesized."""
+    starts = [gap.start for gap in asked]
+    return [
+        gap
+        for gap in gaps
+        if gap.kind == "smeared"
+        and (at := bisect_right(starts, gap.start) - 1) >= 0
+        and gap.start < asked[at].stop
+        and asked[at].n_frames > max_gap
+    ]
+
+
+def _subtract(gaps: Sequence[Gap], others: Sequence[Gap]) -> list[Gap]:
+    """Return what is left of `gaps` outside `others`."""
+    taken = {i for gap in others for i in range(gap.start, gap.stop)}
+    return [
+        Gap(start, stop, gap.kind)
+        for gap in gaps
+        for start, stop in find_runs(i for i in range(gap.start, gap.stop) if i not in taken)
+    ]
 
 
 def _paint(
@@ -506,18 +541,23 @@ def _place_cuts(gaps: Sequence[Gap], cuts: Sequence[int], n_slots: int) -> set[i
 
 _WHAT: dict[Kind, str] = {
     "missing": "missing",
-    "corrupt": "undecodable",
+    "corrupt": "damaged",
+    "smeared": "smeared",
     "frozen": "frozen",
     "black": "black",
     "named": "named",
 }
 
 
+def _describe(gap: Gap) -> str:
+    return f"{gap.n_frames} {_WHAT[gap.kind]} frame{'s' if gap.n_frames != 1 else ''}"
+
+
 def _decide(
     gap: Gap, n_before: int, n_after: int, cut: int | None, max_gap: int, left_alone: bool
 ) -> tuple[Action, str]:
     n = gap.n_frames
-    what = f"{n} {_WHAT[gap.kind]} frame{'s' if n != 1 else ''}"
+    what = _describe(gap)
     if left_alone:
         return "leave", f"{what}: not asked for"
     if not n_before and not n_after:

@@ -467,7 +467,7 @@ def test_context_is_as_wished() -> None:
 def test_reasons_are_sentences_with_the_figures() -> None:
     reasons = [p.reason for p in plan("c|||..|||.|||", cuts=[10]).gaps]
     assert reasons == [
-        "1 undecodable frame: nothing usable before, continued backwards from 3 after",
+        "1 damaged frame: nothing usable before, continued backwards from 3 after",
         "2 missing frames: filled from 3 before and 3 after",
         "1 missing frame at a scene cut: the old shot continued from 3 before",
     ]

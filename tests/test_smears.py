@@ -1,0 +1,135 @@
+"""Smeared frames: which ones a lost picture spoils, against decoders that know the whole video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from blending import BlendPredictor
+from synthetic import make_times, read_planes, write_clip
+from test_scanning import gaps, pan
+
+from framepred.filling import fill_gaps
+from framepred.scanning import scan
+from framepred.smears import find_smears
+from framepred.timeline import Gap, Slot
+
+
+def lay(order: str, damaged: Sequence[int]) -> tuple[Gap, ...]:
+    """Find the smears of pictures that are shown as in `order`: K key, P stored in order, b late.
+
+    A late picture is stored behind the next one that is not late.
+    """
+    times = make_times(len(order))
+    stored: list[Fraction] = []
+    late: list[Fraction] = []
+    for time, kind in zip(times, order, strict=True):
+        if kind == "b":
+            late.append(time)
+        else:
+            stored += [time, *late]
+            late = []
+    slots = [Slot(time, i) for i, time in enumerate(times)]
+    keys = {i for i, kind in enumerate(order) if kind == "K"}
+    return find_smears(slots, damaged, keys=keys, packet_times=[*stored, *late])
+
+
+@pytest.mark.parametrize(
+    ("order", "damaged", "expected"),
+    [
+        ("KPPPPPKPP", [], []),
+        ("KPPPPPKPP", [2], [(3, 6)]),
+        ("KPPPPPKPP", [5], []),
+        ("KPPPPPKPP", [0], [(1, 6)]),
+        ("KPPPPPKPP", [7], [(8, 9)]),
+        ("KPPPPPKPP", [2, 4], [(3, 4), (5, 6)]),
+        ("KKKKKK", [2], []),
+        ("KbbPbbPbbKbb", [4], []),  # nothing is predicted from it
+        ("KbbPbbPbbKbb", [3], [(1, 3), (4, 9)]),
+        ("KbbPbbPbbKbb", [6], [(4, 6), (7, 9)]),
+        # Shown before the key frame, but predicted from it.
+        ("KbbPbbKbbPbb", [6], [(4, 6), (7, 12)]),
+    ],
+)
+def test_damage_spreads_to_the_next_key_frame(
+    order: str, damaged: list[int], expected: list[tuple[int, int]]
+) -> None:
+    found = lay(order, damaged)
+    assert [(gap.start, gap.stop) for gap in found] == expected
+    assert {gap.kind for gap in found} <= {"smeared"}
+
+
+def test_slots_without_a_picture_are_no_smears() -> None:
+    slots = [Slot(Fraction(i), None if i in (2, 4) else i) for i in range(8)]
+    times = [slot.time for slot in slots]
+    assert find_smears(slots, {2}, keys={0, 6}, packet_times=times) == (
+        Gap(3, 4, "smeared"),
+        Gap(5, 6, "smeared"),
+    )
+
+
+def damage(source: Path, target: Path, packet: int) -> Path:
+    """Copy a clip with noise in the second half of one video packet."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        video = reader.streams.video[0]
+        copy = writer.add_stream_from_template(video)
+        for i, given in enumerate(p for p in reader.demux(video) if p.size):
+            made = given
+            if i == packet:
+                noise = np.random.default_rng(3).bytes(given.size // 2)
+                made = av.Packet(bytes(given)[: given.size - len(noise)] + noise)
+                made.pts, made.dts, made.duration = given.pts, given.dts, given.duration
+                made.time_base, made.is_keyframe = given.time_base, given.is_keyframe
+            made.stream = copy
+            writer.mux(made)
+    return target
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_what_differs_from_the_whole_video_is_found(
+    tmp_path: Path, codec: str, b_frames: int
+) -> None:
+    frames = pan(48, speed=3)
+    whole = write_clip(
+        tmp_path / "a.mkv", frames, codec=codec, lossless=False, b_frames=b_frames, gop=12
+    )
+    with av.open(str(whole)) as container:
+        stored = [p.pts for p in container.demux(container.streams.video[0]) if p.size]
+    at = next(i for i in range(14, 20) if stored[i] == max(stored[: i + 1]))  # not a B-frame
+    spoilt = damage(whole, tmp_path / "b.mkv", at)
+    report = scan(spoilt)
+    true, seen = dict(read_planes(whole)), dict(read_planes(spoilt))
+    wrong = [i for i, time in enumerate(sorted(true)) if seen.get(time) != true[time]]
+    named = [i for start, stop, *_ in gaps(report) for i in range(start, stop)]
+    assert len(wrong) > 3
+    # A B-frame beside the damage may have been predicted from elsewhere.
+    assert set(wrong) <= set(named)
+    assert len(named) <= len(wrong) + b_frames
+    assert {kind for _, _, kind, _ in gaps(report)} == {"corrupt"}
+    assert report.plan.cuts == ()
+    # Without the word, only what the decoder flags.
+    flagged = scan(spoilt, detect=("missing", "corrupt", "frozen"))
+    assert 1 <= flagged.plan.n_to_make < len(wrong)
+    # What is written lies on the same times, and every other frame is the same.
+    fill_gaps(spoilt, tmp_path / "c.mkv", predictor=BlendPredictor(), lossless=True)
+    made = dict(read_planes(tmp_path / "c.mkv"))
+    assert sorted(made) == sorted(true)
+    for i, time in enumerate(sorted(true)):
+        assert i in named or made[time] == true[time]
+
+
+def test_a_long_smear_is_left_and_its_damage_made_all_the_same(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "a.mkv", pan(48, speed=3), lossless=False, gop=250)
+    spoilt = damage(whole, tmp_path / "b.mkv", 10)
+    report = scan(spoilt)
+    assert gaps(report) == [(10, 11, "corrupt", "fill"), (11, 48, "smeared", "leave")]
+    assert report.plan.gaps[1].reason == (
+        "37 smeared frames: with the damage beside, longer than the limit of 16, left as it is"
+    )
+    assert report.plan.gaps[0].n_after == 4
+    assert gaps(scan(spoilt, max_gap=40)) == [(10, 48, "corrupt", "forecast")]
