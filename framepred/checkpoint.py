@@ -37,7 +37,7 @@ __all__ = [
     "save_state",
 ]
 
-FORMAT = "framepred-weights-2"
+FORMAT = "framepred-weights-3"
 STATE_FORMAT = "framepred-training-1"
 
 _LARGEST_FILE = 2**30  # bytes: no network of ours comes near; keeps a hostile file out of memory

@@ -39,7 +39,7 @@ from .video import open_rgb_frames
 __all__ = ["EvaluationReport", "MethodScore", "Part", "Role", "TaskReport", "evaluate"]
 
 Role = Literal["baseline", "model", "ablation"]
-Part = Literal["state", "context", "start", "learning"]
+Part = Literal["state", "hidden", "context", "start", "learning"]
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,11 @@ def evaluate(
     n_context: show at most so many frames on each side; several numbers are a study: a row of the
     model for each, on the same windows, with as many frames as asked for, or as the clip has there.
     without: parts of the network that a further row does without: the recurrent ``state`` (zero
-    before every step), the ``context`` (one frame on each side), the ``start`` (no motion to begin
-    with), the ``learning`` (fresh weights: the start alone). with_slow: also the baselines that
-    take seconds a frame. with_confidence: also estimate every frame as ``fill_gaps`` does, from
-    self-checks beside the window, and hold the estimates against the truth.
+    before every step), of it only the ConvLSTMs' (``hidden``), the ``context`` (one frame on each
+    side), the ``start`` (no motion to begin with), the ``learning`` (fresh weights: the start
+    alone). with_slow: also the baselines that take seconds a frame. with_confidence: also estimate
+    every frame as ``fill_gaps`` does, from self-checks beside the window, and hold the estimates
+    against the truth.
 
     Raises EvaluationError if no window fits, TrainingError or MediaError for unusable clips.
     """

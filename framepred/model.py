@@ -8,8 +8,10 @@ One network fills gaps and forecasts::
                 h_b -> h1 -> h2 -> h3                   forecaster: one step per frame to be made,
                 h3 <- h2 <- h1 <- h_a                   from each side that there is
 
-Every state lives on the grid of the known frame nearest the gap on its side; a forecaster step says
-where the points of that frame have gone. Those paths are inverted into backward flows, refined
+Every state lives on the grid of the known frame nearest the gap on its side. It is what the network
+knows of the past: hidden and cell state of a ConvLSTM, and the speed of every point as filters of
+several rates remember it, whose gains the hidden state sets. A forecaster step says where the
+points of the nearest frame have gone. Those paths are inverted into backward flows, refined
 coarse to fine against features of both sides, and the two warped frames are blended.
 
 Without training the network is already a sound estimator: its last layers start at zero, and what
@@ -25,14 +27,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cells import ConvLSTMCell, State
+from .cells import ConvLSTMCell, RecursiveFilter, State
 from .layers import Decoder, FeaturePyramid, Levels, build_conv, build_zero_conv
 from .motion import (
     AGREEMENT_FLOOR,
     DAMPING_FILL,
     DAMPING_FORECAST,
     SPREAD_FILL,
-    average_speed,
     compare_flows,
     estimate_flow,
     invert_path,
@@ -40,7 +41,6 @@ from .motion import (
     rescale_flow,
     resize,
     spread_forecast,
-    steady_speed,
     to_gray,
     trace_curve,
     warp,
@@ -55,7 +55,10 @@ _SMALLEST_SIDE = 32  # pixels: below this the flow pyramid has nothing to stand 
 # Log-odds, before learning, that a forecast pixel comes from the last frame and not the one before.
 _LAST_FRAME_LOGIT = 6.0
 _LARGEST_SIDE = 540  # pixels: the shorter side on which motion is found stays below this
-_LASTING_STEPS = 4  # whose mean speed the last step's is held against
+# Share of what is remembered of a speed that each step renews, before learning: next to all; what
+# is steady over two or three; and what has lasted for several.
+_GAINS = (0.99, 0.8, 0.25)
+_EXACT_STEPS = 4  # whose flow a forecast is given at half resolution
 _FLOW_PIXELS = 2**20  # pixels at half resolution whose flow is estimated at once: bounds the memory
 
 
@@ -91,8 +94,9 @@ class _Side:
     features: Levels  # of the nearest frame
     previous: Tensor  # (B, 3, H, W) the frame behind it (the same one if there is no other)
     previous_features: Levels
-    flows: tuple[Tensor, ...]  # (B, 2, h, w) from each frame to the one behind, nearest first
+    flow: Tensor | None  # (B, 2, H/2, W/2) to the frame behind, if there is one
     state: State  # encoder state after the nearest frame
+    speeds: tuple[Tensor, Tensor, Tensor] | None  # (B, 2, h, w) a step: last, steady, lasting
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,9 @@ class FramePredictor(nn.Module):
     Any height and width, any number of known frames on either side (at least one in all), any
     number of frames to be made. Deterministic.
 
-    ``ablation`` names parts to go without, to measure what they are worth: ``state`` (hidden and
-    cell state are zero at every step) and ``start`` (the parameter-free flow is zero).
+    ``ablation`` names parts to go without, to measure what they are worth: ``state`` (all of it is
+    zero at every step), ``hidden`` (only the ConvLSTMs' hidden and cell states are) and ``start``
+    (the parameter-free flow is zero).
     """
 
     def __init__(self, config: ModelConfig | None = None) -> None:
@@ -131,10 +136,13 @@ class FramePredictor(nn.Module):
         half, quarter, eighth = config.n_features
         hidden, carried = config.n_hidden, config.n_carried
         self.pyramid = FeaturePyramid(config.n_features)
-        # Observed: appearance, how it differs from the motion-compensated last one, speed, flag.
-        self.encoder = ConvLSTMCell(2 * eighth + 3, hidden)
-        # Given: appearance, mismatch across the gap, agreement, D/T, v, flag, t, T.
-        self.forecaster = ConvLSTMCell(2 * eighth + 8, hidden)
+        # Observed: appearance, how it differs from the motion-compensated last one, speed, flag,
+        # how the speed differs from the last one.
+        self.encoder = ConvLSTMCell(2 * eighth + 5, hidden)
+        self.speeds = RecursiveFilter(hidden, 2, _GAINS)
+        # Given: appearance, mismatch across the gap, agreement, D/T, v, flag, t, T, how steady and
+        # lasting speed differ from v.
+        self.forecaster = ConvLSTMCell(2 * eighth + 12, hidden)
         # Per point: damping, curvature (2), change of speed (2), log-scales of both axes.
         self.motion = nn.Sequential(build_conv(hidden, hidden), build_zero_conv(hidden, 7))
         self.state_view = nn.Conv2d(hidden, carried, 3, padding=1)
@@ -207,25 +215,32 @@ class FramePredictor(nn.Module):
         n_batch, n_frames = frames.shape[:2]
         coarsest = levels[2]
         eighth = _size(coarsest)
-        state = self.encoder.start(coarsest[:, 0])
         small = [rescale_flow(flow, eighth) for flow in flows]
         observations = []
         for k in range(n_frames):
             seen = coarsest[:, k]
-            if k == 0:
-                change = torch.zeros_like(seen)
-                speed = seen.new_zeros(n_batch, 3, *eighth)
-            else:
+            change = torch.zeros_like(seen)
+            speed = seen.new_zeros(n_batch, 5, *eighth, dtype=torch.float32)
+            if k > 0:
                 change = seen - warp(coarsest[:, k - 1].float(), small[k - 1])
-                speed = torch.cat((-small[k - 1], torch.ones_like(small[k - 1][:, :1])), 1)
+                speed[:, :2] = -small[k - 1]
+                speed[:, 2] = 1
+            if k > 1:
+                speed[:, 3:] = warp(small[k - 2], small[k - 1]) - small[k - 1]
             observations.append(torch.cat((seen, change, speed), 1))
         projected = self.encoder.project(torch.stack(observations, 1).flatten(0, 1))
         projected = projected.unflatten(0, (n_batch, n_frames))
+        state = self.encoder.start(coarsest[:, 0])
+        speeds = self.speeds.start(speed[:, :2])
         for k in range(n_frames):
             if k > 0:  # predict, then correct: the state moves with what it describes
-                hidden, cell = warp(torch.cat(state, 1), small[k - 1]).chunk(2, 1)
+                hidden, cell, speeds = warp(torch.cat((*state, speeds), 1), small[k - 1]).split(
+                    (*(each.shape[1] for each in state), speeds.shape[1]), 1
+                )
                 state = (hidden, cell)
             state = self.encoder.advance(projected[:, k], self._forget(state))
+            if k > 0:
+                speeds = self.speeds(-small[k - 1], state[0], speeds, k)
         last, behind = n_frames - 1, max(n_frames - 2, 0)
         half, quarter, eighths = levels
         return _Side(
@@ -233,29 +248,42 @@ class FramePredictor(nn.Module):
             features=(half[:, last], quarter[:, last], eighths[:, last]),
             previous=frames[:, behind],
             previous_features=(half[:, behind], quarter[:, behind], eighths[:, behind]),
-            flows=tuple(reversed(flows)),
+            flow=flows[-1] if flows else None,
             state=state,
+            speeds=self._remember(speeds, flows[-1]) if flows else None,
         )
 
     def _forget(self, state: State) -> State:
-        if "state" not in self.ablation:
+        if self.ablation.isdisjoint(("state", "hidden")):
             return state
         return torch.zeros_like(state[0]), torch.zeros_like(state[1])
+
+    def _remember(self, speeds: Tensor, flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Last, steady and lasting speed, (B, 2, H/2, W/2) a step, from what the filters hold.
+
+        flow: to the frame behind. What is too fine for the state's grid is that flow's.
+        """
+        if "state" in self.ablation:
+            speeds = torch.zeros_like(speeds)
+        last, steady, lasting = _rescale_motions(speeds, _size(flow)).split(2, 1)
+        detail = rescale_flow(rescale_flow(flow, _size(speeds)), _size(flow)) - flow
+        return last + detail, steady, lasting
 
     # ---- rolling out -------------------------------------------------------------------------
 
     def _unroll(
-        self, near: _Side, fixed: Tensor, clocks: Sequence[tuple[float, float]]
+        self, near: _Side, fixed: Tensor, history: Tensor, clocks: Sequence[tuple[float, float]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Step the forecaster: motion parameters (B, 7, H/2, W/2) and the state's view, each step.
 
-        fixed: what every step is given; clocks: place in the gap and its length, of each step.
+        fixed, history: what every step is given; clocks: for each, its place in the gap and the
+        gap's length.
         """
         grid = _size(near.features[0])
         state = near.state
         for clock in clocks:
             plane = _plane(fixed, *clock).expand(-1, -1, *fixed.shape[-2:])
-            inputs = torch.cat((fixed, plane.to(fixed.dtype)), 1)
+            inputs = torch.cat((fixed, plane.to(fixed.dtype), history), 1)
             hidden, state = self.forecaster(inputs, self._forget(state))
             learned = self.motion(hidden).float()
             yield resize(learned, grid), self.state_view(hidden)
@@ -271,7 +299,8 @@ class FramePredictor(nn.Module):
         n_total = n_frames + 1
         seen = near.features[2]
         grid = _size(seen)
-        speed = -near.flows[0] if near.flows else across / n_total
+        straight = across / n_total
+        speed, steady, lasting = near.speeds or (straight, straight, straight)
         small = rescale_flow(across, grid)
         fixed = torch.cat(
             (
@@ -284,13 +313,16 @@ class FramePredictor(nn.Module):
             ),
             1,
         )
+        history = _rescale_motions(torch.cat((steady - speed, lasting - speed), 1), grid)
         clocks = [(k / n_total, n_total / 8) for k in range(1, n_total)]
         paths = []
-        for (learned, view), (t, _) in zip(self._unroll(near, fixed, clocks), clocks, strict=True):
+        for (learned, view), (t, _) in zip(
+            self._unroll(near, fixed, history, clocks), clocks, strict=True
+        ):
             damping, curvature, push, spread, _ = learned.split((1, 2, 2, 1, 1), 1)
             room = n_total * t * (1 - t)
             bend = trace_curve(across, speed, t, n_total, DAMPING_FILL + damping)
-            axis = (SPREAD_FILL * room) * (speed - across / n_total) * spread.exp()
+            axis = (SPREAD_FILL * room) * (speed - straight) * spread.exp()
             paths.append(_Path(bend + (curvature * 2 + push) * room, (axis,), view))
         return paths
 
@@ -298,10 +330,9 @@ class FramePredictor(nn.Module):
         """The paths of the near frame's points over ``n_frames`` beyond it."""
         seen = near.features[2]
         grid = _size(seen)
-        flows = near.flows or (near.frame.new_zeros(len(seen), 2, *_size(near.features[0])),)
-        speed = -flows[0]
-        steady = steady_speed(speed, flows[0], -flows[1]) if len(flows) > 1 else speed
-        lasting = average_speed(flows[:_LASTING_STEPS])
+        still = near.frame.new_zeros(len(seen), 2, *_size(near.features[0]))
+        speed, steady, lasting = near.speeds or (still, still, still)
+        history = _rescale_motions(torch.cat((steady - speed, lasting - speed), 1), grid)
         nothing = seen.new_zeros(len(seen), 3, *grid)
         fixed = torch.cat(
             (seen, torch.zeros_like(seen), nothing, rescale_flow(speed, grid), nothing[:, :1]), 1
@@ -312,7 +343,7 @@ class FramePredictor(nn.Module):
         paths = []
         # A forecast must not depend on how far it will go on, so it is not told.
         clocks = [(k / 8, 0.0) for k in range(1, n_frames + 1)]
-        for k, (learned, view) in enumerate(self._unroll(near, fixed, clocks), 1):
+        for k, (learned, view) in enumerate(self._unroll(near, fixed, history, clocks), 1):
             damping, curvature, push, *spreads = learned.split((1, 2, 2, 1, 1), 1)
             factor = DAMPING_FORECAST + 0.25 * damping
             remaining, pushed = remaining * factor, pushed * factor + 0.5 * push
@@ -441,11 +472,11 @@ class FramePredictor(nn.Module):
         inner = [(k, k - 1) for k in range(1, n_all) if k != n_before]
         if after is None:
             across = []
-            exact = inner[-_LASTING_STEPS:]
+            exact = inner[-_EXACT_STEPS:]
         else:
             across = [(n_before - 1, n_all - 1), (n_all - 1, n_before - 1)]
             exact = across + [pair for pair in inner if pair[0] in (n_before - 1, n_all - 1)]
-        # Far from the gap only the encoder sees the flow, on its coarse grid.
+        # Far from the gap only the state sees the flow, on its coarse grid.
         rough = [pair for pair in inner if pair not in exact]
         flows = self._measure(small, exact, memory, fine=True)
         flows |= self._measure(small, rough, memory, fine=False)
@@ -497,8 +528,8 @@ class FramePredictor(nn.Module):
         for k in wanted:
             one, view = _bring(paths[k - 1], near.frame, near.features)
             behind = one.flow
-            if near.flows:
-                behind = one.flow + warp(near.flows[0], one.flow)
+            if near.flow is not None:
+                behind = one.flow + warp(near.flow, one.flow)
             two = _Source(near.previous, near.previous_features, behind, ())
             certain = torch.ones_like(one.flow[:, :1])
             trust = torch.cat((certain * _LAST_FRAME_LOGIT, certain, certain), 1)

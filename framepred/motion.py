@@ -276,14 +276,14 @@ def estimate_flow(first: Tensor, second: Tensor, *, fine: bool = True) -> Tensor
             flow = _search(one, two, flow)
         for _ in range(2 if level > 0 else 3):
             flow = _refine(one, two, flow)
+    # Where nothing at all has changed nothing moves: bars, captions, frames repeated exactly.
+    has_changed = (_blur((first - second).abs(), _MATCH_WINDOW) > _STILL).to(flow.dtype)
     if finest:
-        return flow
+        return flow * resize(has_changed, sizes[finest])
     # One step with all the detail; what it adds outlives the return to half resolution.
     full = rescale_flow(flow, (height, width))
     full = _refine(_describe(first), _describe(second), full)
-    # Where nothing at all has changed nothing moves: bars, captions, frames repeated exactly.
-    change = _blur((first - second).abs(), _MATCH_WINDOW)
-    return rescale_flow(full * (change > _STILL), sizes[0])
+    return rescale_flow(full * has_changed, sizes[0])
 
 
 def compare_flows(flow_ab: Tensor, flow_ba: Tensor) -> Tensor:

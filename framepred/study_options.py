@@ -55,6 +55,7 @@ class PartName(StrEnum):
     """What an ablation takes away."""
 
     state = "state"
+    hidden = "hidden"
     context = "context"
     start = "start"
     learning = "learning"
@@ -304,8 +305,9 @@ Without = Annotated[
     list[PartName] | None,
     typer.Option(
         "--without",
-        help="Also score the network without this part: the recurrent state, the context beyond "
-        "one frame on each side, the motion it starts from, or what it learnt. May be repeated.",
+        help="Also score the network without this part: the recurrent state, of it only the "
+        "hidden and cell states, the context beyond one frame on each side, the motion it starts "
+        "from, or what it learnt. May be repeated.",
         show_default=False,
         rich_help_panel=WHAT,
     ),

@@ -212,24 +212,25 @@ def test_ablations_are_rows_of_the_same_table(videos: Videos, tmp_path: Path) ->
         return network
 
     network = rebuild()
-    report = score(network, without=["state", "context", "start", "learning", "state"])
+    report = score(network, without=["state", "hidden", "context", "start", "learning", "state"])
     assert network.ablation == frozenset()
     alone = {
         "(tiny)": score(rebuild()),
         "without state": score(rebuild("state")),
+        "without hidden": score(rebuild("hidden")),
         "without context": score(rebuild(), n_context=1),
         "without start": score(rebuild("start")),
         "without learning": score(build_network(seed=7)),
     }
     for task in ("fill", "forecast"):
         found = rows(report, task)
-        assert list(found)[-5:] == [f"framepred {name}" for name in alone]
+        assert list(found)[-6:] == [f"framepred {name}" for name in alone]
         for name, other in alone.items():
             expected = rows(other, task)["framepred (tiny)"].psnr
             assert found[f"framepred {name}"].psnr == pytest.approx(expected, abs=1e-6), name
-        assert len({found[f"framepred {name}"].psnr[2] for name in alone}) == 5
+        assert len({found[f"framepred {name}"].psnr[2] for name in alone}) == 6
     roles = [method.role for method in report.tasks[0].methods]
-    assert roles[-5:] == ["model", *["ablation"] * 4]
+    assert roles[-6:] == ["model", *["ablation"] * 5]
 
 
 def test_real_files(predictor: Predictor, tmp_path: Path) -> None:

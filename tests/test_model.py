@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from scenery import TINY, build_network, film, to_tensor
 from torch import Tensor
 
 from framepred import baselines, motion
-from framepred.cells import ConvLSTMCell
+from framepred.cells import ConvLSTMCell, RecursiveFilter
 from framepred.metrics import psnr
 from framepred.model import FramePredictor, Memory, ModelConfig, arrange, choose_scale
 from framepred.recall import Recall
@@ -124,6 +125,31 @@ def test_cell_remembers_by_default() -> None:
     assert ConvLSTMCell(3, 4).from_hidden.bias is None
 
 
+def test_filters_are_the_equation() -> None:
+    torch.manual_seed(3)
+    bank = RecursiveFilter(4, 2, (0.9, 0.3))
+    torch.nn.init.normal_(bank.gate.weight, std=0.3)
+    weight, bias = bank.gate.weight.double().numpy(), bank.gate.bias.double().numpy()
+    observed, hidden = torch.randn(5, 1, 2, 5, 6), torch.randn(5, 1, 4, 5, 6)
+    state = bank.start(observed[0])
+    expected = np.zeros((2, 2, 5, 6))  # filter, channel
+    for n, (v, h) in enumerate(zip(observed, hidden, strict=True), 1):
+        state = bank(v, h, state, n)
+        gains = sigmoid(convolve_by_hand(h[0].double().numpy(), weight) + bias[:, None, None])
+        gains = np.maximum(gains, 1 / n)[:, None]
+        expected = expected + gains * (v[0].double().numpy() - expected)
+        np.testing.assert_allclose(state[0].numpy(), expected.reshape(4, 5, 6), atol=1e-5)
+
+
+def test_a_filter_that_is_slow_to_change_averages() -> None:
+    bank = RecursiveFilter(1, 2, (0.01,))
+    observed = torch.randn(6, 1, 2, 3, 3, generator=torch.Generator().manual_seed(4))
+    state = bank.start(observed[0])
+    for n, v in enumerate(observed, 1):
+        state = bank(v, torch.zeros(1, 1, 3, 3), state, n)
+    torch.testing.assert_close(state, observed.mean(0))
+
+
 # ---- shapes -----------------------------------------------------------------------------------
 
 SIZES = [(1, 1), (1, 50), (50, 1), (2, 3), (8, 8), (31, 33), (32, 32), (40, 72), (63, 65)]
@@ -176,7 +202,7 @@ def test_default_sizes_are_those_of_the_stored_weights() -> None:
     with torch.device("meta"):
         network = FramePredictor()
     assert network.config == ModelConfig()
-    assert sum(p.numel() for p in network.parameters()) == 2_369_681
+    assert sum(p.numel() for p in network.parameters()) == 2_393_012
 
 
 # ---- what is made -----------------------------------------------------------------------------
@@ -192,6 +218,17 @@ def test_the_truth_is_never_an_input() -> None:
         "memory",
         "scale",
     ]
+
+
+def test_the_past_comes_through_the_state(plain: FramePredictor) -> None:
+    frames = film(6, 64, 96, name="chelsea")
+    known = to_tensor(frames[:5])
+    forgetful = copy.deepcopy(plain)
+    forgetful.ablation = frozenset({"state"})
+    for n_frames in (1, 3):
+        # Without its state the network knows no speed: nothing is left but to hold the frame.
+        held, made = (to_pixels(each(known, None, n_frames))[-1] for each in (forgetful, plain))
+        assert psnr(frames[4], held) > psnr(frames[4], made) + 5
 
 
 def test_deterministic(stirred: FramePredictor) -> None:
@@ -272,8 +309,18 @@ def test_untrained_forecast_is_constant_velocity_and_its_doubt(
     made = to_pixels(plain(known, None, 3))
     gray = motion.to_gray(known[0])
     flows = [motion.estimate_flow(gray[k : k + 1], gray[k - 1 : k]) for k in (3, 2, 1)]
-    steady = motion.steady_speed(-flows[0], flows[0], -flows[1])
-    change = -flows[0] - motion.average_speed(flows)
+
+    def remember(gain: float) -> Tensor:
+        """The speeds, each weighed as it arrives; on the grid of the state, a quarter of theirs."""
+        state = -motion.rescale_flow(flows[2], (8, 12))
+        for n, flow in ((2, flows[1]), (3, flows[0])):
+            small = motion.rescale_flow(flow, (8, 12))
+            moved = motion.warp(state, small)
+            state = moved + max(gain, 1 / n) * (-small - moved)
+        return motion.rescale_flow(state, (32, 48))
+
+    steady, lasting = remember(0.8), remember(0.25)
+    change = -flows[0] - lasting
     for k in (1, 2, 3):
         # Straight from the definitions: five displacements, each inverted on its own.
         centre = motion.carry_forward(-flows[0], k, steady=steady)
@@ -430,15 +477,15 @@ PLACES = [(10, 10), (40, 100), (68, 76), (52, 66), (130, 145)]
         (
             "fill",
             [
-                [0.5257, 0.5735, 0.3805, 0.2191, 0.4765],
-                [0.6258, 0.5238, 0.1243, 0.1777, 0.5741],
+                [0.7289, 0.6044, 0.2160, 0.2340, 0.2772],
+                [0.6458, 0.5704, 0.1573, 0.1559, 0.2034],
             ],
         ),
         (
             "forecast",
             [
-                [0.5337, 0.4053, 0.4786, 0.5047, 0.6163],
-                [0.5787, 0.5793, 0.5238, 0.4990, 0.6441],
+                [0.8180, 0.5515, 0.6151, 0.6592, 0.5658],
+                [0.7623, 0.6799, 0.5577, 0.3954, 0.3504],
             ],
         ),
     ],
@@ -460,13 +507,13 @@ def test_stored_weights_keep_their_meaning(task: str, expected: list[list[float]
     [
         (
             "fill",
-            [-0.0657, 0.0579, 0.5319, -0.3705, -0.0547],
+            [0.2784, 0.3374, -0.2342, -0.0347, 0.4008],
             [0.5231, 1.6028, -0.1630, -0.0450, 0.6974],
         ),
         (
             "forecast",
-            [-0.0539, 0.0806, 0.5556, -0.3894, -0.0534],
-            [0.5205, 1.6078, -0.1638, -0.0441, 0.6873],
+            [0.3044, 0.2051, -0.1981, -0.0323, 0.4584],
+            [0.4911, 1.6335, -0.1658, -0.0428, 0.6814],
         ),
     ],
 )
