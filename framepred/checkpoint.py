@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from .cells import parse_cell
 from .errors import ModelError
 from .model import FramePredictor, ModelConfig
 from .packaged import list_models
@@ -159,7 +160,11 @@ def _parse_config(path: Path, text: str) -> ModelConfig:
     raw = _parse_facts(path, text)
     if raw.keys() != fields.keys():
         raise ModelError(f"{path}: its configuration has other fields than this version knows")
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"cell": raw.pop("cell")}
+    try:
+        parse_cell(str(values["cell"]))
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from error
     for name, value in raw.items():
         several = name == "n_features"
         parts = value if several and isinstance(value, list) else [value]

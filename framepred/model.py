@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cells import ConvLSTMCell, RecursiveFilter, State
+from .cells import RecursiveFilter, State, build_cell
 from .layers import Decoder, FeaturePyramid, Levels, build_conv, build_zero_conv
 from .motion import (
     AGREEMENT_FLOOR,
@@ -71,6 +71,7 @@ class ModelConfig:
     n_carried: int = 32  # channels handed from the state to the decoder, and from level to level
     n_coarse: int = 64  # width of the decoder at 1/4
     n_fine: int = 48  # width of the decoder at 1/2
+    cell: str = "lstm"  # of encoder and forecaster, see ``cells.parse_cell``
 
 
 @dataclass(frozen=True)
@@ -138,11 +139,11 @@ class FramePredictor(nn.Module):
         self.pyramid = FeaturePyramid(config.n_features)
         # Observed: appearance, how it differs from the motion-compensated last one, speed, flag,
         # how the speed differs from the last one.
-        self.encoder = ConvLSTMCell(2 * eighth + 5, hidden)
+        self.encoder = build_cell(config.cell, 2 * eighth + 5, hidden)
         self.speeds = RecursiveFilter(hidden, 2, _GAINS)
         # Given: appearance, mismatch across the gap, agreement, D/T, v, flag, t, T, how steady and
         # lasting speed differ from v.
-        self.forecaster = ConvLSTMCell(2 * eighth + 12, hidden)
+        self.forecaster = build_cell(config.cell, 2 * eighth + 12, hidden)
         # Per point: damping, curvature (2), change of speed (2), log-scales of both axes.
         self.motion = nn.Sequential(build_conv(hidden, hidden), build_zero_conv(hidden, 7))
         self.state_view = nn.Conv2d(hidden, carried, 3, padding=1)
@@ -234,10 +235,9 @@ class FramePredictor(nn.Module):
         speeds = self.speeds.start(speed[:, :2])
         for k in range(n_frames):
             if k > 0:  # predict, then correct: the state moves with what it describes
-                hidden, cell, speeds = warp(torch.cat((*state, speeds), 1), small[k - 1]).split(
-                    (*(each.shape[1] for each in state), speeds.shape[1]), 1
-                )
-                state = (hidden, cell)
+                widths = [each.shape[1] for each in (*state, speeds)]
+                moved = warp(torch.cat((*state, speeds), 1), small[k - 1]).split(widths, 1)
+                state, speeds = moved[:-1], moved[-1]
             state = self.encoder.advance(projected[:, k], self._forget(state))
             if k > 0:
                 speeds = self.speeds(-small[k - 1], state[0], speeds, k)
@@ -256,7 +256,7 @@ class FramePredictor(nn.Module):
     def _forget(self, state: State) -> State:
         if self.ablation.isdisjoint(("state", "hidden")):
             return state
-        return torch.zeros_like(state[0]), torch.zeros_like(state[1])
+        return tuple(torch.zeros_like(each) for each in state)
 
     def _remember(self, speeds: Tensor, flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Last, steady and lasting speed, (B, 2, H/2, W/2) a step, from what the filters hold.

@@ -187,6 +187,18 @@ Initial = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+CellName = Annotated[
+    str | None,
+    typer.Option(
+        "--cell",
+        metavar="NAME",
+        help="The recurrent cell: lstm, gru or rnn, then any of +peepholes, +layernorm or "
+        "+groupnorm, +separable, +kernelN, as in lstm+layernorm+kernel5. Default: that of the "
+        "initial weights, or lstm.",
+        show_default=False,
+        rich_help_panel=HOW,
+    ),
+]
 Resume = Annotated[
     bool,
     typer.Option("--resume", metavar="", help="Go on with the run in --out.", rich_help_panel=WHAT),

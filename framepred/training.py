@@ -80,6 +80,7 @@ def train(
     config: TrainConfig,
     validation: Sequence[str | Path] | None = None,
     initial: str | Path | None = None,
+    cell: str | None = None,
     resume: bool = False,
     device: str = "auto",
     cache_gb: float = 12.0,
@@ -90,7 +91,8 @@ def train(
 
     clips: video files and folders of them. validation: other videos to choose by; without it
     every tenth video is held out. initial: weights to start from (a packaged name or a file);
-    None starts from scratch. resume: go on with the run in ``out``, from its last state, which is
+    None starts from scratch. cell: of the network, see ``cells.parse_cell``; default that of
+    ``initial``, or "lstm". resume: go on with the run in ``out``, from its last state, which is
     at most two minutes old. on_event receives a dict for every line of the log.
 
     A loss or gradient that is not finite stops the run, on CUDA at the next report at the latest;
@@ -120,7 +122,7 @@ def train(
                 raise TrainingError(f"no run to resume in {folder}: start one without --resume")
             chosen = choose_device(processes.device)
             torch.manual_seed(config.seed)
-            model = FramePredictor(ModelConfig()) if initial is None else load_model(initial)[0]
+            model = _build_model(initial, cell)
             material = _Material.prepare(
                 clips,
                 validation,
@@ -335,6 +337,21 @@ class _Session:
                 save_model(self.folder / MODEL_FILE, learner.averaged, learner.model.config, facts)
         self._tell("validate", **scores)
         return scores
+
+
+def _build_model(initial: str | Path | None, cell: str | None) -> FramePredictor:
+    if initial is None:
+        try:
+            return FramePredictor(ModelConfig() if cell is None else ModelConfig(cell=cell))
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
+    model, _ = load_model(initial)
+    if cell not in (None, model.config.cell):
+        raise TrainingError(
+            f"the weights {initial} are of a network with the cell {model.config.cell!r}, not "
+            f"{cell!r}: leave one of the two out"
+        )
+    return model
 
 
 def _choose_targets(n_missing: int, n_targets: int, generator: torch.Generator) -> list[int]:

@@ -336,6 +336,8 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "facts no object": (put("facts", "3"), "not a JSON object"),
     "more fields": (configure(n_layers=3), "other fields"),
     "fewer fields": (put("config", '{"n_hidden": 4}'), "other fields"),
+    "strange cell": (configure(cell="transformer"), "no cell 'transformer'"),
+    "number for cell": (configure(cell=3), "no cell '3'"),
     "huge": (configure(n_hidden=10**9), "out of bounds"),
     "huge list": (configure(n_features=[10**12] * 3), "out of bounds"),
     "long list": (configure(n_features=[1] * 10**5), "out of bounds"),

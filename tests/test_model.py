@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,7 +13,6 @@ from scenery import TINY, build_network, film, to_tensor
 from torch import Tensor
 
 from framepred import baselines, motion
-from framepred.cells import ConvLSTMCell, RecursiveFilter
 from framepred.metrics import psnr
 from framepred.model import FramePredictor, Memory, ModelConfig, arrange, choose_scale
 from framepred.recall import Recall
@@ -46,108 +44,6 @@ def stirred() -> FramePredictor:
 def _no_gradients() -> Iterator[None]:
     with torch.no_grad():
         yield
-
-
-# ---- the cell ---------------------------------------------------------------------------------
-
-
-def test_cell_on_one_pixel_is_an_lstm() -> None:
-    n_inputs, n_hidden, n_steps, n_batch = 5, 7, 6, 3
-    torch.manual_seed(0)
-    cell = ConvLSTMCell(n_inputs, n_hidden).double()
-    lstm = torch.nn.LSTM(n_inputs, n_hidden).double()
-    # On a 1x1 picture padding hides all but the centre tap. Ours: i, f, o, g; theirs: i, f, g, o.
-    order = torch.cat([torch.arange(k * n_hidden, (k + 1) * n_hidden) for k in (0, 1, 3, 2)])
-    lstm.weight_ih_l0.copy_(cell.from_input.weight[order, :, 1, 1])
-    lstm.weight_hh_l0.copy_(cell.from_hidden.weight[order, :, 1, 1])
-    lstm.bias_ih_l0.copy_(cell.from_input.bias[order])
-    lstm.bias_hh_l0.zero_()
-    inputs = torch.randn(n_steps, n_batch, n_inputs, dtype=torch.float64)
-    expected, (last_hidden, last_cell) = lstm(inputs)
-    state = (torch.zeros(n_batch, n_hidden, 1, 1).double(),) * 2
-    for k in range(n_steps):
-        hidden, state = cell(inputs[k, :, :, None, None], state)
-        # The gates are computed in float32.
-        torch.testing.assert_close(hidden[..., 0, 0].double(), expected[k], rtol=0, atol=1e-6)
-    torch.testing.assert_close(state[0][..., 0, 0].double(), last_hidden[0], rtol=0, atol=1e-6)
-    torch.testing.assert_close(state[1][..., 0, 0].double(), last_cell[0], rtol=0, atol=1e-6)
-
-
-def convolve_by_hand(x: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """3x3 correlation with a border of zeros; x (C, H, W), weight (O, C, 3, 3)."""
-    _, height, width = x.shape
-    out = np.zeros((len(weight), height, width))
-    for i, j, di, dj in itertools.product(range(height), range(width), (-1, 0, 1), (-1, 0, 1)):
-        if 0 <= i + di < height and 0 <= j + dj < width:
-            out[:, i, j] += weight[:, :, di + 1, dj + 1] @ x[:, i + di, j + dj]
-    return out
-
-
-def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1 / (1 + np.exp(-x))
-
-
-def test_cell_is_the_equations() -> None:
-    torch.manual_seed(1)
-    n_inputs, n_hidden = 3, 4
-    cell = ConvLSTMCell(n_inputs, n_hidden)
-    w_x, w_h = (layer.weight.double().numpy() for layer in (cell.from_input, cell.from_hidden))
-    bias = cell.from_input.bias.double().numpy()[:, None, None]
-    inputs = torch.randn(4, 1, n_inputs, 5, 6)
-    state = cell.start(inputs[0])
-    hidden = memory = np.zeros((n_hidden, 5, 6))
-    for x in inputs:
-        out, state = cell(x, state)
-        gates = convolve_by_hand(x[0].double().numpy(), w_x) + convolve_by_hand(hidden, w_h) + bias
-        keep_in, forget, show = (
-            sigmoid(gates[k * n_hidden : (k + 1) * n_hidden]) for k in range(3)
-        )
-        memory = forget * memory + keep_in * np.tanh(gates[3 * n_hidden :])
-        hidden = show * np.tanh(memory)
-        np.testing.assert_allclose(out[0].numpy(), hidden, atol=1e-5)
-        np.testing.assert_allclose(state[0][0].numpy(), hidden, atol=1e-5)
-        np.testing.assert_allclose(state[1][0].numpy(), memory, atol=1e-5)
-
-
-def test_cell_projects_many_frames_in_one_call() -> None:
-    torch.manual_seed(2)
-    cell = ConvLSTMCell(3, 4)
-    inputs = torch.randn(5, 3, 6, 6)
-    together = cell.project(inputs)
-    for k in range(5):
-        torch.testing.assert_close(together[k : k + 1], cell.project(inputs[k : k + 1]))
-
-
-def test_cell_remembers_by_default() -> None:
-    bias = ConvLSTMCell(3, 4).from_input.bias
-    assert bias[4:8].tolist() == [1.0] * 4
-    assert bias[:4].abs().max() < 1
-    assert ConvLSTMCell(3, 4).from_hidden.bias is None
-
-
-def test_filters_are_the_equation() -> None:
-    torch.manual_seed(3)
-    bank = RecursiveFilter(4, 2, (0.9, 0.3))
-    torch.nn.init.normal_(bank.gate.weight, std=0.3)
-    weight, bias = bank.gate.weight.double().numpy(), bank.gate.bias.double().numpy()
-    observed, hidden = torch.randn(5, 1, 2, 5, 6), torch.randn(5, 1, 4, 5, 6)
-    state = bank.start(observed[0])
-    expected = np.zeros((2, 2, 5, 6))  # filter, channel
-    for n, (v, h) in enumerate(zip(observed, hidden, strict=True), 1):
-        state = bank(v, h, state, n)
-        gains = sigmoid(convolve_by_hand(h[0].double().numpy(), weight) + bias[:, None, None])
-        gains = np.maximum(gains, 1 / n)[:, None]
-        expected = expected + gains * (v[0].double().numpy() - expected)
-        np.testing.assert_allclose(state[0].numpy(), expected.reshape(4, 5, 6), atol=1e-5)
-
-
-def test_a_filter_that_is_slow_to_change_averages() -> None:
-    bank = RecursiveFilter(1, 2, (0.01,))
-    observed = torch.randn(6, 1, 2, 3, 3, generator=torch.Generator().manual_seed(4))
-    state = bank.start(observed[0])
-    for n, v in enumerate(observed, 1):
-        state = bank(v, torch.zeros(1, 1, 3, 3), state, n)
-    torch.testing.assert_close(state, observed.mean(0))
 
 
 # ---- shapes -----------------------------------------------------------------------------------
@@ -436,6 +332,22 @@ def test_config_decides_the_sizes() -> None:
     network = FramePredictor(TINY)
     assert network.encoder.n_hidden == TINY.n_hidden
     assert network.pyramid.to_quarter[1][0].out_channels == TINY.n_features[1]
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru+layernorm", "lstm+peepholes+separable+kernel5"])
+def test_with_any_cell(cell: str) -> None:
+    whole = build_network(config=replace(TINY, cell=cell), strength=0.03)
+    before = build_network(config=replace(TINY, cell=cell))
+    assert before.ablation == frozenset()
+    frames = clip(6, 40, 48)
+    for arguments in ((frames[:, :3], frames[:, 4:], 1), (frames[:, :4], None, 2)):
+        made = whole(*arguments)
+        assert made.shape == (1, arguments[2], 3, 40, 48)
+        # Before learning the cell has no say: its gains and corrections start from constants.
+        torch.testing.assert_close(before(*arguments), build_network()(*arguments))
+        forgetful = copy.deepcopy(whole)
+        forgetful.ablation = frozenset({"hidden"})
+        assert not torch.equal(forgetful(*arguments), made)
 
 
 # ---- the arithmetic that stored weights were trained with --------------------------------------

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import framepred.pace
 from framepred import learner, training
+from framepred.cells import ConvGRUCell
 from framepred.checkpoint import load_model, load_state, save_model, save_state
 from framepred.cli import app
 from framepred.clips import Batch, Situation
@@ -178,6 +179,23 @@ def test_from_scratch_takes_the_default_sizes(
     train([folder], tmp_path / "run", config=config, device="cpu")
     network, _ = load_model(tmp_path / "run" / "model.safetensors")
     assert network.config == training.ModelConfig()
+
+
+def test_a_network_is_trained_with_the_cell_asked_for(
+    folder: Path, initial: Path, start: Any, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(SMALL, n_steps=1, batch_size=1)
+    train([folder], tmp_path / "run", config=config, device="cpu", cell="gru+layernorm")
+    network, _ = load_model(tmp_path / "run" / "model.safetensors")
+    assert network.config == training.ModelConfig(cell="gru+layernorm")
+    assert isinstance(network.forecaster, ConvGRUCell)
+    with pytest.raises(TrainingError, match="no cell 'gruff'"):
+        train([folder], tmp_path / "strange", config=config, device="cpu", cell="gruff")
+    with pytest.raises(TrainingError, match="with the cell 'lstm', not 'gru'"):
+        start(tmp_path / "other", cell="gru")
+    start(tmp_path / "same", config=config, cell="lstm")
+    assert not (tmp_path / "strange").exists()
+    assert not (tmp_path / "other").exists()
 
 
 # ---- stopping and going on --------------------------------------------------------------------
