@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +20,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from .checksums import Ffv1Checker
 from .colour import Frame, bit_depth
 from .encoders import Hdr
 from .errors import MediaError
@@ -26,6 +29,11 @@ __all__ = ["OtherStream", "Packet", "VideoInfo", "VideoReader", "probe"]
 
 _LEAST_SPLICE = Fraction(1, 2)  # seconds that times must go back to count as a new beginning
 _N_PROBE_PACKETS = 1000  # packets that are tried for a first picture before giving up
+_LEAST_STEP = Fraction(1, 1000)  # seconds between frames whose times had to be moved
+# Decoders that conceal damage without a word, unless asked to refuse it. A camera whose every
+# picture breaks the standard is not asked.
+_STRICT = {"mjpeg": "explode", "png": "crccheck+explode", "apng": "crccheck+explode"}
+_N_STRICT = 3  # packets that a strict decoder must take
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ class VideoReader:
                 ...
 
     Frames come in presentation order with strictly increasing times. A packet that raises is
-    counted in ``n_errors`` and decoding goes on.
+    counted in ``n_errors`` and decoding goes on. A frame is corrupt if the decoder or the packet's
+    own checksum says so; what a transport stream says of packets is not true of their frames.
     """
 
     def __init__(
@@ -113,6 +122,10 @@ class VideoReader:
         self.info = _describe(self.path)
         self.container = open_input(self.path)
         self.stream = _choose_stream(self.container, self.path)
+        options = _choose_options(self.path, self.info.codec)
+        self.stream.codec_context.options = options
+        self._checker = Ffv1Checker() if self.info.codec == "ffv1" else None
+        self._damaged: set[int | None] = set()  # stamps of packets that are known to be damaged
         if frame_threads:
             self.stream.thread_type = "AUTO"
         else:
@@ -152,6 +165,8 @@ class VideoReader:
             time = clock.read_packet(packet)
             if time is not None and not packet.is_discard:
                 self.packet_times.append(time)
+            if self._checker is not None and self._checker.is_damaged(bytes(packet)):
+                self._damaged.add(clock.choose_stamp(packet))
             for native in self._decode(packet):
                 yield self._wrap(native, clock, n_frames)
                 n_frames += 1
@@ -180,12 +195,13 @@ class VideoReader:
 
     def _wrap(self, native: VideoFrame, clock: _Clock, index: int) -> Frame:
         time, repaired = clock.read_frame(native)
+        stamp = clock.choose_stamp(native)
         self.n_repaired_times += repaired
         return Frame(
             native=native,
             time=time,
             index=index,
-            is_corrupt=native.is_corrupt,
+            is_corrupt=native.is_corrupt or (stamp is not None and stamp in self._damaged),
             is_key=native.key_frame,
         )
 
@@ -241,13 +257,18 @@ class _Clock:
         self._by_dts = by_dts
         rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
         self._step = max(1, round(1 / rate / self._base)) if rate else 0
+        self._least_step = max(1, math.ceil(_LEAST_STEP / self._base))
         self._first_dts: int | None = None
         self._shift: int | None = None
         self._last: int | None = None
         self._difference = 0  # of the last two stamps that increased
 
+    def choose_stamp(self, item: Packet[Any] | VideoFrame) -> int | None:
+        """Return the stamp that a packet shares with its frame."""
+        return item.dts if self._by_dts else item.pts
+
     def read_packet(self, packet: Packet[Any]) -> Fraction | None:
-        stamp = packet.dts if self._by_dts else packet.pts
+        stamp = self.choose_stamp(packet)
         if self._first_dts is None:
             self._first_dts = packet.dts
         return None if stamp is None else stamp * self._base
@@ -270,7 +291,7 @@ class _Clock:
             self._difference = stamp - self._last
         repaired = self._last is not None and stamp <= self._last
         if self._last is not None and repaired:
-            stamp = self._last + 1
+            stamp = self._last + self._least_step
         self._last = stamp
         return stamp * self._base, repaired
 
@@ -363,6 +384,24 @@ def _read_first(container: InputContainer, stream: VideoStream) -> VideoFrame | 
     return None
 
 
+def _choose_options(path: Path, codec: str) -> dict[str, str]:
+    """How strict the decoder is to be: as strict as the first packets allow."""
+    if codec not in _STRICT:
+        return {}
+    options = {"err_detect": _STRICT[codec]}
+    with open_input(path) as container:
+        stream = _choose_stream(container, path)
+        stream.codec_context.options = options
+        stream.thread_type, stream.thread_count = "NONE", 1
+        try:
+            for packet in itertools.islice(container.demux(stream), _N_STRICT):
+                if packet.size:
+                    stream.decode(packet)
+        except FFmpegError:
+            return {}
+    return options
+
+
 def _read_side_data(native: VideoFrame | None) -> dict[str, bytes]:
     """A picture's side data by the name of its type."""
     if native is None:
@@ -394,7 +433,7 @@ def _read_rotation(native: VideoFrame | None) -> int:
 
 def name_codec(stream: Stream) -> str:
     if stream.codec_context is None:
-        return stream.name or "unknown"
+        return getattr(stream, "name", None) or "unknown"  # a video stream has none in PyAV 18
     return stream.codec_context.codec.canonical_name
 
 

@@ -124,7 +124,8 @@ def scan(
         raise ValueError(f"unknown kind of gap {unknown[0]!r}: choose of {get_args(Kind)}")
     named = [parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps]
     seen = _watch(path, keep_signatures=bool(named), frame_threads=True, on_progress=on_progress)
-    if seen.is_damaged:
+    # Frames behind an error at the very end are lost without a word where threads are flushed.
+    if seen.is_damaged or seen.lacks_frames:
         seen = _watch(path, keep_signatures=True, frame_threads=False, on_progress=on_progress)
     info, times, packet_times = seen.info, seen.times, seen.packet_times
     if not times:
@@ -188,10 +189,16 @@ class _Seen:
     packet_times: Sequence[Fraction] = ()
     n_errors: int = 0
     n_repaired_times: int = 0
+    has_threads: bool = True
 
     @property
     def is_damaged(self) -> bool:
-        return bool(self.n_errors or self.corrupt)
+        return bool(self.n_errors or self.corrupt or not self.has_threads)
+
+    @property
+    def lacks_frames(self) -> bool:
+        timeline = lay_slots(self.times, packet_times=self.packet_times)
+        return any(gap.kind == "corrupt" for gap in timeline.gaps)
 
 
 def _watch(
@@ -200,7 +207,8 @@ def _watch(
     """Read a video, with frame threads no farther than to the first damage."""
     with VideoReader(path, frame_threads=frame_threads) as reader:
         total = _count_frames(reader.info)
-        seen = _Seen(reader.info, Observer(keep_signatures=keep_signatures))
+        observer = Observer(keep_signatures=keep_signatures)
+        seen = _Seen(reader.info, observer, has_threads=frame_threads)
         for frame in reader.read():
             assert isinstance(frame, Frame)
             seen.observer.add(read_thumbnail(frame), is_corrupt=frame.is_corrupt)

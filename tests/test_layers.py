@@ -17,7 +17,7 @@ PACKAGE = ROOT / "framepred"
 LAYERS = (
     {"errors"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
-    {"motion", "cells", "layers", "recall", "pace", "processes"},
+    {"motion", "cells", "layers", "recall", "pace", "processes", "checksums"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"reader"},
     {"writer"},
@@ -39,7 +39,7 @@ LAYERS = (
 )
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
-    "splicing", "smears",
+    "splicing", "smears", "checksums",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {
