@@ -19,6 +19,7 @@ LAYERS = (
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"motion", "cells", "layers", "recall", "pace", "processes", "checksums"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
+    {"unrolling"},
     {"reader"},
     {"writer"},
     {"tasks", "splicing", "smears", "checkpoint", "protocol", "reader"},
@@ -47,7 +48,7 @@ OWNERS = {
     "torch": {
         "motion", "cells", "layers", "recall", "losses", "model", "checkpoint", "baselines",
         "predictor", "clips", "learner", "pace", "processes", "training", "evaluation",
-        "installation", "benchmark", "adaptation",
+        "installation", "benchmark", "adaptation", "unrolling",
     },
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import math
 import subprocess
 import sys
 from fractions import Fraction
@@ -16,7 +18,9 @@ import pytest
 
 from framepred.video import Frame, VideoReader, probe, read_thumbnail, to_rgb
 
-SCRIPT = Path(__file__).parents[1] / "samples" / "make_samples.py"
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "samples" / "make_samples.py"
+HELLO = ROOT / "samples" / "continue_hello.py"
 NAMES = {"pan": ".mp4", "crossing": ".mkv", "flight": ".mov"}
 KINDS = ("whole", "holes", "frozen", "black", "corrupt", "vfr")
 
@@ -138,3 +142,42 @@ def test_the_recipe_is_deterministic(media: Path, tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         first = hashlib.sha256((media / path.name).read_bytes()).hexdigest()
         assert hashlib.sha256(path.read_bytes()).hexdigest() == first, path.name
+
+
+# ---- hello ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hello() -> Any:
+    spec = importlib.util.spec_from_file_location("continue_hello", HELLO)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_hello_is_learnt(hello: Any, cell: str, seed: int) -> None:
+    lesson = hello.learn(cell, ["hello"], seed=seed)
+    best = [max(range(4), key=scores.__getitem__) for scores in lesson.scores]
+    assert "".join("helo"[place] for place in best) == "ello"
+    assert lesson.said == "hello"
+    assert max(lesson.errors) < 0.05 < min(lesson.errors_before)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_the_error_falls_as_more_is_known(hello: Any, cell: str) -> None:
+    lesson = hello.learn(cell, hello.WORDS, n_steps=300)
+    # h: e twice of four times, o, l; he: l or o; then one word is left.
+    assert lesson.floor == pytest.approx([1.5 * math.log(2), 0.5 * math.log(2), 0, 0])
+    assert lesson.errors == pytest.approx(lesson.floor, abs=0.02)
+
+
+def test_hello_is_shown() -> None:
+    command = [sys.executable, str(HELLO), "--cell", "rnn", "--steps", "5"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.startswith("rnn, 'hello':\n  reads                    h       e")
+    assert "least possible      1.040   0.347   0.000   0.000" in done.stdout
