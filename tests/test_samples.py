@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import math
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -178,6 +179,7 @@ def test_the_error_falls_as_more_is_known(hello: Any, cell: str) -> None:
 
 def test_hello_is_shown() -> None:
     command = [sys.executable, str(HELLO), "--cell", "rnn", "--steps", "5"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     assert done.stdout.startswith("rnn, 'hello':\n  reads                    h       e")
     assert "least possible      1.040   0.347   0.000   0.000" in done.stdout
