@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ _LEAST_STEP = Fraction(1, 1000)  # seconds between frames whose times had to be 
 # Decoders that conceal damage without a word, unless asked to refuse it. A camera whose every
 # picture breaks the standard is not asked.
 _STRICT = {"mjpeg": "explode", "png": "crccheck+explode", "apng": "crccheck+explode"}
-_N_STRICT = 3  # packets that a strict decoder must take
+_N_STRICT = 8  # packets of which a strict decoder must take one
 
 
 @dataclass(frozen=True)
@@ -385,7 +386,7 @@ def _read_first(container: InputContainer, stream: VideoStream) -> VideoFrame | 
 
 
 def _choose_options(path: Path, codec: str) -> dict[str, str]:
-    """How strict the decoder is to be: as strict as the first packets allow."""
+    """How strict the decoder is to be: as strict as any of the first packets allows."""
     if codec not in _STRICT:
         return {}
     options = {"err_detect": _STRICT[codec]}
@@ -393,13 +394,11 @@ def _choose_options(path: Path, codec: str) -> dict[str, str]:
         stream = _choose_stream(container, path)
         stream.codec_context.options = options
         stream.thread_type, stream.thread_count = "NONE", 1
-        try:
-            for packet in itertools.islice(container.demux(stream), _N_STRICT):
-                if packet.size:
-                    stream.decode(packet)
-        except FFmpegError:
-            return {}
-    return options
+        for packet in itertools.islice(container.demux(stream), _N_STRICT):
+            with contextlib.suppress(FFmpegError):
+                if packet.size and stream.decode(packet):
+                    return options
+    return {}
 
 
 def _read_side_data(native: VideoFrame | None) -> dict[str, bytes]:
