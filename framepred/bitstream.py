@@ -10,8 +10,9 @@ copied picture changes, and neither kind needs parameter sets between the pictur
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "SetName",
     "SpsFacts",
     "break_link",
-    "describe_picture",
     "find_free_number",
     "is_chatter",
     "join_units",
@@ -41,10 +41,12 @@ _SETS: dict[Codec, dict[int, str]] = {
     "h264": {7: "sps", 8: "pps", 13: "sps extension", 15: "subset sps"},
     "hevc": {32: "vps", 33: "sps", 34: "pps"},
 }
-_H264_SLICES = range(1, 6)
-_HEVC_SLICES = range(32)
+_AVC_SLICES = frozenset({1, 2, 5})  # 3 and 4 are later parts of a slice that 2 begins
+_HEVC_SLICES = frozenset(range(32))
+_ENTRIES: dict[int, EntryKind] = {16: "bla", 17: "bla", 18: "bla", 19: "idr", 20: "idr", 21: "cra"}
 _H264_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _BLA_N_LP = 18
+_LONGEST_START = 32  # bytes of a slice that hold what is read of it
 _MOST_SETS = 31  # of one kind in avcC; hvcC holds more
 # A number in this range takes 9 bits as Exp-Golomb code, where 0 takes one.
 _NINE_BITS = range(15, 31)
@@ -65,6 +67,45 @@ class Header:
         """All parameter sets; H.265 may list messages beside them."""
         units = [unit for _, listed in self.lists for unit in listed]
         return [unit for unit in units if _kind(self.codec, unit) in _SETS[self.codec]]
+
+    def describe(self, units: Sequence[bytes]) -> Picture:
+        """Look at the NAL units of one packet.
+
+        Raises:
+            ValueError: a unit is cut off.
+        """
+        kinds = [_kind(self.codec, unit) for unit in units]
+        sets = tuple(u for u, kind in zip(units, kinds, strict=True) if kind in _SETS[self.codec])
+        is_slice = _AVC_SLICES if self.codec == "h264" else _HEVC_SLICES
+        slices = [(u, kind) for u, kind in zip(units, kinds, strict=True) if kind in is_slice]
+        if not slices:
+            return Picture(sets=sets)
+        if self.codec == "h264":
+            looks_ahead = any(_read_avc_slice(unit) in (1, 6) for unit, _ in slices)
+            entry: EntryKind | None = "idr" if slices[0][1] == 5 else None
+            return Picture(entry, looks_ahead=looks_ahead, sets=sets)
+        if any(len(unit) < 3 for unit, _ in slices):
+            raise ValueError("a slice is cut off")
+        first, kind = slices[0]
+        return Picture(
+            entry=_ENTRIES.get(kind),
+            is_leading=kind in (6, 7, 8, 9),
+            looks_ahead=_read_hevc_slice(first, self._spare_bits) == 0,
+            drops_earlier=kind in _ENTRIES and bool(first[2] & 0x40),
+            has_layers=any(_layer(unit) for unit, _ in slices),
+            sets=sets,
+        )
+
+    @cached_property
+    def _spare_bits(self) -> dict[int, int]:
+        """H.265: how many bits stand before the type of a slice, by the number of its PPS."""
+        found = {}
+        for unit in self.sets:
+            if _kind(self.codec, unit) == 34:
+                bits = _Bits(_unescape(unit[2:]))
+                number, _, _ = bits.read_golomb(), bits.read_golomb(), bits.read(2)
+                found[number] = bits.read(3)
+        return found
 
     def extend(self, sets: Sequence[bytes]) -> Header:
         """The header with more parameter sets, each behind those of its kind.
@@ -99,11 +140,12 @@ class Header:
 class Picture:
     """What the NAL units of one packet say about the picture in it."""
 
-    entry: EntryKind | None  # what follows it does not look back beyond it
-    is_leading: bool  # H.265: decoded after an entry and shown before it
-    drops_earlier: bool  # H.265: an entry that discards pictures not shown yet
-    has_layers: bool  # H.265: pictures of another view or quality beside this one
-    sets: tuple[bytes, ...]
+    entry: EntryKind | None = None  # what follows it does not look back beyond it
+    is_leading: bool = False  # H.265: decoded after an entry and shown before it
+    looks_ahead: bool = True  # it may be predicted from pictures that are shown later
+    drops_earlier: bool = False  # H.265: an entry that discards pictures not shown yet
+    has_layers: bool = False  # H.265: pictures of another view or quality beside this one
+    sets: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,29 +189,6 @@ def join_units(units: Iterable[bytes], length_size: int) -> bytes:
 def split_stream(data: bytes) -> list[bytes]:
     """The NAL units of an encoder's output, where start codes lie between them."""
     return [unit.rstrip(b"\0") for unit in data.split(b"\0\0\1") if unit.rstrip(b"\0")]
-
-
-def describe_picture(codec: Codec, units: Sequence[bytes]) -> Picture:
-    """Look at the NAL units of one packet."""
-    kinds = [_kind(codec, unit) for unit in units]
-    sets = tuple(u for u, kind in zip(units, kinds, strict=True) if kind in _SETS[codec])
-    if codec == "h264":
-        entry: EntryKind | None = "idr" if 5 in kinds else None
-        return Picture(entry, False, False, False, sets)
-    slices = [(u, k) for u, k in zip(units, kinds, strict=True) if k in _HEVC_SLICES]
-    first, kind = slices[0] if slices else (b"\0\0\0", -1)
-    entry = None
-    if kind in (19, 20):
-        entry = "idr"
-    elif kind in (16, 17, 18, 21):
-        entry = "cra" if kind == 21 else "bla"
-    return Picture(
-        entry=entry,
-        is_leading=kind in (6, 7, 8, 9),
-        drops_earlier=entry is not None and len(first) > 2 and bool(first[2] & 0x40),
-        has_layers=any((u[0] & 1) << 5 | u[1] >> 3 for u, _ in slices if len(u) > 1),
-        sets=sets,
-    )
 
 
 def break_link(units: Sequence[bytes]) -> list[bytes]:
@@ -288,6 +307,30 @@ def _unescape(data: bytes) -> bytes:
 
 def _escape(data: bytes) -> bytes:
     return re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\0\0\3", data)
+
+
+def _layer(unit: bytes) -> int:
+    return (unit[0] & 1) << 5 | unit[1] >> 3
+
+
+def _read_avc_slice(unit: bytes) -> int:
+    """The type of a slice: 1 and 6 are B."""
+    bits = _Bits(_unescape(unit[1:_LONGEST_START]))
+    bits.read_golomb()
+    return bits.read_golomb()
+
+
+def _read_hevc_slice(unit: bytes, spare_bits: Mapping[int, int]) -> int:
+    """The type of a picture's first slice: 0 is B, and what cannot be known counts as that."""
+    bits = _Bits(_unescape(unit[2:_LONGEST_START]))
+    is_entry = 16 <= _kind("hevc", unit) <= 23
+    if not bits.read(2 if is_entry else 1) >> is_entry:
+        return 0
+    n_spare = spare_bits.get(bits.read_golomb())
+    if n_spare is None:
+        return 0
+    bits.read(n_spare)
+    return bits.read_golomb()
 
 
 class _Bits:

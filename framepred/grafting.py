@@ -98,7 +98,7 @@ def plan_graft(
     with VideoReader(info.path) as reader:
         survey = _Survey(reader)
         if survey.number is None:
-            raise _refuse(info, "its parameter sets leave no number free")
+            raise _refuse(info, "its parameter sets leave no number for others")
         encoder = _match_encoder(info, survey, survey.number, crf)
         sets = _read_sets(_open_encoder(reader, encoder), survey.codec)
         try:
@@ -158,6 +158,8 @@ class _Survey:
 
     def __init__(self, reader: VideoReader) -> None:
         info = reader.info
+        if reader.stream.disposition & Disposition.multilayer:
+            raise _refuse(info, "it has several views")
         self.codec: bitstream.Codec = "h264" if info.codec == "h264" else "hevc"
         try:
             data = reader.stream.codec_context.extradata or b""
@@ -170,11 +172,11 @@ class _Survey:
             ]
         except ValueError as error:
             raise _refuse(info, str(error)) from None
-        if reader.stream.disposition & Disposition.multilayer:
-            raise _refuse(info, "it has several views")
-        if len(facts) != 1:
-            raise _refuse(info, "several encoders made it")
-        self.sps: SpsFacts = facts[0]
+        # Several are no obstacle where they agree, as in a file that was written this way before.
+        n_references = min(sps.n_references for sps in facts)
+        if len({replace(sps, n_references=n_references) for sps in facts}) > 1:
+            raise _refuse(info, "its header describes several kinds of video")
+        self.sps: SpsFacts = replace(facts[0], n_references=n_references)
         if self.sps.is_interlaced:
             raise _refuse(info, "it may be interlaced")
         self.number = bitstream.find_free_number(self.codec, names)
@@ -189,13 +191,13 @@ class _Survey:
         decoded: list[int | None] = []
         pictures: list[bitstream.Picture] = []
         for packet in list_packets(reader):
-            if packet.pts is None or packet.is_discard:
-                raise _refuse(info, "an edit list or a missing time hides pictures of it")
+            if packet.pts is None:
+                raise _refuse(info, "it does not say when its pictures are shown")
             try:
                 units = bitstream.split_units(bytes(packet), self.header.length_size)
-                picture = bitstream.describe_picture(self.codec, units)
+                picture = self.header.describe(units)
             except ValueError:
-                picture = bitstream.Picture(None, False, False, False, ())  # is not decoded either
+                picture = bitstream.Picture()  # it is not decoded either
             if not known.issuperset(picture.sets):
                 raise _refuse(info, "its parameter sets change on the way")
             if picture.has_layers:
@@ -213,6 +215,7 @@ class _Survey:
                 is_entry=picture.entry is not None and not picture.drops_earlier,
                 is_leading=picture.is_leading,
                 drops_leading=picture.entry in ("cra", "bla"),
+                looks_ahead=picture.looks_ahead,
             )
             for pts, dts, picture in zip(
                 shown, lay_decode_ticks(shown, decoded), pictures, strict=True
@@ -245,7 +248,9 @@ def _match_encoder(info: VideoInfo, survey: _Survey, number: int, crf: int | Non
     options["refs"] = str(max(1, min(_N_REFERENCES, sps.n_references)))
     if encoder.codec == "h264":
         profile = _AVC_PROFILES.get(sps.profile)
-        if sps.chroma == 3 or (profile is None and sps.profile != _AVC_LOSSLESS_PROFILE):
+        if sps.chroma == 3:
+            raise _refuse(info, "that is not done for H.264 in 4:4:4")
+        if profile is None and sps.profile != _AVC_LOSSLESS_PROFILE:
             raise _refuse(info, f"no encoder here makes H.264 of its profile ({sps.profile})")
         if profile is not None:
             options["profile"] = profile
@@ -347,6 +352,7 @@ class Grafter(VideoWriter):
         source = self._like.stream
         self._base = self._like.info.time_base
         stream = container.add_stream_from_template(source, opaque=True)
+        stream.codec_context.framerate = choose_rate(source)
         stream.codec_context.extradata = self._graft.header
         if container.format.name != "matroska":
             stream.codec_context.codec_tag = self._choose_tag(source)

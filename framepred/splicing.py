@@ -49,6 +49,7 @@ class Coded:
     is_entry: bool = False
     is_leading: bool = False  # decoded after an entry, and shown before it
     drops_leading: bool = False  # an entry whose leading pictures look at what comes before it
+    looks_ahead: bool = False  # it may be predicted from pictures that are shown later
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def list_wishes(plan: Plan, *, stop: int | None = None) -> list[Wish]:
         slots = range(planned.gap.start, planned.gap.stop)
         if planned.action != "leave" and stop is None:
             made.update(slots)
-        elif planned.gap.kind == "corrupt":
+        elif planned.gap.kind in ("corrupt", "smeared"):
             doubtful.update(slots)
     wishes: list[Wish] = []
     is_behind_loss = False
@@ -154,7 +155,8 @@ def _bridge(
     coded: Sequence[Coded], ticks: Sequence[int], runs: _Runs, place: int, start: int
 ) -> tuple[Encoded, Copied | None]:
     """Encode from the frame ``start`` up to the next entry behind which something can be copied."""
-    after = coded[place - 1].dts if place else min(coded[0].dts, ticks[0]) - 1
+    first_lead = coded[0].pts - coded[0].dts
+    after = coded[place - 1].dts if place else ticks[0] - first_lead - 1
     for first in range(place, len(coded)):
         if not coded[first].is_entry:
             continue
@@ -181,15 +183,14 @@ class _Runs:
         for wish in wishes:
             self._eras.append((self._eras[-1] if self._eras else 0) + wish.is_behind_loss)
         # A lost picture may have been decoded before others that are shown before it, and these
-        # may look at it. Nothing is known of it but that it was a picture like the others.
-        shown = [picture.pts for picture in coded]
-        ranks = {tick: rank for rank, tick in enumerate(sorted(shown))}
-        overtaken = zip(shown, _count_overtaken(shown), strict=True)
-        reach = max(ranks[tick] - i + n for i, (tick, n) in enumerate(overtaken))
+        # may look at it.
+        if all(a.pts < b.pts for a, b in pairwise(coded)):
+            return
+        ahead = {picture.pts for picture in coded if picture.looks_ahead}
         for i, wish in enumerate(wishes):
-            if wish.is_behind_loss:
-                for tick in ticks[max(0, i - reach) : i]:
-                    self._places.pop(tick, None)
+            while wish.is_behind_loss and i > 0 and ticks[i - 1] in ahead:
+                self._places.pop(ticks[i - 1], None)
+                i -= 1
 
     def enter(self, first: int) -> Copied | None:
         """The longest run that begins at an entry; its frames may begin with leading pictures."""
