@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -80,13 +81,17 @@ def parse_losses(text: str) -> dict[str, float]:
     """Split ``laplacian,census:0.5`` into names and weights; nonsense is a usage error."""
     weights: dict[str, float] = {}
     for part in text.split(","):
-        name, _, weight = part.strip().partition(":")
+        name, _, written = part.strip().partition(":")
         try:
-            weights[name] = float(weight or 1)
+            weight = float(written or 1)
         except ValueError:
+            weight = 0.0
+        if name in weights or not 0 < weight < math.inf:
             raise typer.BadParameter(
-                f"{part!r}: write NAME or NAME:WEIGHT", param_hint="--loss"
-            ) from None
+                f"{part!r}: write NAME or NAME:WEIGHT, each name once and its weight above 0",
+                param_hint="--loss",
+            )
+        weights[name] = weight
     return weights
 
 
@@ -249,8 +254,8 @@ Losses = Annotated[
     typer.Option(
         "--loss",
         metavar="NAMES",
-        help="What to minimize: log_mse, laplacian, charbonnier, census, with commas; "
-        "NAME:WEIGHT weighs.",
+        help="What to minimize: mse, mae, charbonnier, log_mse, laplacian, census, bce, kl, js, "
+        "gaussian_nll, laplace_nll, with commas; NAME:WEIGHT weighs.",
         rich_help_panel=HOW,
     ),
 ]

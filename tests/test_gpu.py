@@ -17,6 +17,7 @@ from synthetic import make_frames, write_clip
 
 from framepred import training
 from framepred.checkpoint import load_model, save_model
+from framepred.losses import LOSSES, compute_loss
 from framepred.metrics import psnr
 from framepred.model import ModelConfig
 from framepred.motion import estimate_flow, warp
@@ -117,3 +118,21 @@ def test_a_training_is_resumed(
         if name.startswith(("model.", "averaged.")):
             # Not bit for bit: gradients of sampling are summed in no fixed order.
             assert (parts[name] - tensor).abs().max() < 0.01, name
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_the_same_as_on_the_cpu(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(2, 3, 40, 50, generator=generator)
+    made = truth + 0.1 * torch.randn(truth.shape, generator=generator)
+    here = compute_loss({name: 1.0}, made, truth)
+    there = compute_loss({name: 1.0}, made.cuda(), truth.cuda())
+    assert float(there) == pytest.approx(float(here), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bce", "kl", "js"])
+def test_a_truth_that_is_no_chance_makes_the_loss_nan(name: str) -> None:
+    """On the CPU it is an error; here nobody waits to see it, and the loss must tell."""
+    made = torch.rand(1, 3, 8, 8, device=CUDA)
+    assert torch.isfinite(LOSSES[name](made, made))
+    assert torch.isnan(LOSSES[name](made, made - 2))
