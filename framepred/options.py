@@ -103,7 +103,8 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT",
-        help="One video, or several: then one that fails does not stop the others.",
+        help="One video, or several: then one that fails does not stop the others. Numbered "
+        "pictures are one too, by their folder or as frame_%05d.png.",
         show_default=False,
     ),
 ]

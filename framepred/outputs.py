@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import OutputError
+from .sequences import is_sequence, name_video
 
 __all__ = ["check_output", "copy_file", "name_output", "write_bytes", "write_text"]
 
@@ -16,8 +17,11 @@ __all__ = ["check_output", "copy_file", "name_output", "write_bytes", "write_tex
 def name_output(source: Path, word: str, *, output: Path | None = None) -> Path:
     """Where the result for ``source`` goes: ``clip.mp4`` -> ``clip.WORD.mp4``.
 
+    That for a sequence of images is one video: ``shot/`` or ``shot_%04d.png`` -> ``shot.WORD.mkv``.
     ``output`` is taken as it is, unless it is a folder: then the default name is used in there.
     """
+    if is_sequence(source):
+        source = name_video(source)
     default = source.with_name(f"{source.stem}.{word}{source.suffix}")
     if output is None:
         return default

@@ -25,6 +25,7 @@ from .checksums import Ffv1Checker
 from .colour import Frame, bit_depth
 from .encoders import Hdr
 from .errors import MediaError
+from .sequences import RATE, ImageSequence, find_images, is_sequence
 
 __all__ = ["OtherStream", "Packet", "VideoInfo", "VideoReader", "probe"]
 
@@ -91,6 +92,8 @@ def probe(path: str | Path) -> VideoInfo:
 class VideoReader:
     """Decode the first video stream of a file once, from the beginning to the end.
 
+    The file may be a sequence of images too, named by its folder or by ``frame_%05d.png``.
+
     ::
 
         with VideoReader("in.mkv") as reader:
@@ -121,6 +124,7 @@ class VideoReader:
         self.n_errors = 0
         self.n_repaired_times = 0
         self.info = _describe(self.path)
+        self.images = find_images(self.path) if is_sequence(self.path) else None
         self.container = open_input(self.path)
         self.stream = _choose_stream(self.container, self.path)
         options = _choose_options(self.path, self.info.codec)
@@ -155,7 +159,8 @@ class VideoReader:
             streams = list(self.container.streams)
         splices = _Splices() if self.info.container in ("mpegts", "mpeg") else None
         n_frames = 0
-        for packet in self._demux(streams):
+        packets = self._demux(streams) if self.images is None else self._load(self.images)
+        for packet in packets:
             if not packet.size:
                 continue  # an empty packet would put the decoder into its flushing state
             if splices is not None:
@@ -185,6 +190,22 @@ class VideoReader:
             except FFmpegError:
                 self.n_errors += 1  # the demuxer cannot go on after this, e.g. a chained Ogg
                 return
+            yield packet
+
+    def _load(self, images: ImageSequence) -> Iterator[Packet[Any]]:
+        """Read pictures as packets, timed by their numbers; one that is none counts as lost."""
+        base = self.info.time_base
+        for number, file in zip(images.numbers, images.files, strict=True):
+            time = (number - images.numbers[0]) / RATE
+            packet = None
+            with contextlib.suppress(FFmpegError, OSError, IndexError), _open_image(file) as image:
+                packet = next(image.demux(image.streams.video[0]), None)
+            if packet is None or not packet.size:
+                self.n_errors += 1
+                self.packet_times.append(time)
+                continue
+            packet.pts = packet.dts = round(time / base)
+            packet.time_base = base
             yield packet
 
     def _decode(self, packet: Packet[Any] | None) -> list[VideoFrame]:
@@ -298,6 +319,8 @@ class _Clock:
 
 
 def open_input(path: Path) -> InputContainer:
+    if is_sequence(path):
+        return _open_first(path)
     if not path.exists():
         raise MediaError(f"{path}: no such file; check the name")
     if not path.is_file():
@@ -309,6 +332,23 @@ def open_input(path: Path) -> InputContainer:
         return av.open(str(path.absolute()), "r", metadata_errors="replace")
     except (FFmpegError, OSError) as error:
         raise MediaError(f"{path}: not a readable video ({describe_error(error)})") from error
+
+
+def _open_image(file: Path) -> InputContainer:
+    # Without "none", FFmpeg would look for numbers in the name.
+    options = {"pattern_type": "none", "framerate": str(RATE)}
+    return av.open(str(file.absolute()), "r", format="image2", options=options)
+
+
+def _open_first(path: Path) -> InputContainer:
+    """Open the first picture of a sequence that decodes: it stands for all."""
+    for file in find_images(path).files[:_N_PROBE_PACKETS]:
+        with contextlib.suppress(FFmpegError, OSError, IndexError, StopIteration):
+            with _open_image(file) as container:
+                container.streams.video[0].codec_context.options = {"err_detect": "explode"}
+                next(container.decode(video=0))
+            return _open_image(file)
+    raise MediaError(f"{path}: none of its pictures can be read; give a video file")
 
 
 def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -339,6 +379,9 @@ def _describe(path: Path) -> VideoInfo:
             duration = stream.duration * base
         elif container.duration is not None:
             duration = Fraction(container.duration, 1_000_000)
+        if is_sequence(path):
+            numbers = find_images(path).numbers
+            duration = (numbers[-1] - numbers[0] + 1) / RATE
         source: Any = context if first is None else first
         return VideoInfo(
             path=path,

@@ -310,7 +310,7 @@ class VideoWriter:
         if self.path.is_dir():
             raise OutputError(f"{self.path}: is a folder; give a file name")
         if self.path.exists():
-            if self.path.samefile(source):
+            if source.exists() and self.path.samefile(source):
                 raise OutputError(f"{self.path}: is the input itself; give another output name")
             if not overwrite:
                 raise OutputError(f"{self.path}: exists already; use -y to overwrite it")
@@ -344,7 +344,8 @@ class VideoWriter:
                 info.pix_fmt,
                 holds=lambda name: _can_hold_encoder(muxer, name),
                 container=muxer,
-                wanted=codec,
+                # What is no lossless video yet is not made a lossy one unasked.
+                wanted=codec if codec or self._like.images is None else "ffv1",
                 crf=crf,
                 lossless=lossless,
                 hdr=info.hdr,

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "framepred"
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
     {"errors"},
+    {"sequences"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"motion", "cells", "layers", "recall", "pace", "processes", "checksums"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
@@ -40,7 +41,7 @@ LAYERS = (
 )
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
-    "splicing", "smears", "checksums",
+    "splicing", "smears", "checksums", "sequences",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {

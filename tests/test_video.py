@@ -224,7 +224,7 @@ def test_what_is_no_video_is_one_clear_line(
 
 
 def test_a_folder_is_no_video(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="not a file"):
+    with pytest.raises(MediaError, match="no numbered pictures in this folder"):
         probe(tmp_path)
 
 
