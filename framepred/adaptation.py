@@ -46,7 +46,7 @@ T = TypeVar("T")
 _CONFIG = TrainConfig(
     batch_size=2,
     crop=192,
-    learning_rate=2e-4,
+    learning_rate=5e-4,
     final_share=0.0,
     warmup_steps=5,
     weight_decay=0.0,
@@ -62,7 +62,7 @@ _MOST_JUDGED_PIXELS = 2**27
 
 _LONGEST_GAP = 8  # frames: what the network was trained for
 _MOST_CONTEXT = 8  # frames: with each a step takes more time and memory
-_FEWEST_FRAMES = 16  # fewer would only be learnt by heart
+_FEWEST_FRAMES = 32  # fewer are learnt by heart: the frames made of it came out worse
 _LEAST_CONTEXT = 2  # frames: motion shows in no fewer
 
 
@@ -111,8 +111,8 @@ def plan_lessons(
         trials = _thin(trials, max(1, _MOST_JUDGED_PIXELS // (span * height * width)))
     n_most = _MOST_LEARNT_PIXELS * choose_scale(height, width) ** 2 // (height * width)
     pieces = _choose_pieces(runs.list_all(hidden | _list_hidden(trials)), situations, n_most)
-    if not trials or sum(stop - start for start, stop in pieces) < _FEWEST_FRAMES:
-        n_known = sum(stop - start for start, stop in runs.list_all(closed))
+    if not trials or _count_frames(pieces) < _FEWEST_FRAMES:
+        n_known = _count_frames(runs.list_all(closed))
         return Lessons(
             *((), (), ()),
             f"{n_known} known frames are too few to hold some out and learn from the others",
@@ -190,8 +190,16 @@ def _choose_pieces(
             n_parts = -(-(stop - first) // _LONGEST_PIECE)
             edges = [first + (stop - first) * k // n_parts for k in range(n_parts + 1)]
             pieces += pairwise(edges)
-    longest = max((stop - start for start, stop in pieces), default=1)
-    return _thin(pieces, max(1, n_most // longest))
+    n = len(pieces)
+    if (n_frames := _count_frames(pieces)) > n_most:
+        n = max(1, n * n_most // n_frames)
+        while n > 1 and _count_frames(_thin(pieces, n)) > n_most:
+            n -= 1
+    return _thin(pieces, n)
+
+
+def _count_frames(ranges: Iterable[tuple[int, int]]) -> int:
+    return sum(stop - start for start, stop in ranges)
 
 
 def _thin(items: Sequence[T], n: int) -> list[T]:
