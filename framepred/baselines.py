@@ -6,7 +6,8 @@ Each takes ``(before, after, n_frames)`` as ``Predictor.fill`` does, frames (T, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,8 +30,23 @@ from .motion import (
     trace_curve,
     warp,
 )
+from .series import (
+    AUTOREGRESSIONS,
+    KALMAN_LEVELS,
+    KALMAN_SPEEDS,
+    MOVING_AVERAGES,
+    Candidate,
+    predict,
+)
 
-__all__ = ["FILL_BASELINES", "FORECAST_BASELINES", "SLOW_BASELINES", "Method"]
+__all__ = [
+    "CLASSICAL_BASELINES",
+    "FILL_BASELINES",
+    "FORECAST_BASELINES",
+    "SLOW_BASELINES",
+    "Method",
+    "trace_speeds",
+]
 
 Frames = NDArray[np.uint8]
 Method = Callable[[Frames, Frames, int], Frames]
@@ -87,6 +103,79 @@ def follow_tvl1_flow(before: Frames, after: Frames, n_frames: int) -> Frames:
 def follow_tvl1_velocity(before: Frames, after: Frames, n_frames: int) -> Frames:
     """Forecast by the TV-L1 flow of the last two frames, carried on with slight damping."""
     return follow_constant_velocity(before, after, n_frames, estimate=_estimate_tvl1)
+
+
+def predict_pixels(
+    before: Frames, after: Frames, n_frames: int, *, candidates: Sequence[Candidate]
+) -> Frames:
+    """Every sample a series of its own, all continued by one model: what is bright here stays so.
+
+    A gap is forecast from both sides, each for itself, and cross-faded.
+    """
+
+    def forecast(known: Frames, n_steps: int) -> Tensor:
+        series = known.reshape(len(known), -1) / 255.0
+        made = predict(series, n_steps, candidates).reshape(n_steps, *known.shape[1:])
+        return torch.from_numpy(made).permute(0, 3, 1, 2)
+
+    return _join_forecasts(forecast, before, after, n_frames)
+
+
+def predict_motion(
+    before: Frames, after: Frames, n_frames: int, *, candidates: Sequence[Candidate]
+) -> Frames:
+    """Every point's speed a series, along its path up to the last frame, which is then carried on.
+
+    The speeds of all points along one axis are continued by one model. A gap is forecast from both
+    sides, each for itself, and cross-faded.
+    """
+
+    def forecast(known: Frames, n_steps: int) -> Tensor:
+        last = _to_tensor(known[-1])
+        if len(known) < 2:
+            return last.expand(n_steps, -1, -1, -1)
+        speeds = trace_speeds(known)
+        ahead = np.stack(
+            [
+                predict(axis.reshape(len(axis), -1), n_steps, candidates)
+                for axis in speeds.double().numpy().transpose(1, 0, 2, 3)
+            ],
+            1,
+        )
+        paths = torch.from_numpy(ahead).float().view(n_steps, *speeds.shape[1:]).cumsum(0)
+        back = rescale_flow(invert_path(paths), _size(last))
+        return warp(last.expand(n_steps, -1, -1, -1), back)
+
+    return _join_forecasts(forecast, before, after, n_frames)
+
+
+def trace_speeds(frames: Frames) -> Tensor:
+    """Speeds of the points of the last frame along their paths, oldest first.
+
+    (T, H, W, 3) -> (T - 1, 2, h, w), pixels a step on the grid of half the resolution.
+    """
+    gray = to_gray(torch.cat([_to_tensor(frame) for frame in frames[::-1]]))
+    flows = estimate_flow(gray[:-1], gray[1:])
+    place = torch.zeros_like(flows[:1])
+    speeds = []
+    for flow in flows.split(1):
+        step = warp(flow, place)
+        place = place + step
+        speeds.append(-step)
+    return torch.cat(speeds[::-1])
+
+
+def _join_forecasts(
+    forecast: Callable[[Frames, int], Tensor], before: Frames, after: Frames, n_frames: int
+) -> Frames:
+    """Forecast from the one side there is, or from both, with weights that fall with distance."""
+    with torch.inference_mode():
+        made = forecast(before, n_frames)
+        if len(after):
+            other = forecast(after[::-1], n_frames).flip(0)
+            t = torch.arange(1, n_frames + 1).view(-1, 1, 1, 1) / (n_frames + 1)
+            made = (1 - t) * made + t * other
+        return _to_frames(list(made.split(1)))
 
 
 def _estimate_tvl1(first: Tensor, second: Tensor) -> Tensor:
@@ -164,4 +253,18 @@ FORECAST_BASELINES: dict[str, Method] = {
 SLOW_BASELINES: dict[str, dict[str, Method]] = {
     "fill": {"TV-L1 flow, straight": follow_tvl1_flow},
     "forecast": {"TV-L1 flow, constant velocity": follow_tvl1_velocity},
+}
+# Of time series in general, for both tasks.
+CLASSICAL_BASELINES: dict[str, Method] = {
+    f"{name}, {what}": partial(method, candidates=candidates)
+    for what, method, kalman in (
+        ("pixels", predict_pixels, KALMAN_LEVELS + KALMAN_SPEEDS),
+        # The flow measures the speed of a constant-velocity state: it is what wanders.
+        ("motion", predict_motion, KALMAN_LEVELS),
+    )
+    for name, candidates in (
+        ("moving average", MOVING_AVERAGES),
+        ("autoregression", AUTOREGRESSIONS),
+        ("Kalman filter", kalman),
+    )
 }

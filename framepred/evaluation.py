@@ -17,7 +17,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from .baselines import FILL_BASELINES, FORECAST_BASELINES, SLOW_BASELINES, Method
+from .baselines import (
+    CLASSICAL_BASELINES,
+    FILL_BASELINES,
+    FORECAST_BASELINES,
+    SLOW_BASELINES,
+    Method,
+)
 from .calibration import ConfidenceLedger, ConfidenceReport
 from .clips import find_videos
 from .errors import EvaluationError
@@ -209,6 +215,7 @@ class _Ledger:
     def __init__(self, task: Task, with_slow: bool) -> None:
         self.task = task
         baselines = FILL_BASELINES if task == "fill" else FORECAST_BASELINES
+        baselines = baselines | CLASSICAL_BASELINES
         if with_slow:
             baselines = baselines | SLOW_BASELINES[task]
         self.rows = [_Row(name, "baseline", method) for name, method in baselines.items()]

@@ -5,12 +5,18 @@ import pytest
 from numpy.typing import NDArray
 from scenery import film
 
-from framepred.baselines import FILL_BASELINES, FORECAST_BASELINES, SLOW_BASELINES
+from framepred.baselines import (
+    CLASSICAL_BASELINES,
+    FILL_BASELINES,
+    FORECAST_BASELINES,
+    SLOW_BASELINES,
+    trace_speeds,
+)
 from framepred.metrics import psnr
 
 ALL = [
-    *(("fill", name, method) for name, method in FILL_BASELINES.items()),
-    *(("forecast", name, method) for name, method in FORECAST_BASELINES.items()),
+    *(("fill", *entry) for entry in (FILL_BASELINES | CLASSICAL_BASELINES).items()),
+    *(("forecast", *entry) for entry in (FORECAST_BASELINES | CLASSICAL_BASELINES).items()),
 ]
 
 
@@ -28,6 +34,14 @@ def test_names_of_the_table() -> None:
     ]
     assert list(FORECAST_BASELINES) == ["repeat-last", "flow, constant velocity"]
     assert set(SLOW_BASELINES) == {"fill", "forecast"}
+    assert list(CLASSICAL_BASELINES) == [
+        "moving average, pixels",
+        "autoregression, pixels",
+        "Kalman filter, pixels",
+        "moving average, motion",
+        "autoregression, motion",
+        "Kalman filter, motion",
+    ]
 
 
 def test_repeat_last() -> None:
@@ -135,3 +149,76 @@ def test_slow_baselines_follow_the_motion_too(task: str) -> None:
     assert made.shape == (1, 48, 56, 3)
     inner = (slice(6, -6), slice(6, -6))
     assert psnr(frames[3][inner], made[0][inner]) > psnr(frames[3][inner], frames[2][inner]) + 2
+
+
+def test_speeds_are_traced_along_the_paths_of_points() -> None:
+    frames = film(6, 64, 80, speed=(2.0, -1.0))
+    speeds = trace_speeds(frames).numpy()
+    assert speeds.shape == (5, 2, 32, 40)
+    inner = speeds[..., 8:-8, 8:-8]
+    np.testing.assert_allclose(np.median(inner, (2, 3)), [[1.0, -0.5]] * 5, atol=0.03)
+
+
+def test_the_oldest_speed_comes_first() -> None:
+    whole = film(1, 64, 160)[0]
+    places = np.cumsum([0, 1, 2, 3, 4])  # to the left, faster and faster
+    frames = np.stack([whole[:, 20 + place : 120 + place] for place in places])
+    speeds = trace_speeds(frames).numpy()[:, 0, 8:-8, 10:-10]
+    np.testing.assert_allclose(np.median(speeds, (1, 2)), [-0.5, -1, -1.5, -2], atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["moving average", "autoregression", "Kalman filter"])
+def test_steady_motion_is_carried_on(name: str) -> None:
+    frames = film(12, 72, 96, speed=(2.0, -1.0))
+    made = CLASSICAL_BASELINES[f"{name}, motion"](frames[:8], frames[:0], 4)
+    for k in range(4):
+        inner = (slice(16, -16), slice(20, -20))
+        held = psnr(frames[8 + k][inner], frames[7][inner])
+        assert psnr(frames[8 + k][inner], made[k][inner]) > held + 8
+
+
+def test_autoregression_learns_that_motion_slows_down() -> None:
+    whole = film(1, 64, 220)[0]
+    places = np.rint(60 * (1 - 0.75 ** np.arange(12))).astype(int)
+    frames = np.stack([whole[:, 20 + place : 140 + place] for place in places])
+    inner = (slice(8, -8), slice(20, -20))
+    scores = {
+        name: np.mean(
+            [
+                psnr(a[inner], b[inner])
+                for a, b in zip(
+                    frames[8:],
+                    CLASSICAL_BASELINES[f"{name}, motion"](frames[:8], frames[:0], 4),
+                    strict=True,
+                )
+            ]
+        )
+        for name in ("moving average", "autoregression", "Kalman filter")
+    }
+    assert scores["autoregression"] > max(scores["moving average"], scores["Kalman filter"]) + 3
+
+
+def test_a_fade_is_carried_on_by_those_that_know_of_trends() -> None:
+    picture = film(1, 24, 32)[0].astype(float)
+    frames = np.stack([np.rint(picture * (0.3 + 0.05 * k)) for k in range(12)]).astype(np.uint8)
+    error = {
+        name: np.abs(
+            CLASSICAL_BASELINES[f"{name}, pixels"](frames[:8], frames[:0], 4).astype(int)
+            - frames[8:]
+        ).mean()
+        for name in ("moving average", "autoregression", "Kalman filter")
+    }
+    assert error["moving average"] > 10
+    assert error["autoregression"] < 1.5
+    assert error["Kalman filter"] < 1.5
+
+
+@pytest.mark.parametrize("name", CLASSICAL_BASELINES)
+def test_a_gap_is_a_cross_fade_of_two_forecasts(name: str) -> None:
+    frames = film(9, 40, 48, name="chelsea", speed=(1.5, -1.0))
+    method = CLASSICAL_BASELINES[name]
+    one = method(frames[:3], frames[:0], 3).astype(float)
+    two = method(frames[6:][::-1], frames[:0], 3)[::-1].astype(float)
+    t = np.array([1, 2, 3]).reshape(3, 1, 1, 1) / 4
+    made = method(frames[:3], frames[6:], 3)
+    assert np.abs(made - ((1 - t) * one + t * two)).max() <= 1.01  # all are rounded

@@ -14,7 +14,7 @@ from scenery import build_network, film
 from synthetic import make_frames, write_clip
 
 from framepred import evaluation
-from framepred.baselines import FILL_BASELINES, FORECAST_BASELINES
+from framepred.baselines import CLASSICAL_BASELINES, FILL_BASELINES, FORECAST_BASELINES
 from framepred.errors import EvaluationError, MediaError, TrainingError
 from framepred.evaluation import EvaluationReport, evaluate
 from framepred.model import FramePredictor
@@ -63,8 +63,9 @@ def test_scores_that_can_be_told_by_hand(predictor: Predictor, videos: Videos) -
     report = evaluate(paths, predictor=predictor, per_clip=1, on_progress=progress.append)
     assert [task.task for task in report.tasks] == ["fill", "forecast"]
     fill, forecast = rows(report, "fill"), rows(report, "forecast")
-    assert list(fill) == [*FILL_BASELINES, "framepred (tiny)"]
-    assert list(forecast) == [*FORECAST_BASELINES, "framepred (tiny)"]
+    assert list(fill) == [*FILL_BASELINES, *CLASSICAL_BASELINES, "framepred (tiny)"]
+    assert list(forecast) == [*FORECAST_BASELINES, *CLASSICAL_BASELINES, "framepred (tiny)"]
+    followers = [f"{name}, pixels" for name in ("autoregression", "Kalman filter")]
     for gap in (1, 2, 4, 8):
         expected = np.mean([decibels(*(s * k for k in range(1, gap + 1))) for s in (2, 3)])
         assert fill["repeat-last"].psnr[gap] == pytest.approx(expected)
@@ -73,7 +74,11 @@ def test_scores_that_can_be_told_by_hand(predictor: Predictor, videos: Videos) -
         assert fill["framepred (tiny)"].psnr[gap] > 45
     for step in (1, 2, 4, 8):
         expected = np.mean([decibels(s * step) for s in (2, 3)])
-        for name in forecast:  # nobody can guess a fade from motion
+        late = np.mean([decibels(s * (step + 0.5)) for s in (2, 3)])  # the mean of the last two
+        assert forecast["moving average, pixels"].psnr[step] == pytest.approx(late, abs=0.6)
+        assert min(forecast[name].psnr[step] for name in followers) > 50
+        for name in forecast.keys() - {*followers, "moving average, pixels"}:
+            # Nobody can guess a fade from motion.
             assert forecast[name].psnr[step] == pytest.approx(expected, abs=0.3)
     for task in report.tasks:
         assert task.columns == (1, 2, 4, 8)
