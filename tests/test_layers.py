@@ -16,18 +16,8 @@ PACKAGE = ROOT / "framepred"
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
     {"errors"},
-    {"sequences"},
-    {
-        "reports",
-        "rhythm",
-        "outputs",
-        "memory",
-        "relay",
-        "metrics",
-        "colour",
-        "minterpolate",
-        "series",
-    },
+    {"sequences", "series"},
+    {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"motion", "cells", "layers", "grids", "recall", "pace", "processes", "checksums", "fields"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"unrolling"},
@@ -57,8 +47,8 @@ STDLIB_ONLY = {
 OWNERS = {
     "av": {"colour", "encoders", "minterpolate", "reader", "writer", "grafting"},
     "torch": {
-        "motion", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint", "baselines",
-        "predictor", "clips", "digits", "learner", "pace", "processes", "training", "evaluation",
+        "motion", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
+        "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training", "evaluation",
         "installation", "benchmark", "adaptation", "unrolling",
     },
     "skimage": {"metrics", "baselines"},
