@@ -187,7 +187,7 @@ def from_rgb(image: Image, *, like: Frame, time: Fraction) -> Frame:
     if image.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"image must be uint8 or uint16, got {image.dtype}")
     top = 255 if image.dtype == np.uint8 else 65535
-    made = VideoFrame(native.width, native.height, layout.planar)
+    made = _make_blank(native, layout.planar)
     offset, scale_y, scale_c = _read_range(native, layout)
     red, green, blue = (image[..., channel].astype(np.float32) for channel in range(3))
     if layout.kind == "rgb":
@@ -291,6 +291,14 @@ def repack(native: VideoFrame, name: str) -> VideoFrame:
         ) from error
     made.color_range, made.colorspace = given
     return made
+
+
+def _make_blank(native: VideoFrame, name: str) -> VideoFrame:
+    """A picture of the same size, whose samples mean nothing; interlaced like the other one."""
+    if not native.interlaced_frame:
+        return VideoFrame(native.width, native.height, name)
+    other = "gray" if native.format.name != "gray" else "yuv420p"
+    return repack(repack(native, other), name)  # PyAV can set no flags, but it copies them
 
 
 def _read_planes(planar: VideoFrame, layout: _Layout) -> list[NDArray[Any]]:

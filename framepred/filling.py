@@ -21,6 +21,7 @@ import numpy as np
 
 from .confidence import GapEvidence, estimate_score
 from .errors import MediaError
+from .fields import by_fields
 from .outputs import check_output, copy_file, name_output
 from .reports import (
     AdaptationReport,
@@ -176,7 +177,15 @@ def fill_gaps(
                 frame_threads=not scanned.is_damaged,
             )
         )
-        filler = _Filler(plan, context, predictor, clock, self_check=self_check, truth=truth)
+        filler = _Filler(
+            plan,
+            context,
+            predictor,
+            clock,
+            self_check=self_check,
+            truth=truth,
+            is_interlaced=scanned.info.interlaced,
+        )
         for item in items:
             if isinstance(item, Frame):
                 _write(writer, filler.take(item))
@@ -222,8 +231,10 @@ class _Filler:
         *,
         self_check: bool,
         truth: TrueFrames | None,
+        is_interlaced: bool,
     ) -> None:
         self._slots = plan.slots
+        self._is_interlaced = is_interlaced
         self._predictor = predictor
         self._clock = clock
         self._truth = truth
@@ -329,7 +340,9 @@ class _Filler:
     def _predict(self, before: np.ndarray, after: np.ndarray, n_frames: int) -> np.ndarray:
         assert self._predictor is not None
         with self._clock.measure("model"):
-            made: np.ndarray = self._predictor.fill(before, after, n_frames)
+            fill = self._predictor.fill
+            predict = by_fields(fill) if self._is_interlaced else fill
+            made: np.ndarray = predict(before, after, n_frames)
         return made
 
     def _keep(self, slot: int, made: Frame, image: np.ndarray | None, task: Task) -> None:

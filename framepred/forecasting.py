@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import GapError, MediaError, OutputError
+from .fields import by_fields
 from .outputs import check_output, name_output
 from .reports import ForecastReport, FrameScore, OnProgress, Progress, StageClock
 from .scanning import read_slots, scan
@@ -155,7 +156,14 @@ def forecast(
                 frame_threads=not scanned.is_damaged,
             )
         )
-        walk = _Walk(outlook, predictor, clock, writer, only_new=only_new)
+        walk = _Walk(
+            outlook,
+            predictor,
+            clock,
+            writer,
+            only_new=only_new,
+            is_interlaced=scanned.info.interlaced,
+        )
         for item in items:
             if not isinstance(item, Frame):
                 walk.pass_packet(item)
@@ -270,6 +278,7 @@ class _Walk:
     clock: StageClock
     writer: VideoSink | None
     only_new: bool
+    is_interlaced: bool
     made: list[np.ndarray] = field(default_factory=list)  # (H, W, 3) RGB, held out frames only
     scores: dict[int, Score] = field(default_factory=dict)  # by step from 0
     _shown: deque[Frame] = field(default_factory=deque)
@@ -303,7 +312,9 @@ class _Walk:
         images = [to_rgb(frame) for frame in self._shown]
         same = [image for image in images if image.shape == images[-1].shape]
         with self.clock.measure("model"):
-            made = self.predictor.forecast(np.stack(same), len(self.outlook.times))
+            forecast = self.predictor.forecast
+            predict = by_fields(forecast) if self.is_interlaced else forecast
+            made = predict(np.stack(same), len(self.outlook.times))
         self.made = list(made)
         first = self.outlook.times[0] if self.only_new else Fraction(0)
         for image, time in zip(made, self.outlook.times, strict=True):
