@@ -101,6 +101,11 @@ def plan_graft(
             raise _refuse(info, "its parameter sets leave no number for others")
         encoder = _match_encoder(info, survey, survey.number, crf)
         sets = _read_sets(_open_encoder(reader, encoder), survey.codec)
+        for unit in sets:
+            if bitstream.name_set(survey.codec, unit)[0] == "sps":
+                chroma = bitstream.read_sps(survey.codec, unit).chroma
+                if chroma != survey.sps.chroma:  # as with grey pictures, by some encoders
+                    raise _refuse(info, f"{encoder.name} stores its colours otherwise")
         try:
             header = survey.header.extend(_number_all(sets, survey.codec, survey.number)).pack()
         except ValueError as error:
