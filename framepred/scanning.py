@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -18,6 +20,7 @@ from .detection import (
     holes_hide_nothing,
 )
 from .errors import MediaError
+from .repairs import RepairFinder
 from .reports import OnProgress, Plain, Progress, Report, to_plain
 from .smears import find_smears
 from .timeline import (
@@ -35,6 +38,7 @@ from .video import Frame, Image, VideoInfo, VideoReader, read_thumbnail, to_rgb
 
 __all__ = ["ScanReport", "read_slots", "scan"]
 
+_N_STEPS = 15  # times between frames of which the median is the usual one
 _REPORT_EVERY = 8  # frames between two calls of on_progress
 
 
@@ -153,7 +157,7 @@ def scan(
     if "smeared" in detect:
         smears = find_smears(
             timeline.slots,
-            {i for gap in found if gap.kind == "corrupt" for i in range(gap.start, gap.stop)},
+            _list_damaged(found, [places[i] for i in seen.keys], [places[i] for i in seen.repairs]),
             keys={places[i] for i in seen.keys},
             packet_times=packet_times,
         )
@@ -177,6 +181,20 @@ def scan(
     )
 
 
+def _list_damaged(gaps: Iterable[Gap], keys: Sequence[int], repairs: Iterable[int]) -> set[int]:
+    """Return the slots that others may have been predicted from in vain.
+
+    Those that did not decode, and those missing in a group of pictures whose end was repaired.
+    """
+    groups = [(keys[at - 1] if (at := bisect_left(keys, k)) else 0, k) for k in repairs]
+    return {
+        slot
+        for gap in gaps
+        for slot in range(gap.start, gap.stop)
+        if gap.kind == "corrupt" or any(first < slot < stop for first, stop in groups)
+    }
+
+
 @dataclass
 class _Seen:
     """What one reading of a video showed."""
@@ -186,6 +204,7 @@ class _Seen:
     times: list[Fraction] = field(default_factory=list)
     corrupt: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
+    repairs: Sequence[int] = ()
     packet_times: Sequence[Fraction] = ()
     n_errors: int = 0
     n_repaired_times: int = 0
@@ -193,7 +212,7 @@ class _Seen:
 
     @property
     def is_damaged(self) -> bool:
-        return bool(self.n_errors or self.corrupt or not self.has_threads)
+        return bool(self.n_errors or self.corrupt or self.repairs or not self.has_threads)
 
     @property
     def lacks_frames(self) -> bool:
@@ -209,9 +228,12 @@ def _watch(
         total = _count_frames(reader.info)
         observer = Observer(keep_signatures=keep_signatures)
         seen = _Seen(reader.info, observer, has_threads=frame_threads)
+        finder, pauses = RepairFinder(), _Pauses()
         for frame in reader.read():
             assert isinstance(frame, Frame)
-            seen.observer.add(read_thumbnail(frame), is_corrupt=frame.is_corrupt)
+            thumbnail = read_thumbnail(frame)
+            seen.observer.add(thumbnail, is_corrupt=frame.is_corrupt)
+            finder.add(thumbnail, is_suspect=pauses.take(frame))
             seen.times.append(frame.time)
             if frame.is_corrupt:
                 seen.corrupt.append(frame.index)
@@ -221,10 +243,36 @@ def _watch(
                 break
             if on_progress is not None and len(seen.times) % _REPORT_EVERY == 0:
                 on_progress(Progress("scan", len(seen.times), total))
+        finder.finish()
+        seen.repairs = finder.found
         seen.packet_times = reader.packet_times
         seen.n_errors = reader.n_errors
         seen.n_repaired_times = reader.n_repaired_times
     return seen
+
+
+class _Pauses:
+    """Tells key frames that follow a pause, which may be a loss; all-intra video has none."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Fraction, bool] | None = None  # its time, whether it was a key frame
+        self._steps: deque[Fraction] = deque(maxlen=_N_STEPS)
+        self._had_pause = False
+
+    def take(self, frame: Frame) -> bool:
+        last, self._last = self._last, (frame.time, frame.is_key)
+        if last is None:
+            return False
+        step = frame.time - last[0]
+        is_pause = bool(self._steps) and 2 * step > 3 * sorted(self._steps)[len(self._steps) // 2]
+        self._steps.append(step)
+        if not frame.is_key:
+            self._had_pause = self._had_pause or is_pause
+            return False
+        # A change behind a pause is natural, so a key frame right behind one tells nothing.
+        is_suspect = self._had_pause and not is_pause and not last[1]
+        self._had_pause = False
+        return is_suspect
 
 
 def read_slots(

@@ -20,7 +20,7 @@ LAYERS = (
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"motion", "cells", "layers", "grids", "recall", "pace", "processes", "checksums", "fields"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
-    {"unrolling"},
+    {"unrolling", "repairs"},
     {"reader"},
     {"writer"},
     {"tasks", "splicing", "smears", "checkpoint", "protocol", "reader"},

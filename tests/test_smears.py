@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,6 +15,7 @@ from synthetic import make_times, read_planes, write_clip
 from test_scanning import gaps, pan
 
 from framepred.filling import fill_gaps
+from framepred.repairs import RepairFinder
 from framepred.scanning import scan
 from framepred.smears import find_smears
 from framepred.timeline import Gap, Slot
@@ -121,6 +123,57 @@ def test_what_differs_from_the_whole_video_is_found(
     assert sorted(made) == sorted(true)
     for i, time in enumerate(sorted(true)):
         assert i in named or made[time] == true[time]
+
+
+def drop(source: Path, target: Path, lost: int) -> Path:
+    """Copy a clip without one of its video packets."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        video = reader.streams.video[0]
+        copy = writer.add_stream_from_template(video)
+        for i, packet in enumerate(p for p in reader.demux(video) if p.size):
+            if i != lost:
+                packet.stream = copy
+                writer.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [("libx264", "mkv"), ("libx264", "mp4"), ("libvpx", "webm"), ("libvpx-vp9", "webm")],
+)
+def test_a_lost_packet_smears_and_a_frame_that_never_was_does_not(
+    tmp_path: Path, codec: str, suffix: str
+) -> None:
+    """In the times the two are alike, and no decoder complains."""
+    frames = pan(48, speed=3)
+    options: dict[str, Any] = {"codec": codec, "lossless": False, "gop": 12}
+    whole = write_clip(tmp_path / f"a.{suffix}", frames, **options)
+    lossy = drop(whole, tmp_path / f"b.{suffix}", 15)
+    true, seen = dict(read_planes(whole)), dict(read_planes(lossy))
+    wrong = [i for i, time in enumerate(sorted(true)) if seen.get(time) != true[time]]
+    assert wrong == list(range(15, 24))
+    assert gaps(scan(lossy)) == [(15, 24, "missing", "fill")]
+    assert gaps(scan(lossy, detect=("missing", "corrupt"))) == [(15, 16, "missing", "fill")]
+    kept = [frame for i, frame in enumerate(frames) if i != 15]
+    times = make_times(48, holes=[15])
+    gappy = write_clip(tmp_path / f"c.{suffix}", kept, times=times, **options)
+    assert gaps(scan(gappy)) == [(15, 16, "missing", "fill")]
+
+
+@pytest.mark.parametrize("size", [(90, 160), (5, 7), (8, 8), (8, 17)])
+def test_pictures_that_snap_back(size: tuple[int, int]) -> None:
+    """A corner that shows something else for six frames, until a key frame."""
+    rng = np.random.default_rng(1)
+    picture = rng.uniform(0, 255, (size[0], size[1] + 60)).astype(np.float32)
+    shots = [picture[:, i : i + size[1]].copy() for i in range(30)]
+    for is_smeared in (False, True):
+        finder = RepairFinder()
+        for i, shot in enumerate(shots):
+            if is_smeared and 9 <= i < 15:
+                shot[: size[0] // 2 + 1, : size[1] // 2 + 1] = 255
+            finder.add(shot, is_suspect=i in (15, 28))
+        finder.finish()
+        assert finder.found == ([15] if is_smeared and size[0] > 8 else [])
 
 
 def test_a_long_smear_is_left_and_its_damage_made_all_the_same(tmp_path: Path) -> None:
