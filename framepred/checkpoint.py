@@ -1,9 +1,9 @@
 """Weights and training states on disk: safetensors files that describe themselves, never pickle.
 
-A weights file holds the tensors of one network; its metadata holds the format version and the
-network's configuration. A training state is the same file with the optimizer's tensors, the
-averaged weights and the random generators beside them. Whatever is loaded is checked as if a
-stranger had made it: format, sizes, shapes, finite values.
+A weights file holds the tensors of one network; its metadata holds the format, which says the kind
+of network and the version, and the network's configuration. A training state is the same file with
+the optimizer's tensors, the averaged weights and the random generators beside them. Whatever is
+loaded is checked as if a stranger had made it: format, sizes, shapes, finite values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,12 +27,15 @@ from .cells import parse_cell
 from .errors import ModelError
 from .model import FramePredictor, ModelConfig
 from .packaged import list_models
+from .stack import PixelForecaster, StackConfig
 
 __all__ = [
     "FORMAT",
+    "Network",
     "StoredState",
     "find_weights",
     "load_model",
+    "load_network",
     "load_state",
     "save_model",
     "save_state",
@@ -41,8 +44,22 @@ __all__ = [
 FORMAT = "framepred-weights-3"
 STATE_FORMAT = "framepred-training-1"
 
+Network = FramePredictor | PixelForecaster
+N = TypeVar("N", FramePredictor, PixelForecaster)
+
+# Of each kind of network, by its configuration.
+_FORMATS: dict[type[ModelConfig | StackConfig], str] = {
+    ModelConfig: FORMAT,
+    StackConfig: "framepred-stack-1",
+}
+_CONFIGS: dict[type[Network], type[ModelConfig | StackConfig]] = {
+    FramePredictor: ModelConfig,
+    PixelForecaster: StackConfig,
+}
+
 _LARGEST_FILE = 2**30  # bytes: no network of ours comes near; keeps a hostile file out of memory
 _WIDEST = 1024  # channels: likewise for a configuration
+_DEEPEST = 64  # layers
 
 
 def find_weights(name_or_path: str | Path) -> Path:
@@ -73,11 +90,14 @@ class StoredState:
 
 
 def save_model(
-    path: str | Path, weights: Mapping[str, Tensor], config: ModelConfig, facts: Mapping[str, Any]
+    path: str | Path,
+    weights: Mapping[str, Tensor],
+    config: ModelConfig | StackConfig,
+    facts: Mapping[str, Any],
 ) -> None:
     """Write a weights file atomically; ``facts`` (JSON) say how the weights came about."""
     metadata = {
-        "format": FORMAT,
+        "format": _FORMATS[type(config)],
         "config": json.dumps(dataclasses.asdict(config)),
         "facts": json.dumps(dict(facts)),
     }
@@ -90,16 +110,21 @@ def save_state(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[s
 
 
 def load_model(name_or_path: str | Path) -> tuple[FramePredictor, dict[str, Any]]:
+    """The network for video that a weights file describes; see ``load_network``."""
+    return load_network(name_or_path, FramePredictor)
+
+
+def load_network(name_or_path: str | Path, kind: type[N]) -> tuple[N, dict[str, Any]]:
     """Build the network that a weights file describes, on the CPU, in evaluation mode.
 
     Returns it and the facts stored beside it. Raises ModelError for anything that is not a sound
-    weights file of this format.
+    weights file of this kind of network.
     """
     path = find_weights(name_or_path)
-    tensors, metadata = _read(path, FORMAT)
-    config = _parse_config(path, metadata.get("config", ""))
+    tensors, metadata = _read(path, _FORMATS[_CONFIGS[kind]])
+    config: Any = _parse_config(path, metadata.get("config", ""), _CONFIGS[kind])
     with torch.device("meta"):
-        model = FramePredictor(config)
+        model = kind(config)
     wanted = model.state_dict()
     if wanted.keys() != tensors.keys():
         strange = sorted(wanted.keys() ^ tensors.keys())[0]
@@ -136,7 +161,7 @@ def _read(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, str]]:
             if found != wanted:
                 raise ModelError(
                     f"{path} has format {_quote(found)}, expected {wanted!r}: "
-                    "it was not written by this version of framepred"
+                    "it is of another kind, or by another version of framepred"
                 )
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except SafetensorError as error:
@@ -155,10 +180,12 @@ def _parse_facts(path: Path, text: str) -> dict[str, Any]:
     return facts
 
 
-def _parse_config(path: Path, text: str) -> ModelConfig:
-    fields = {field.name: field for field in dataclasses.fields(ModelConfig)}
+def _parse_config(
+    path: Path, text: str, kind: type[ModelConfig | StackConfig]
+) -> ModelConfig | StackConfig:
+    types = get_type_hints(kind)
     raw = _parse_facts(path, text)
-    if raw.keys() != fields.keys():
+    if raw.keys() != types.keys():
         raise ModelError(f"{path}: its configuration has other fields than this version knows")
     values: dict[str, Any] = {"cell": raw.pop("cell")}
     try:
@@ -166,14 +193,15 @@ def _parse_config(path: Path, text: str) -> ModelConfig:
     except ValueError as error:
         raise ModelError(f"{path}: {error}") from error
     for name, value in raw.items():
-        several = name == "n_features"
-        parts = value if several and isinstance(value, list) else [value]
-        if any(type(part) is not int or not 1 <= part <= _WIDEST for part in parts) or (
-            several and len(parts) != 3
+        n_parts = len(get_args(types[name]))  # 0: one number
+        parts = value if n_parts and isinstance(value, list) else [value]
+        most = _DEEPEST if name == "n_layers" else _WIDEST
+        if any(type(part) is not int or not 1 <= part <= most for part in parts) or (
+            len(parts) != max(n_parts, 1)
         ):
             raise ModelError(f"{path}: configuration {name} = {_quote(value)} is out of bounds")
-        values[name] = tuple(parts) if several else value
-    return ModelConfig(**values)
+        values[name] = tuple(parts) if n_parts else value
+    return kind(**values)
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

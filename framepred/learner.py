@@ -6,6 +6,7 @@ and back whole.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import load_state, save_state
+from .checkpoint import Network, load_state, save_state
 from .clips import Batch
 from .errors import TrainingError
 from .losses import LOSSES, compute_loss
@@ -78,7 +79,7 @@ class TrainConfig:
 
 
 class Learner:
-    """Model, optimizer, averages and generators of one run, and their way to disk and back.
+    """Network, optimizer, averages and generators of one run, and their way to disk and back.
 
     Of several processes each has its own, equal in all but ``windows``, the generator of what is
     not the same for all; ``generator`` is for what is. All must call the same methods in turn.
@@ -90,7 +91,7 @@ class Learner:
 
     def __init__(
         self,
-        model: FramePredictor,
+        model: Network,
         config: TrainConfig,
         device: torch.device,
         *,
@@ -98,7 +99,7 @@ class Learner:
         processes: Processes | None = None,
     ) -> None:
         self.processes = processes or Processes()
-        self.model = arrange(model, device).train()
+        self.model: Network = arrange(model, device).train()  # type: ignore[arg-type]
         self._network = self.processes.distribute(self.model, device)
         self.config = config
         self.device = device
@@ -189,12 +190,18 @@ class Learner:
                             "kept; begin a new run from its weights, with a lower learning rate"
                         )
 
-    def build_predictor(self) -> Predictor:
-        """A predictor with the averaged weights, if they are sound; TrainingError if not."""
+    def build_network(self) -> Network:
+        """A network with the averaged weights, if they are sound; TrainingError if not."""
         self.check()
-        model = FramePredictor(self.model.config)
-        model.load_state_dict(self.averaged)
-        return Predictor(model.eval(), name="training", device=self.device)
+        network = copy.deepcopy(self.model)
+        network.load_state_dict(self.averaged)
+        return network.eval()
+
+    def build_predictor(self) -> Predictor:
+        """Likewise a predictor of videos."""
+        network = self.build_network()
+        assert isinstance(network, FramePredictor)
+        return Predictor(network, name="training", device=self.device)
 
     def save(self, folder: Path) -> None:
         """Write the state of all processes, if it is sound; TrainingError if it is not."""

@@ -1,76 +1,31 @@
-"""Learning: random situations from clips, both tasks in one run, resumable at any step.
+"""Learning from videos: random situations from clips, both tasks in one run.
 
-A run lives in a folder: ``state.safetensors`` (everything needed to go on), ``model.safetensors``
-(averaged weights, ready for ``--model``) and ``log.jsonl`` (what it cost and what it scored). One
-schedule may be spread over several sessions: each has a lease, and goes on where the last one
-stopped.
+How a run goes, stops and goes on is ``session``'s business.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .baselines import FILL_BASELINES, FORECAST_BASELINES, Method
-from .checkpoint import load_model, save_model
+from .checkpoint import load_model
 from .clips import ClipLibrary, ClipSampler, find_videos, load_clips
 from .errors import TrainingError
-from .learner import STATE_FILE, Learner, TrainConfig
+from .learner import Learner, TrainConfig
 from .model import FramePredictor, ModelConfig
-from .pace import Pace
-from .predictor import Predictor, choose_device, choose_precision
-from .processes import join_processes
+from .predictor import Predictor
 from .protocol import Score, Task, Window, average_scores, score_window, space_windows
-from .reports import OnProgress, Plain, Progress, to_plain
+from .reports import OnProgress
+from .session import OnEvent, TrainReport, hold_session
 
 __all__ = ["TrainConfig", "TrainReport", "train"]
-
-MODEL_FILE = "model.safetensors"
-LOG_FILE = "log.jsonl"
-
-_REPORT_EVERY = 50  # steps
-_SAVE_AFTER = 120  # seconds
-
-OnEvent = Callable[[dict[str, Any]], None] | None
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """What a run came to."""
-
-    model: Path
-    steps: int  # in all sessions
-    finished: bool  # False: the lease ended before the schedule
-    samples: int
-    minutes: float
-    loss: float | None
-    samples_per_second: float  # this and the next two: of this session
-    frames_per_second: float
-    busy_share: float  # see ``pace.Rates``
-    device: str
-    precision: str
-    processes: int
-    clips: int
-    frames: int
-    frames_left_out: int
-    problems: tuple[str, ...]
-    validation: dict[str, Any]
-
-    def as_dict(self) -> dict[str, Plain]:
-        plain = to_plain(self)
-        assert isinstance(plain, dict)
-        return plain
 
 
 def train(
@@ -107,36 +62,27 @@ def train(
 
     Raises TrainingError, ModelError or MediaError.
     """
-    began = time.monotonic()
-    config.check()
-    folder = Path(out)
-    with join_processes(device) as processes:
-        if not processes.is_first:
-            on_progress = on_event = None
-        with processes.together():
-            if (folder / STATE_FILE).exists() and not resume:
-                raise TrainingError(
-                    f"{folder} holds a run already: resume it, or choose another folder"
-                )
-            if resume and not (folder / STATE_FILE).exists():
-                raise TrainingError(f"no run to resume in {folder}: start one without --resume")
-            chosen = choose_device(processes.device)
-            torch.manual_seed(config.seed)
-            model = _build_model(initial, cell)
-            material = _Material.prepare(
-                clips,
-                validation,
-                n_validation=config.n_validation if processes.is_first else 0,
-                max_bytes=int(cache_gb * 2**30),
-                device=chosen,
-                on_progress=on_progress,
-            )
-        learner = Learner(model, config, chosen, processes=processes)
-        session = _Session(began, folder, material, learner, on_progress, on_event)
-        session.begin(resume=resume)
-        with processes.orderly():
-            session.work()
-        return session.finish()
+
+    def gather(chosen: torch.device, is_first: bool) -> _Material:
+        return _Material.prepare(
+            clips,
+            validation,
+            n_validation=config.n_validation if is_first else 0,
+            max_bytes=int(cache_gb * 2**30),
+            device=chosen,
+            on_progress=on_progress if is_first else None,
+        )
+
+    return hold_session(
+        out,
+        config,
+        build=lambda: _build_model(initial, cell),
+        gather=gather,
+        resume=resume,
+        device=device,
+        on_progress=on_progress,
+        on_event=on_event,
+    )
 
 
 @dataclass(frozen=True)
@@ -170,29 +116,24 @@ class _Material:
             reference = _Validation.prepare(held_out or learned[:1], n_validation)
         return cls(library.to(device), len(held_out), reference)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {
+            "clips": len(self.library.clips),
+            "frames": self.library.n_frames,
+            "frames_left_out": self.library.n_frames_left_out,
+            "problems": list(self.library.problems),
+            "held_out": self.n_held_out,
+        }
 
-class _Session:
-    """One sitting of a run, in one process; all processes call the same methods in this order."""
+    @property
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        return self.reference.baselines
 
-    def __init__(
-        self,
-        began: float,
-        folder: Path,
-        material: _Material,
-        learner: Learner,
-        on_progress: OnProgress,
-        on_event: OnEvent,
-    ) -> None:
-        self.began = began
-        self.folder = folder
-        self.learner = learner
-        self.config = config = learner.config
-        self.processes = learner.processes
-        self.device = learner.device
-        self.precision = choose_precision(learner.device)
-        self.material = material
-        self.sampler = ClipSampler(
-            material.library,
+    def open(self, learner: Learner) -> ClipSampler:
+        config = learner.config
+        return ClipSampler(
+            self.library,
             batch_size=config.batch_size,
             crop=config.crop,
             max_gap=config.max_gap,
@@ -200,143 +141,9 @@ class _Session:
             generator=learner.windows,
             situation_generator=learner.generator,
         )
-        self.pace = Pace(self.device)
-        self.recent: deque[Tensor] = deque(maxlen=_REPORT_EVERY)  # losses
-        self.on_progress = on_progress
-        self.log = _Log(folder, on_event)
 
-    def begin(self, *, resume: bool) -> None:
-        """Take up the stored state, or store the first one."""
-        if resume:
-            with self.processes.together():
-                self.learner.restore(self.folder)
-        library = self.material.library
-        self._tell(
-            "start",
-            lease_minutes=self.config.lease_minutes,
-            clips=len(library.clips),
-            frames=library.n_frames,
-            frames_left_out=library.n_frames_left_out,
-            problems=list(library.problems),
-            held_out=self.material.n_held_out,
-            device=str(self.device),
-            precision=str(self.precision).removeprefix("torch."),
-            processes=self.processes.count,
-            baselines=self.material.reference.baselines,
-        )
-        if not resume:
-            self.learner.save(self.folder)  # from now on there is something to resume
-
-    def work(self) -> None:
-        """Take steps until the schedule or the lease is over."""
-        learner, config = self.learner, self.config
-        self.pace = Pace(self.device)
-        saved = time.monotonic()
-        while True:
-            now = time.monotonic()
-            # Clocks differ, and so may what is due by them: it goes by the first process's.
-            learner.seconds, lasted, unsaved = self.processes.follow_first(
-                learner.seconds, now - self.began, now - saved
-            )
-            if unsaved > _SAVE_AFTER:
-                learner.save(self.folder)
-                saved = now
-            lease = config.lease_minutes
-            if learner.is_done() or (lease is not None and lasted >= 60 * lease):
-                return
-            rate = self._take_step()
-            if self.on_progress:
-                self.on_progress(_tell_progress(learner))
-            if learner.step % _REPORT_EVERY == 0:
-                self._tell(
-                    "step",
-                    loss=round(self._average_loss(), 5),
-                    learning_rate=rate,
-                    minutes=round(learner.seconds / 60, 2),
-                    **self.pace.read_recent().as_dict(),
-                    gpu_gb=_read_gpu_memory(self.device),
-                )
-            if learner.step % config.validate_every == 0 and not learner.is_done():
-                self._score()
-
-    def finish(self) -> TrainReport:
-        """Save, score, and say what it all came to."""
-        learner, library = self.learner, self.material.library
-        rates = self.pace.read_session()
-        learner.save(self.folder)
-        self._tell("stop", finished=learner.is_done(), **rates.as_dict())
-        loss = self._average_loss() if self.recent else None
-        return TrainReport(
-            model=self.folder / MODEL_FILE,
-            steps=learner.step,
-            finished=learner.is_done(),
-            samples=self._count_samples(),
-            minutes=learner.seconds / 60,
-            loss=loss,
-            samples_per_second=rates.samples_per_second,
-            frames_per_second=rates.frames_per_second,
-            busy_share=rates.busy_share,
-            device=str(self.device),
-            precision=str(self.precision).removeprefix("torch."),
-            processes=self.processes.count,
-            clips=len(library.clips),
-            frames=library.n_frames,
-            frames_left_out=library.n_frames_left_out,
-            problems=library.problems,
-            validation={"model": self._score(), "baselines": self.material.reference.baselines},
-        )
-
-    def _take_step(self) -> float:
-        """Draw a batch and learn from it; returns the learning rate."""
-        learner = self.learner
-        moment = time.monotonic()
-        batch = self.sampler.draw()
-        n_missing = batch.situation.n_missing
-        steps = _choose_targets(n_missing, self.config.n_targets, learner.generator)
-        rate = learner.set_rate()
-        n_samples = batch.frames.shape[0] * self.processes.count
-        with self.pace.measure(n_samples=n_samples, n_frames=n_samples * batch.frames.shape[1]):
-            self.recent.append(learner.learn(batch, steps, self.precision))
-        if learner.step % _REPORT_EVERY == 0:
-            learner.check()
-        learner.seconds += time.monotonic() - moment
-        return rate
-
-    def _average_loss(self) -> float:
-        """Over the last steps and all processes."""
-        mine = torch.stack(list(self.recent)).mean().cpu()
-        return float(torch.stack(self.processes.gather(mine)).mean())
-
-    def _count_samples(self) -> int:
-        return self.learner.step * self.config.batch_size * self.processes.count
-
-    def _tell(self, event: str, **facts: Any) -> None:
-        """A line of the log."""
-        with self.processes.together():
-            if self.processes.is_first:
-                place = {"step": self.learner.step, "n_steps": self.config.n_steps}
-                self.log.write({"event": event, **place, **facts})
-
-    def _score(self) -> dict[str, Any]:
-        """Score the averaged weights and write them to disk."""
-        learner = self.learner
-        learner.check()
-        scores: dict[str, Any] = {}
-        with self.processes.together():
-            if self.processes.is_first:
-                scores = self.material.reference.score(learner.build_predictor())
-                facts = {
-                    "steps": learner.step,
-                    "samples": self._count_samples(),
-                    "minutes": round(learner.seconds / 60, 1),
-                    "clips": len(self.material.library.clips),
-                    "frames": self.material.library.n_frames,
-                    "config": dataclasses.asdict(self.config),
-                    "validation": scores,
-                }
-                save_model(self.folder / MODEL_FILE, learner.averaged, learner.model.config, facts)
-        self._tell("validate", **scores)
-        return scores
+    def score(self, learner: Learner) -> dict[str, Any]:
+        return self.reference.score(learner.build_predictor())
 
 
 def _build_model(initial: str | Path | None, cell: str | None) -> FramePredictor:
@@ -352,44 +159,6 @@ def _build_model(initial: str | Path | None, cell: str | None) -> FramePredictor
             f"{cell!r}: leave one of the two out"
         )
     return model
-
-
-def _choose_targets(n_missing: int, n_targets: int, generator: torch.Generator) -> list[int]:
-    """Which of the hidden frames are decoded this time, 1-based and ascending."""
-    order = torch.randperm(n_missing, generator=generator)[:n_targets]
-    return sorted(int(k) + 1 for k in order)
-
-
-def _tell_progress(run: Learner) -> Progress:
-    if run.config.n_steps is not None:
-        return Progress("train", run.step, run.config.n_steps)
-    assert run.config.max_minutes is not None
-    return Progress("train", int(run.seconds), int(60 * run.config.max_minutes))
-
-
-def _read_gpu_memory(device: torch.device) -> float | None:
-    if device.type != "cuda":
-        return None
-    return round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
-
-
-class _Log:
-    """Appends events to the run's log, one JSON object a line."""
-
-    def __init__(self, folder: Path, on_event: OnEvent) -> None:
-        self._path = folder / LOG_FILE
-        self._on_event = on_event
-
-    def write(self, event: dict[str, Any]) -> None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(event) + "\n")
-        except OSError as error:
-            reason = error.strerror or error
-            raise TrainingError(f"cannot write {self._path}: {reason}") from error
-        if self._on_event:
-            self._on_event(event)
 
 
 @dataclass(frozen=True)

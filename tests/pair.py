@@ -23,7 +23,7 @@ from unittest import mock
 import torch
 from safetensors.torch import save_file
 
-from framepred import learner, training
+from framepred import learner, session, training
 from framepred.errors import FramepredError
 from framepred.learner import Learner, TrainConfig
 
@@ -107,19 +107,19 @@ def interrupt(loss: torch.Tensor) -> torch.Tensor:
     return loss
 
 
-training.choose_precision = lambda _: torch.float32  # the same on every processor
+session.choose_precision = lambda _: torch.float32  # the same on every processor
 train("whole")
-with only_in_the_second(2, interrupt), mock.patch.object(training, "_SAVE_AFTER", -1):
+with only_in_the_second(2, interrupt), mock.patch.object(session, "_SAVE_AFTER", -1):
     train("parts")
 train("parts", resume=True)
 # With a gradient that is sound, and in one process only.
 with only_in_the_second(2, lambda loss: loss + math.inf):
     train("spoilt")
 with (
-    mock.patch.object(training, "Learner", partial(Learner, deferred=True)),
+    mock.patch.object(session, "Learner", partial(Learner, deferred=True)),
     only_in_the_second(2, lambda loss: loss + math.inf),
 ):
     train("deferred")
-with mock.patch.object(training, "save_model", side_effect=training.TrainingError("disk full")):
+with mock.patch.object(session, "save_model", side_effect=FramepredError("disk full")):
     train("unwritten", n_steps=1)
 train("whole")  # is there already

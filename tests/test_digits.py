@@ -120,7 +120,7 @@ def test_a_spoilt_gz(tmp_path: Path, place: int) -> None:
     content = bytearray(gzip.compress(SOUND))
     content[place] ^= 0xFF
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(content)
-    with pytest.raises(MediaError, match="fetch it anew|holds no MNIST") as caught:
+    with pytest.raises(MediaError, match=r"fetch it anew|holds no MNIST") as caught:
         read_digits(tmp_path, "train")
     assert "\n" not in str(caught.value)
 

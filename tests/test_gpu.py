@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from scenery import TINY, build_network, film
 from synthetic import make_frames, write_clip
 
-from framepred import training
+from framepred import session, training
 from framepred.checkpoint import load_model, save_model
 from framepred.losses import LOSSES, compute_loss
 from framepred.metrics import psnr
@@ -92,7 +92,7 @@ def test_a_training_is_resumed(
         n_steps=30, batch_size=2, crop=32, max_gap=2, warmup_steps=5, n_validation=1
     )
     ticks = itertools.count()  # a step takes a second
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
 
     def run(out: Path, max_minutes: float | None = None, *, resume: bool = False) -> int:
         report = training.train(

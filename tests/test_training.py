@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
 import framepred.pace
-from framepred import learner, training
+from framepred import learner, session, training
 from framepred.cells import ConvGRUCell
 from framepred.checkpoint import load_model, load_state, save_model, save_state
 from framepred.cli import app
@@ -27,7 +27,8 @@ from framepred.clips import Batch, Situation
 from framepred.errors import ModelError, TrainingError
 from framepred.learner import Learner, TrainConfig
 from framepred.reports import Progress
-from framepred.training import _choose_targets, train
+from framepred.session import _choose_targets
+from framepred.training import train
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(
@@ -46,7 +47,7 @@ SMALL = TrainConfig(
 @pytest.fixture(autouse=True)
 def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same on every processor."""
-    monkeypatch.setattr(training, "choose_precision", lambda *_, **__: torch.float32)
+    monkeypatch.setattr(session, "choose_precision", lambda *_, **__: torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def start(folder: Path, initial: Path):  # type: ignore[no-untyped-def]
 def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """From now on every look at the clock takes so many seconds."""
     ticks = itertools.count(0, seconds)
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
 
 
 class StepClock:
@@ -88,7 +89,7 @@ class StepClock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 0.0
         learn = Learner.learn
-        for module in (training, framepred.pace):
+        for module in (session, framepred.pace):
             clock = SimpleNamespace(monotonic=lambda: self.seconds)
             monkeypatch.setattr(module, "time", clock)
 
@@ -136,13 +137,21 @@ def test_what_a_run_leaves(start: Any, tmp_path: Path) -> None:
         "model.safetensors",
         "state.safetensors",
     ]
-    assert (report.steps, report.samples, report.clips, report.frames) == (6, 12, 2, 26)
+    assert (report.steps, report.samples) == (6, 12)
+    assert report.source == {
+        "clips": 2,
+        "frames": 26,
+        "frames_left_out": 0,
+        "problems": [],
+        "held_out": 1,
+    }
     assert report.finished
     assert (report.device, report.precision) == ("cpu", "float32")
     assert report.model == out / "model.safetensors"
     assert report.loss is not None
     assert math.isfinite(report.loss)
-    json.dumps(report.as_dict())
+    plain = json.loads(json.dumps(report.as_dict()))
+    assert (plain["clips"], plain["frames"], plain["problems"]) == (2, 26, [])
     assert read_log(out) == json.loads(json.dumps(events))
     assert [(e["event"], e["step"]) for e in events] == [
         ("start", 0),
@@ -430,7 +439,7 @@ def test_noticed_late_the_weights_are_left_alone_all_the_same(
 def test_noticed_late_stops_a_run_before_anything_is_made_of_it(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "Learner", partial(Learner, deferred=True))
+    monkeypatch.setattr(session, "Learner", partial(Learner, deferred=True))
     config = dataclasses.replace(SMALL, validate_every=4)
     sound = start(tmp_path / "sound", config=config)
     assert sound.steps == 6
@@ -519,7 +528,7 @@ def test_what_the_log_says_of_the_pace(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = StepClock(monkeypatch)
-    monkeypatch.setattr(training, "_REPORT_EVERY", 2)
+    monkeypatch.setattr(session, "_REPORT_EVERY", 2)
     draw, n_frames = training.ClipSampler.draw, []
 
     def draw_slowly(sampler: Any) -> Batch:
