@@ -28,9 +28,9 @@ from torch import Tensor
 
 from .clips import Batch, Situation
 from .errors import TrainingError
+from .grids import choose_scale
 from .learner import Learner, TrainConfig
 from .metrics import psnr
-from .model import choose_scale
 from .predictor import Predictor, choose_precision
 from .reports import AdaptationReport, OnProgress, Progress
 from .scoring import HIGHEST_PSNR, to_8_bits

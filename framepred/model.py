@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .cells import RecursiveFilter, State, build_cell
+from .grids import choose_scale, fill_plane, pad, read_size
 from .layers import Decoder, FeaturePyramid, Levels, build_conv, build_zero_conv
 from .motion import (
     AGREEMENT_FLOOR,
@@ -39,6 +40,7 @@ from .motion import (
     invert_path,
     lean_on_steady,
     rescale_flow,
+    rescale_flows,
     resize,
     spread_forecast,
     to_gray,
@@ -48,16 +50,15 @@ from .motion import (
 )
 from .recall import Recall
 
-__all__ = ["FramePredictor", "Memory", "ModelConfig", "arrange", "choose_scale"]
+__all__ = ["FramePredictor", "Memory", "ModelConfig", "arrange"]
 
-_GRID = 8  # pixels: pictures are padded to a multiple of the coarsest grid
-_SMALLEST_SIDE = 32  # pixels: below this the flow pyramid has nothing to stand on
 # Log-odds, before learning, that a forecast pixel comes from the last frame and not the one before.
 _LAST_FRAME_LOGIT = 6.0
-_LARGEST_SIDE = 540  # pixels: the shorter side on which motion is found stays below this
 # Share of what is remembered of a speed that each step renews, before learning: next to all; what
 # is steady over two or three; and what has lasted for several.
 _GAINS = (0.99, 0.8, 0.25)
+# Share of a forecast's uncertainty that a latent settles; the rest stays a mean over paths.
+_DRAWN_SHARE = 0.5
 _EXACT_STEPS = 4  # whose flow a forecast is given at half resolution
 _FLOW_PIXELS = 2**20  # pixels at half resolution whose flow is estimated at once: bounds the memory
 
@@ -164,7 +165,7 @@ class FramePredictor(nn.Module):
 
         if memory is None:
             return extract(frames)
-        keys = [(_size(frames), name) for name in memory.names]
+        keys = [(read_size(frames), name) for name in memory.names]
         found = memory.features.look_up(
             keys,
             lambda lacking: list(
@@ -201,7 +202,7 @@ class FramePredictor(nn.Module):
 
         if memory is None:
             return dict(zip(pairs, measure(pairs), strict=True))
-        keys = [(_size(frames), fine, memory.names[a], memory.names[b]) for a, b in pairs]
+        keys = [(read_size(frames), fine, memory.names[a], memory.names[b]) for a, b in pairs]
         found = memory.flows.look_up(
             keys, lambda lacking: [(flow,) for flow in measure([pairs[i] for i in lacking])]
         )
@@ -215,7 +216,7 @@ class FramePredictor(nn.Module):
         """
         n_batch, n_frames = frames.shape[:2]
         coarsest = levels[2]
-        eighth = _size(coarsest)
+        eighth = read_size(coarsest)
         small = [rescale_flow(flow, eighth) for flow in flows]
         observations = []
         for k in range(n_frames):
@@ -265,8 +266,8 @@ class FramePredictor(nn.Module):
         """
         if "state" in self.ablation:
             speeds = torch.zeros_like(speeds)
-        last, steady, lasting = _rescale_motions(speeds, _size(flow)).split(2, 1)
-        detail = rescale_flow(rescale_flow(flow, _size(speeds)), _size(flow)) - flow
+        last, steady, lasting = rescale_flows(speeds, read_size(flow)).split(2, 1)
+        detail = rescale_flow(rescale_flow(flow, read_size(speeds)), read_size(flow)) - flow
         return last + detail, steady, lasting
 
     # ---- rolling out -------------------------------------------------------------------------
@@ -279,10 +280,10 @@ class FramePredictor(nn.Module):
         fixed, history: what every step is given; clocks: for each, its place in the gap and the
         gap's length.
         """
-        grid = _size(near.features[0])
+        grid = read_size(near.features[0])
         state = near.state
         for clock in clocks:
-            plane = _plane(fixed, *clock).expand(-1, -1, *fixed.shape[-2:])
+            plane = fill_plane(fixed, *clock).expand(-1, -1, *fixed.shape[-2:])
             inputs = torch.cat((fixed, plane.to(fixed.dtype), history), 1)
             hidden, state = self.forecaster(inputs, self._forget(state))
             learned = self.motion(hidden).float()
@@ -298,7 +299,7 @@ class FramePredictor(nn.Module):
         """
         n_total = n_frames + 1
         seen = near.features[2]
-        grid = _size(seen)
+        grid = read_size(seen)
         straight = across / n_total
         speed, steady, lasting = near.speeds or (straight, straight, straight)
         small = rescale_flow(across, grid)
@@ -313,7 +314,7 @@ class FramePredictor(nn.Module):
             ),
             1,
         )
-        history = _rescale_motions(torch.cat((steady - speed, lasting - speed), 1), grid)
+        history = rescale_flows(torch.cat((steady - speed, lasting - speed), 1), grid)
         clocks = [(k / n_total, n_total / 8) for k in range(1, n_total)]
         paths = []
         for (learned, view), (t, _) in zip(
@@ -326,13 +327,17 @@ class FramePredictor(nn.Module):
             paths.append(_Path(bend + (curvature * 2 + push) * room, (axis,), view))
         return paths
 
-    def _extend(self, near: _Side, n_frames: int) -> list[_Path]:
-        """The paths of the near frame's points over ``n_frames`` beyond it."""
+    def _extend(self, near: _Side, n_frames: int, latent: Tensor | None) -> list[_Path]:
+        """The paths of the near frame's points over ``n_frames`` beyond it.
+
+        latent: (B, 2), where in the displacement's distribution, in standard deviations along its
+        axes; None for the whole of it.
+        """
         seen = near.features[2]
-        grid = _size(seen)
-        still = near.frame.new_zeros(len(seen), 2, *_size(near.features[0]))
+        grid = read_size(seen)
+        still = near.frame.new_zeros(len(seen), 2, *read_size(near.features[0]))
         speed, steady, lasting = near.speeds or (still, still, still)
-        history = _rescale_motions(torch.cat((steady - speed, lasting - speed), 1), grid)
+        history = rescale_flows(torch.cat((steady - speed, lasting - speed), 1), grid)
         nothing = seen.new_zeros(len(seen), 3, *grid)
         fixed = torch.cat(
             (seen, torch.zeros_like(seen), nothing, rescale_flow(speed, grid), nothing[:, :1]), 1
@@ -355,7 +360,14 @@ class FramePredictor(nn.Module):
                 scales[0] * (speed - lasting) * spreads[0].exp(),
                 scales[1] * steady * spreads[1].exp(),
             )
-            paths.append(_Path(travelled, axes, view))
+            place = travelled
+            if latent is not None:
+                # Five points, the centre and one on each side of two axes, have this variance.
+                deviation = (_DRAWN_SHARE * 2 / 5) ** 0.5
+                for axis, drawn in zip(axes, latent.unbind(1), strict=True):
+                    place = place + deviation * drawn.view(-1, 1, 1, 1) * axis
+                axes = ((1 - _DRAWN_SHARE) ** 0.5 * axes[0], (1 - _DRAWN_SHARE) ** 0.5 * axes[1])
+            paths.append(_Path(place, axes, view))
         return paths
 
     # ---- decoding ----------------------------------------------------------------------------
@@ -374,12 +386,16 @@ class FramePredictor(nn.Module):
         whether this is a forecast. Returns (B, 3, H, W).
         """
         one, two = sources
-        full, half, quarter = _size(one.frame), _size(one.features[0]), _size(one.features[1])
+        full, half, quarter = (
+            read_size(one.frame),
+            read_size(one.features[0]),
+            read_size(one.features[1]),
+        )
         motions = torch.cat((one.flow, two.flow, *one.axes, *two.axes), 1)  # (B, 8, H/2, W/2)
         logit = trust[:, :1]
 
         def look(level: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-            seen = _rescale_motions(motions, size)
+            seen = rescale_flows(motions, size)
             first, second = seen[:, :2], seen[:, 2:4]
             return (
                 warp(one.features[level].float(), first),
@@ -390,7 +406,7 @@ class FramePredictor(nn.Module):
 
         def correct(by: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
             moved = torch.cat((by[:, :4], by[:, 5:]), 1)
-            return motions + _rescale_motions(moved, half), logit + resize(by[:, 4:5], size)
+            return motions + rescale_flows(moved, half), logit + resize(by[:, 4:5], size)
 
         *seen, flows, axes = look(1, quarter)
         plane = clock.expand(-1, -1, *quarter)
@@ -429,6 +445,7 @@ class FramePredictor(nn.Module):
         steps: Sequence[int] | None = None,
         memory: Memory | None = None,
         scale: int | None = None,
+        latent: Tensor | None = None,
     ) -> Tensor:
         """Make the frames between ``before`` and ``after``, or beyond the one side that is given.
 
@@ -440,11 +457,15 @@ class FramePredictor(nn.Module):
             for a batch of one, and without gradients.
         scale: motion is found on pictures smaller by this factor, a power of two; colours are
             always taken at full resolution. None: by the size of the frames, see ``choose_scale``.
+        latent: (B, 2) drawn from a standard normal distribution: one of the plausible futures, the
+            same for every step, in place of the mean over all. Forecasts only.
 
         Returns (B, len(steps), 3, H, W) float32, not clamped, in display order.
         """
         if before is None and after is None:
             raise ValueError("a frame on at least one side is needed, got none")
+        if latent is not None and before is not None and after is not None:
+            raise ValueError("a latent is for forecasts: got frames on both sides")
         wanted = list(range(1, n_frames + 1)) if steps is None else list(steps)
         if before is None:
             # What precedes a film is the future of the film run backwards.
@@ -452,7 +473,13 @@ class FramePredictor(nn.Module):
             mirrored = [n_frames + 1 - k for k in wanted]
             backwards = None if memory is None else replace(memory, names=memory.names[::-1])
             return self.forward(
-                after.flip(1), None, n_frames, steps=mirrored, memory=backwards, scale=scale
+                after.flip(1),
+                None,
+                n_frames,
+                steps=mirrored,
+                memory=backwards,
+                scale=scale,
+                latent=latent,
             )
         if memory is not None and after is not None:
             n_before = before.shape[1]
@@ -463,7 +490,7 @@ class FramePredictor(nn.Module):
         scale = choose_scale(height, width) if scale is None else scale
         # From here on the frames of each side are in the order towards the gap.
         frames = before if after is None else torch.cat((before, after.flip(1)), 1)
-        frames = _pad(frames, _GRID * scale)
+        frames = pad(frames, scale)
         small = frames
         if scale > 1:
             small = F.avg_pool2d(frames.flatten(0, 1), scale).unflatten(0, frames.shape[:2])
@@ -490,7 +517,7 @@ class FramePredictor(nn.Module):
 
         near = observe(0, n_before)
         if after is None:
-            made = self._forecast(near, wanted)
+            made = self._forecast(near, wanted, latent)
         else:
             far = observe(n_before, n_all)
             made = self._fill(near, far, flows[across[0]], flows[across[1]], n_frames, wanted)
@@ -518,12 +545,12 @@ class FramePredictor(nn.Module):
             logit = torch.log((1 - t) * (seen_near + AGREEMENT_FLOOR))
             logit = logit - torch.log(t * (seen_far + AGREEMENT_FLOOR))
             trust = torch.cat((logit, seen_near, seen_far), 1)
-            clock = _plane(view, 1 - t, t, 0.0)
+            clock = fill_plane(view, 1 - t, t, 0.0)
             made.append(self._decode((one, two), (view, view_far), trust, clock))
         return torch.stack(made, 1)
 
-    def _forecast(self, near: _Side, wanted: Sequence[int]) -> Tensor:
-        paths = self._extend(near, max(wanted))
+    def _forecast(self, near: _Side, wanted: Sequence[int], latent: Tensor | None) -> Tensor:
+        paths = self._extend(near, max(wanted), latent)
         made = []
         for k in wanted:
             one, view = _bring(paths[k - 1], near.frame, near.features)
@@ -533,7 +560,7 @@ class FramePredictor(nn.Module):
             two = _Source(near.previous, near.previous_features, behind, ())
             certain = torch.ones_like(one.flow[:, :1])
             trust = torch.cat((certain * _LAST_FRAME_LOGIT, certain, certain), 1)
-            clock = _plane(view, 1.0, k / 8, 1.0)
+            clock = fill_plane(view, 1.0, k / 8, 1.0)
             made.append(self._decode((one, two), (view, torch.zeros_like(view)), trust, clock))
         return torch.stack(made, 1)
 
@@ -545,53 +572,11 @@ def _bring(path: _Path, frame: Tensor, features: Levels) -> tuple[_Source, Tenso
     """
     flow = invert_path(path.travelled)
     axes = warp(torch.cat(path.axes, 1), flow).split(2, 1)
-    quarter = _size(features[1])
+    quarter = read_size(features[1])
     view = warp(resize(path.view.float(), quarter), rescale_flow(flow, quarter))
     return _Source(frame, features, flow, axes), view
-
-
-def _rescale_motions(motions: Tensor, size: tuple[int, int]) -> Tensor:
-    """``rescale_flow`` for several flows in one tensor, (B, 2 n, H, W)."""
-    apart = motions.unflatten(1, (-1, 2))
-    scaled: Tensor = rescale_flow(apart.flatten(0, 1), size).unflatten(0, apart.shape[:2])
-    return scaled.flatten(1, 2)
 
 
 def arrange(model: FramePredictor, device: torch.device) -> FramePredictor:
     """Move a network to a device, its kernels laid out as the convolutions there like them."""
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def choose_scale(height: int, width: int) -> int:
-    """Factor by which pictures of a size are shrunk to find the motion in them: 1, 2, 4, ...
-
-    The network was trained on pictures about 270 pixels high, and meets larger ones at a size
-    between that and twice that: where there is more detail there is also more motion.
-    """
-    scale = 1
-    while min(height, width) // scale >= _LARGEST_SIDE:
-        scale *= 2
-    return scale
-
-
-def _size(images: Tensor) -> tuple[int, int]:
-    return images.shape[-2], images.shape[-1]
-
-
-def _pad(frames: Tensor, grid: int) -> Tensor:
-    """Repeat the border until both sides are a multiple of the coarsest grid, and not too small."""
-    height, width = frames.shape[-2:]
-    tall = max(_SMALLEST_SIDE, -(-height // grid) * grid)
-    wide = max(_SMALLEST_SIDE, -(-width // grid) * grid)
-    if (tall, wide) == (height, width):
-        return frames
-    flat = frames.flatten(0, 1)
-    padded = F.pad(flat, (0, wide - width, 0, tall - height), mode="replicate")
-    unfolded: Tensor = padded.unflatten(0, frames.shape[:2])
-    return unfolded
-
-
-def _plane(like: Tensor, *values: float) -> Tensor:
-    """Constants as channels, (B, len(values), 1, 1)."""
-    column = torch.tensor(values, device=like.device, dtype=torch.float32).view(1, -1, 1, 1)
-    return column.expand(like.shape[0], -1, -1, -1)

@@ -30,6 +30,7 @@ __all__ = [
     "invert_path",
     "lean_on_steady",
     "rescale_flow",
+    "rescale_flows",
     "resize",
     "spread_forecast",
     "steady_speed",
@@ -85,6 +86,13 @@ def rescale_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
         return flow
     factors = flow.new_tensor([size[1] / width, size[0] / height]).view(1, 2, 1, 1)
     return resize(flow, size) * factors
+
+
+def rescale_flows(flows: Tensor, size: tuple[int, int]) -> Tensor:
+    """``rescale_flow`` for several flows in one tensor, (B, 2 n, H, W)."""
+    apart = flows.unflatten(1, (-1, 2))
+    scaled: Tensor = rescale_flow(apart.flatten(0, 1), size).unflatten(0, apart.shape[:2])
+    return scaled.flatten(1, 2)
 
 
 def _pixel_grid(height: int, width: int, like: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Knows nothing of files, containers or timestamps.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +100,15 @@ class Predictor:
 
         Raises ValueError if both are empty, or shapes or types do not match.
         """
+        return self._make(before, after, n_frames, None)
+
+    def _make(
+        self,
+        before: Frames | Sequence[Frames],
+        after: Frames | Sequence[Frames],
+        n_frames: int,
+        latent: Tensor | None,
+    ) -> Frames:
         sides = [np.asarray(side) for side in (before, after)]
         known = [side for side in sides if len(side)]
         if not known:
@@ -121,7 +130,7 @@ class Predictor:
         with torch.inference_mode(), self._autocast():
             names = tuple(_name(frame) for side in sides for frame in side)
             memory = Memory(names, self._features, self._flows)
-            made = self.model(tensors[0], tensors[1], n_frames, memory=memory)[0]
+            made = self.model(tensors[0], tensors[1], n_frames, memory=memory, latent=latent)[0]
             scaled = (made.float().clamp(0, 1) * peak).round()
         pixels = scaled.permute(0, 2, 3, 1).cpu().numpy()
         return np.ascontiguousarray(pixels.astype(first.dtype))
@@ -129,6 +138,24 @@ class Predictor:
     def forecast(self, context: Frames | Sequence[Frames], n_frames: int) -> Frames:
         """Make the ``n_frames`` frames that follow ``context``; shapes as in ``fill``."""
         return self.fill(context, (), n_frames)
+
+    def draw_futures(
+        self, context: Frames | Sequence[Frames], n_frames: int, *, n_samples: int, seed: int
+    ) -> Iterator[Frames]:
+        """Draw ``n_samples`` different plausible continuations of ``context``, one at a time.
+
+        What is uncertain about the motion (has its speed changed for good, and will it last?) has a
+        distribution whose widths the network has learnt; each future is drawn from it. Shapes as in
+        ``forecast``; the same seed draws the same futures, and more samples begin with the fewer.
+
+        Raises ValueError as ``fill`` does, and if ``n_samples`` is below 1.
+        """
+        if n_samples < 1:
+            raise ValueError(f"expected n_samples of at least 1, got {n_samples}")
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(n_samples):
+            latent = torch.randn(1, 2, generator=generator).to(self._device)
+            yield self._make(context, (), n_frames, latent)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(

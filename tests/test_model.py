@@ -13,8 +13,9 @@ from scenery import TINY, build_network, film, to_tensor
 from torch import Tensor
 
 from framepred import baselines, motion
+from framepred.grids import choose_scale
 from framepred.metrics import psnr
-from framepred.model import FramePredictor, Memory, ModelConfig, arrange, choose_scale
+from framepred.model import FramePredictor, Memory, ModelConfig, arrange
 from framepred.recall import Recall
 
 
@@ -170,6 +171,40 @@ def test_backcast_is_the_forecast_of_the_reversed_film(stirred: FramePredictor) 
     torch.testing.assert_close(back, stirred(frames.flip(1), None, 3).flip(1), rtol=0, atol=1e-6)
     last_made = stirred(None, frames, 3, steps=[1])  # the one farthest from the known frames
     torch.testing.assert_close(last_made, back[:, :1], rtol=0, atol=1e-5)
+
+
+def test_futures_are_parts_of_the_forecast(plain: FramePredictor) -> None:
+    known = to_tensor(film(4, 64, 96, name="chelsea"))
+    whole = plain(known, None, 3)
+    drawn = torch.randn(40, 2, generator=torch.Generator().manual_seed(1))
+    futures = [plain(known, None, 3, latent=latent[None]) for latent in drawn]
+    assert len({float(future.sum()) for future in futures}) == 40
+    errors = [float((future - whole).square().mean()) for future in futures]
+    together = float((torch.stack(futures).mean(0) - whole).square().mean())
+    # What is drawn scatters around what is said without drawing.
+    assert together < 0.25 * sum(errors) / len(errors)
+    # Each is one film: what sets its first frame apart sets the later ones apart, and more so.
+    for future in futures[:5]:
+        apart = (future - whole).square().mean((0, 2, 3, 4))
+        assert apart[0] < apart[1] < apart[2]
+
+
+def test_a_latent_goes_with_its_frames(stirred: FramePredictor) -> None:
+    frames, other = clip(3, 40, 48), clip(3, 40, 48, name="coffee")
+    latent = torch.tensor([[0.5, -1.0], [-2.0, 0.3]])
+    both = stirred(torch.cat((frames, other)), None, 2, latent=latent)
+    alone = stirred(frames, None, 2, latent=latent[:1])
+    torch.testing.assert_close(both[:1], alone, rtol=0, atol=1e-5)
+    mirrored = stirred(None, frames.flip(1), 2, latent=latent[:1])
+    torch.testing.assert_close(mirrored.flip(1), alone, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="a latent is for forecasts"):
+        stirred(frames, other, 2, latent=latent[:1])
+
+
+def test_a_static_picture_has_one_future(plain: FramePredictor) -> None:
+    frames = clip(1, 70, 90).expand(-1, 4, -1, -1, -1)
+    for latent in (torch.tensor([[2.0, 2.0]]), torch.tensor([[-1.0, 0.5]])):
+        assert (plain(frames, None, 5, latent=latent) - frames[:, :1]).abs().max() < 1 / 255
 
 
 def test_filling_is_symmetric_in_time_before_learning(plain: FramePredictor) -> None:

@@ -171,6 +171,23 @@ def test_forecast_is_filling_without_an_after(
     assert np.array_equal(made, reversed_film[::-1])
 
 
+def test_futures_differ_and_come_again(predictor: Predictor, frames: NDArray[np.uint8]) -> None:
+    def draw(n: int, seed: int) -> list[NDArray[np.uint8]]:
+        return list(predictor.draw_futures(frames[:4], 3, n_samples=n, seed=seed))  # type: ignore[arg-type]
+
+    futures = draw(4, 1)
+    assert all(future.shape == (3, 40, 56, 3) and future.dtype == np.uint8 for future in futures)
+    assert len({future.tobytes() for future in futures}) == 4
+    for future, again in zip(futures, draw(2, 1), strict=False):
+        np.testing.assert_array_equal(future, again)
+    assert not np.array_equal(draw(1, 2)[0], futures[0])
+    plain = predictor.forecast(frames[:4], 3)
+    np.testing.assert_array_equal(plain, predictor.forecast(frames[:4], 3))
+    assert plain.tobytes() not in {future.tobytes() for future in futures}
+    with pytest.raises(ValueError, match="n_samples of at least 1"):
+        draw(0, 1)
+
+
 def test_lists_tuples_and_views(predictor: Predictor, frames: NDArray[np.uint8]) -> None:
     expected = predictor.fill(frames[:3], frames[5:], 2)
     assert np.array_equal(predictor.fill(list(frames[:3]), tuple(frames[5:]), 2), expected)
