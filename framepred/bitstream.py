@@ -42,9 +42,25 @@ _SETS: dict[Codec, dict[int, str]] = {
     "hevc": {32: "vps", 33: "sps", 34: "pps"},
 }
 _AVC_SLICES = frozenset({1, 2, 5})  # 3 and 4 are later parts of a slice that 2 begins
+_AVC_LAYER = 20
 _HEVC_SLICES = frozenset(range(32))
 _ENTRIES: dict[int, EntryKind] = {16: "bla", 17: "bla", 18: "bla", 19: "idr", 20: "idr", 21: "cra"}
-_H264_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+_AVC_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+# Macroblocks of the pictures that a decoder has room for, by level (H.264, table A-1).
+_AVC_ROOM = {
+    **dict.fromkeys((9, 10), 396),
+    11: 900,
+    **dict.fromkeys((12, 13, 20), 2376),
+    21: 4752,
+    **dict.fromkeys((22, 30), 8100),
+    31: 18000,
+    32: 20480,
+    **dict.fromkeys((40, 41), 32768),
+    42: 34816,
+    50: 110400,
+    **dict.fromkeys((51, 52), 184320),
+    **dict.fromkeys((60, 61, 62), 696320),
+}
 _BLA_N_LP = 18
 _LONGEST_START = 32  # bytes of a slice that hold what is read of it
 _MOST_SETS = 31  # of one kind in avcC; hvcC holds more
@@ -83,7 +99,9 @@ class Header:
         if self.codec == "h264":
             looks_ahead = any(_read_avc_slice(unit) in (1, 6) for unit, _ in slices)
             entry: EntryKind | None = "idr" if slices[0][1] == 5 else None
-            return Picture(entry, looks_ahead=looks_ahead, sets=sets)
+            return Picture(
+                entry, looks_ahead=looks_ahead, has_layers=_AVC_LAYER in kinds, sets=sets
+            )
         if any(len(unit) < 3 for unit, _ in slices):
             raise ValueError("a slice is cut off")
         first, kind = slices[0]
@@ -144,7 +162,7 @@ class Picture:
     is_leading: bool = False  # H.265: decoded after an entry and shown before it
     looks_ahead: bool = True  # it may be predicted from pictures that are shown later
     drops_earlier: bool = False  # H.265: an entry that discards pictures not shown yet
-    has_layers: bool = False  # H.265: pictures of another view or quality beside this one
+    has_layers: bool = False  # pictures of another view or quality beside this one
     sets: tuple[bytes, ...] = ()
 
 
@@ -156,7 +174,8 @@ class SpsFacts:
     level: int  # H.264: ten times the level; H.265: thirty times
     chroma: int  # 0 grey, 1 4:2:0, 2 4:2:2, 3 4:4:4
     is_interlaced: bool  # it may hold fields
-    n_references: int  # pictures kept to refer to
+    n_references: int  # pictures kept to refer to; H.265: or to be shown
+    n_kept: int  # pictures kept to refer to or to be shown
     is_high_tier: bool = False  # H.265
 
 
@@ -366,7 +385,7 @@ def _read_avc_sps(bits: _Bits) -> SpsFacts:
     profile, _, level = bits.read(8), bits.read(8), bits.read(8)
     bits.read_golomb()
     chroma = 1
-    if profile in _H264_WITH_CHROMA:
+    if profile in _AVC_WITH_CHROMA:
         chroma = bits.read_golomb()
         if chroma == 3:
             bits.read(1)
@@ -387,9 +406,53 @@ def _read_avc_sps(bits: _Bits) -> SpsFacts:
             bits.read_signed()
     n_references = bits.read_golomb()
     bits.read(1)
-    bits.read_golomb()
-    bits.read_golomb()
-    return SpsFacts(profile, level, chroma, not bits.read(1), n_references)
+    size = (bits.read_golomb() + 1) * (bits.read_golomb() + 1)
+    is_interlaced = not bits.read(1)
+    bits.read(2 if is_interlaced else 1)
+    if bits.read(1):
+        for _ in range(4):
+            bits.read_golomb()
+    n_kept = _read_restriction(bits) if bits.read(1) else None
+    if n_kept is None:
+        n_kept = min(_AVC_ROOM.get(level, 0) // (size * (1 + is_interlaced)), 16)
+    return SpsFacts(profile, level, chroma, is_interlaced, n_references, n_kept)
+
+
+def _read_restriction(bits: _Bits) -> int | None:
+    """From the usability information of an H.264 SPS: how many pictures a decoder keeps."""
+    if bits.read(1) and bits.read(8) == 255:
+        bits.read(32)
+    if bits.read(1):
+        bits.read(1)
+    if bits.read(1):
+        bits.read(4)
+        if bits.read(1):
+            bits.read(24)
+    if bits.read(1):
+        bits.read_golomb()
+        bits.read_golomb()
+    if bits.read(1):
+        bits.read(65)
+    has_timing = [_skip_timing(bits) if bits.read(1) else False for _ in range(2)]
+    bits.read(2 if any(has_timing) else 1)
+    if not bits.read(1):
+        return None
+    bits.read(1)
+    for _ in range(5):
+        bits.read_golomb()
+    return bits.read_golomb()
+
+
+def _skip_timing(bits: _Bits) -> bool:
+    """Pass over the parameters of a hypothetical reference decoder."""
+    n = bits.read_golomb() + 1
+    bits.read(8)
+    for _ in range(n):
+        bits.read_golomb()
+        bits.read_golomb()
+        bits.read(1)
+    bits.read(20)
+    return True
 
 
 def _skip_scaling(bits: _Bits, n_lists: int) -> None:
@@ -435,7 +498,8 @@ def _read_hevc_sps(bits: _Bits) -> SpsFacts:
     bits.read_golomb()
     bits.read_golomb()
     bits.read(1)
-    return SpsFacts(profile, level, chroma, is_interlaced, bits.read_golomb(), is_high)
+    n_kept = bits.read_golomb()
+    return SpsFacts(profile, level, chroma, is_interlaced, n_kept, n_kept, is_high)
 
 
 # avcC and hvcC.

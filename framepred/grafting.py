@@ -38,7 +38,7 @@ _WRITTEN = (".mp4", ".m4v", ".mov", ".mkv")
 _AVC_PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high422"}
 _AVC_LOSSLESS_PROFILE = 244  # High 4:4:4 Predictive: a decoder for it takes the others too
 _LEVEL_1B = 9
-_N_REFERENCES = 3  # as x264's and x265's preset "medium"
+_N_REFERENCES = 3  # as x264's preset "medium"
 
 
 @dataclass(frozen=True)
@@ -237,6 +237,11 @@ def list_packets(reader: VideoReader) -> Iterator[Packet[Any]]:
 
 
 def _match_encoder(info: VideoInfo, survey: _Survey, number: int, crf: int | None) -> Encoder:
+    """The encoder, and options that give pictures like the input's.
+
+    They must make a decoder keep as many pictures as the input's: where that number changes, it
+    may drop those that it has not shown yet (H.264, C.4.4; H.265, C.5.2.2).
+    """
     sps = survey.sps
     try:
         encoder = choose_encoder(
@@ -248,10 +253,11 @@ def _match_encoder(info: VideoInfo, survey: _Survey, number: int, crf: int | Non
             hdr=info.hdr,
         )
     except OutputError as error:
-        raise _refuse(info, str(error).partition(";")[0]) from None
+        why, advises, _ = str(error).partition(";")
+        raise _refuse(info, why) if advises else OutputError(f"{info.path}: {why}") from None
     options = dict(encoder.options)
-    options["refs"] = str(max(1, min(_N_REFERENCES, sps.n_references)))
     if encoder.codec == "h264":
+        options["refs"] = str(max(1, min(_N_REFERENCES, sps.n_references)))
         profile = _AVC_PROFILES.get(sps.profile)
         if sps.chroma == 3:
             raise _refuse(info, "that is not done for H.264 in 4:4:4")
@@ -261,8 +267,9 @@ def _match_encoder(info: VideoInfo, survey: _Survey, number: int, crf: int | Non
             options["profile"] = profile
         options["level"] = "1b" if sps.level == _LEVEL_1B else f"{sps.level / 10:.1f}"
         own = [options["x264-params"]] if "x264-params" in options else []
-        options["x264-params"] = ":".join([*own, f"sps-id={number}"])
+        options["x264-params"] = ":".join([*own, f"sps-id={number}:dpb-size={sps.n_kept}"])
     else:
+        options["refs"] = str(max(1, sps.n_references))
         own = [options["x265-params"], "bframes=0:open-gop=0:repeat-headers=0:info=0"]
         own.append(f"level-idc={sps.level / 30:.1f}:high-tier={int(sps.is_high_tier)}")
         options["x265-params"] = ":".join(own)
@@ -381,10 +388,9 @@ class Grafter(VideoWriter):
         if stretch.is_entered and index == stretch.first and self.encoder.codec == "hevc":
             packet = self._enter(packet)
         assert packet.pts is not None
-        if stretch.stop < len(self._graft.ticks):
-            packet.duration = min(
-                packet.duration or 0, self._graft.ticks[stretch.stop] - packet.pts
-            )
+        if stretch.stop < len(self._graft.ticks):  # a hole is filled there
+            left = self._graft.ticks[stretch.stop] - packet.pts
+            packet.duration = min(packet.duration or left, left)
         packet.dts = self._graft.decode_ticks[index]
         self._mux(packet)
 
@@ -412,10 +418,11 @@ class Grafter(VideoWriter):
             self._context = _open_encoder(self._like, self.encoder)
             if _read_sets(self._context, self._codec) != self._graft.sets:
                 raise OutputError(f"{self.path}: {self.encoder.name} changed its parameter sets")
-        packets = self._context.encode(native)
-        if index + 1 == stretch.stop:
-            packets += self._context.encode(None)
-            self._context = None
+        with self._translated():
+            packets = self._context.encode(native)
+            if index + 1 == stretch.stop:
+                packets += self._context.encode(None)
+                self._context = None
         for packet in packets:
             self._mux_encoded(packet, stretch)
 

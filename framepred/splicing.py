@@ -137,18 +137,16 @@ def cut_stretches(coded: Sequence[Coded], wishes: Sequence[Wish], base: Fraction
     runs = _Runs(coded, wishes, ticks)
     stretches: list[Stretch] = []
     place = done = 0
-    found = runs.take(0, 0)
-    while found is None or done < len(wishes):
-        if found is not None:
-            stretches.append(found)
-            place, done = found.last, found.stop
+    copied = runs.take(0, 0)
+    while True:
+        if copied is not None:
+            stretches.append(copied)
+            place, done = copied.last, copied.stop
         if done == len(wishes):
-            break
-        encoded, found = _bridge(coded, ticks, runs, place, done)
+            return stretches
+        encoded, copied = _bridge(coded, ticks, runs, place, done)
         stretches.append(encoded)
-        if found is None:
-            break
-    return stretches
+        done = encoded.stop
 
 
 def _bridge(

@@ -68,6 +68,7 @@ def test_what_a_sequence_parameter_set_says(
     assert facts.chroma == 1
     assert not facts.is_interlaced
     assert 1 <= facts.n_references <= 6
+    assert facts.n_kept == facts.n_references  # as these encoders have it
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,24 @@ def test_kinds_of_h264(
     sps = parse_header("h264", read(path)[0]).sets[0]
     facts = bitstream.read_sps("h264", sps)
     assert (facts.profile, facts.chroma, facts.is_interlaced) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "n_kept"),
+    [
+        ({"x264-params": "ref=5:bframes=0"}, 5),
+        ({"x264-params": "dpb-size=7:nal-hrd=vbr:vbv-maxrate=900:vbv-bufsize=900"}, 7),
+        ({"x264-params": "ref=2:bframes=0:sar=255/200:overscan=show:chromaloc=2"}, 2),
+        ({"g": "1", "level": "1"}, 16),  # says nothing, so as many as fit: 33 of 12 macroblocks
+    ],
+)
+def test_how_many_pictures_a_decoder_keeps(
+    tmp_path: Path, options: dict[str, str], n_kept: int
+) -> None:
+    tags = {"color_range": 2, "colorspace": 1, "color_primaries": 1, "color_trc": 1}
+    path = write_clip(tmp_path / "a.mp4", 4, lossless=False, options=options, gop=12, **tags)
+    sps = parse_header("h264", read(path)[0]).sets[0]
+    assert bitstream.read_sps("h264", sps).n_kept == n_kept
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
