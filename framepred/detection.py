@@ -44,9 +44,11 @@ _BLANK_LEVEL = 40.0
 _LIT_CONTRAST = 8.0
 # Longer black is meant so. In frames.
 _LONGEST_BLACK = 48
-# Beside a black flash the picture is as bright and as rich as in these frames farther away.
+# Beside a black flash the picture is as rich as in these frames farther away, or as bright: a fade
+# takes both away.
 _FADE_REACH = 6
 _FADE_SHARE = 0.7
+_FADE_LEVEL = 0.85
 
 # A still frame changes by less than this share of the motion around it. An encoder repaints a
 # repeated picture now and then: one such frame may change by the larger share.
@@ -280,9 +282,14 @@ def find_black(observations: Observations) -> Runs:
 
 
 def _is_as_lit(observations: Observations, frame: int, near: slice, blank: Flags) -> bool:
-    """Tell whether a frame beside black is as rich as the frames farther away: no fade."""
-    contrast = observations.contrast[near][~blank[near]]
-    return bool(observations.contrast[frame] >= _FADE_SHARE * contrast.max(initial=0.0))
+    """Tell whether a frame beside black is as rich or as bright as those farther away: no fade."""
+    lit = ~blank[near]
+    contrast = observations.contrast[near][lit].max(initial=0.0)
+    level = observations.level[near][lit].max(initial=0.0)
+    return bool(
+        observations.contrast[frame] >= _FADE_SHARE * contrast
+        or observations.level[frame] >= _FADE_LEVEL * level
+    )
 
 
 def find_cuts(

@@ -82,6 +82,16 @@ def observe(clip: Clip, *, corrupt: Sequence[int] = (), signatures: bool = False
     return observer.observations()
 
 
+def test_black_while_the_picture_grows_flat_is_found() -> None:
+    """Contrast falls frame by frame, but no light is lost: that is no fade."""
+    clip = [frame.mean() + (frame - frame.mean()) * 0.93**i for i, frame in enumerate(pan(24))]
+    clip[7:9] = black(2, like=clip[0])
+    assert find_black(observe(clip)) == [(7, 9)]
+    dimmed = [frame * 0.93**i for i, frame in enumerate(pan(24))]
+    dimmed[7:9] = black(2, like=clip[0])
+    assert find_black(observe(dimmed)) == []
+
+
 # Frozen.
 
 
