@@ -10,25 +10,25 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from . import __version__, options, study_options
+from .batches import Batch, check_json, name_outputs
 from .errors import FramepredError, GapError
-from .outputs import check_output, name_output
-from .reports import OnProgress, Report
+from .outputs import check_output
+from .reports import ForecastReport, FuturesReport, OnProgress
 
 if TYPE_CHECKING:
     from .console import Terminal
+    from .session import TrainReport
     from .timeline import NamedGap
 
 __all__ = ["app", "run"]
-
-R = TypeVar("R", bound=Report)
 
 _EXIT_CODES = (
     "Exit codes: 0 done; 1 the tool failed on its input; 2 wrong usage; "
@@ -113,8 +113,8 @@ def fill_gaps(
     exit code is 0: no video is written, except that -o OUTPUT then gets a copy of the input.
     """
     kinds = options.parse_detect(detect)
-    outputs = _name_outputs(inputs, output, "filled")
-    _check_json(json, [*inputs, *outputs.values()])
+    outputs = name_outputs(inputs, output, "filled")
+    check_json(json, [*inputs, *outputs.values()])
     with _open_terminal(progress) as terminal:
         from . import filling, video
 
@@ -125,7 +125,7 @@ def fill_gaps(
             if not dry_run:
                 check_output(path, outputs[path], overwrite=overwrite)
 
-        batch = _Batch(terminal, inputs)
+        batch = Batch(terminal, inputs)
         batch.check(check)
         predictor = None
         if not dry_run and batch.remaining:
@@ -173,6 +173,7 @@ def forecast(
     device: options.Device = options.DeviceName.auto,
     context: options.Context = 8,
     adapt: options.Adapt = None,
+    samples: options.Samples = None,
     seed: options.Seed = 1,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
@@ -181,24 +182,38 @@ def forecast(
 
     Writes clip.forecast.mp4 beside clip.mp4: the whole video with the new frames behind it.
     """
-    outputs = _name_outputs(inputs, output, "forecast")
-    _check_json(json, [*inputs, *outputs.values()])
+    if samples is not None and adapt is not None:
+        raise typer.BadParameter("does not go with --adapt", param_hint="--samples")
+    outputs = name_outputs(inputs, output, "forecast")
+    check_json(json, [*inputs, *outputs.values()])
     start = _parse_time(from_time)
     writes = output is not None or not hold_out
     with _open_terminal(progress) as terminal:
-        from . import forecasting, video
+        from . import forecasting, futures, video
         from .predictor import Predictor
 
         def check(path: Path) -> None:
             video.probe(path)
             if writes:
-                check_output(path, outputs[path], overwrite=overwrite)
+                for target in (
+                    [outputs[path]]
+                    if samples is None
+                    else futures.name_futures(path, output, samples)
+                ):
+                    check_output(path, target, overwrite=overwrite)
 
-        batch = _Batch(terminal, inputs)
+        batch = Batch(terminal, inputs)
         batch.check(check)
         predictor = Predictor.load(model, device=device.value) if batch.remaining else None
-        batch.work(
-            lambda path, on_progress: forecasting.forecast(
+
+        def work(path: Path, on_progress: OnProgress) -> ForecastReport | FuturesReport:
+            if samples is None:
+                forecast: Callable[..., ForecastReport | FuturesReport] = partial(
+                    forecasting.forecast, adapt=adapt
+                )
+            else:
+                forecast = partial(futures.draw_futures, n_samples=samples)
+            return forecast(
                 path,
                 outputs[path] if output is not None else None,
                 n_frames=frames,
@@ -207,15 +222,16 @@ def forecast(
                 hold_out=hold_out,
                 predictor=predictor,
                 context=context,
-                adapt=adapt,
                 seed=seed,
                 codec=codec,
                 crf=crf,
                 lossless=lossless,
                 overwrite=overwrite,
                 on_progress=on_progress,
-            ),
-            show=lambda report: terminal.show_forecast(report, with_scores=json != "-"),
+            )
+
+        batch.work(
+            work, show=lambda report: terminal.show_forecast(report, with_scores=json != "-")
         )
         batch.finish(json)
 
@@ -236,12 +252,12 @@ def scan(
     The list goes to stdout, with tabs between the columns when that is no terminal.
     """
     kinds = options.parse_detect(detect)
-    _check_json(json, inputs)
+    check_json(json, inputs)
     with _open_terminal(progress) as terminal:
         from . import scanning, video
 
         named = _read_gaps(gap or [], gaps)
-        batch = _Batch(terminal, inputs)
+        batch = Batch(terminal, inputs)
         batch.check(lambda path: video.probe(path))
         batch.work(
             lambda path, on_progress: scanning.scan(
@@ -259,13 +275,17 @@ def scan(
 
 @app.command("train", epilog=_EXIT_CODES)
 def train(
+    ctx: typer.Context,
     clips: study_options.Clips,
     out: study_options.RunFolder,
+    preset: study_options.Preset = None,
     steps: study_options.Steps = None,
     max_minutes: study_options.MaxMinutes = None,
     validation: study_options.Validation = None,
     initial: study_options.Initial = None,
     cell: study_options.CellName = None,
+    hidden: study_options.Hidden = None,
+    layers: study_options.Layers = None,
     resume: study_options.Resume = False,
     batch_size: study_options.BatchSize = 4,
     crop: study_options.Crop = 224,
@@ -288,34 +308,62 @@ def train(
     """
     if steps is None and max_minutes is None:
         raise typer.BadParameter("say how long: --steps N, --max-minutes M, or both")
-    _check_json(json, clips)
+    given = study_options.list_given(
+        ctx,
+        preset,
+        clips,
+        only={"hidden", "layers"},
+        never={"validation", "initial", "crop", "max_gap", "forecast_share", "cache_gb"},
+    )
+    check_json(json, clips)
+    settings: dict[str, Any] = {
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "losses": study_options.parse_losses(loss),
+        "validate_every": validate_every,
+        "seed": seed,
+    }
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     with _open_terminal(progress, quiet=not is_first) as terminal:
-        from . import training
+        start: Callable[..., TrainReport]
+        if preset is not None:
+            from . import moving_mnist
 
-        config = training.TrainConfig(
-            n_steps=steps,
-            max_minutes=max_minutes,
-            batch_size=batch_size,
-            crop=crop,
-            max_gap=max_gap,
-            forecast_share=forecast_share,
-            learning_rate=learning_rate,
-            losses=study_options.parse_losses(loss),
-            validate_every=validate_every,
-            seed=seed,
-        )
-        with terminal.follow(out) as on_progress:
-            report = training.train(
+            names = {"losses" if name == "loss" else name for name in given}
+            start = partial(
+                moving_mnist.train,
+                clips[0],
+                config=moving_mnist.choose_config(
+                    n_steps=steps,
+                    max_minutes=max_minutes,
+                    **{name: settings[name] for name in settings.keys() & names},
+                ),
+                network=moving_mnist.choose_network(n_hidden=hidden, n_layers=layers, cell=cell),
+            )
+        else:
+            from . import training
+
+            start = partial(
+                training.train,
                 clips,
-                out,
-                config=config,
+                config=training.TrainConfig(
+                    n_steps=steps,
+                    max_minutes=max_minutes,
+                    crop=crop,
+                    max_gap=max_gap,
+                    forecast_share=forecast_share,
+                    **settings,
+                ),
                 validation=validation or None,
                 initial=initial,
                 cell=cell,
+                cache_gb=cache_gb,
+            )
+        with terminal.follow(out) as on_progress:
+            report = start(
+                out=out,
                 resume=resume,
                 device=device.value,
-                cache_gb=cache_gb,
                 on_progress=on_progress,
                 on_event=terminal.show_event,
             )
@@ -327,7 +375,9 @@ def train(
 
 @app.command("evaluate", epilog=_EXIT_CODES)
 def evaluate(
+    ctx: typer.Context,
     clips: study_options.Clips,
+    preset: study_options.Preset = None,
     task: study_options.Tasks = study_options.TaskName.both,
     windows: study_options.Windows = None,
     per_clip: study_options.PerClip = 2,
@@ -336,6 +386,8 @@ def evaluate(
     ssim: study_options.WithSsim = True,
     slow: study_options.WithSlow = False,
     confidence: study_options.WithConfidence = False,
+    samples: study_options.DrawnSamples = None,
+    sequences: study_options.Sequences = 10_000,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
     plot: study_options.Plot = None,
@@ -347,10 +399,17 @@ def evaluate(
     The table goes to stdout: PSNR in dB and SSIM by the number of hidden frames (fill) or by how
     far ahead a frame lies (forecast).
     """
+    study_options.list_given(
+        ctx,
+        preset,
+        clips,
+        only={"sequences"},
+        never={"task", "windows", "per_clip", "context", "without", "ssim", "slow", "confidence"},
+    )
     contexts = study_options.parse_contexts(context)
-    _check_json(json, clips if plot is None else [*clips, plot])
+    check_json(json, clips if plot is None else [*clips, plot])
     if plot is not None:
-        study_options.check_plot(plot, contexts)
+        study_options.check_plot(plot, contexts, with_preset=preset is not None)
     with _open_terminal(progress) as terminal:
         if plot is not None:
             for clip in clips:
@@ -358,6 +417,24 @@ def evaluate(
             # At its first start on a machine it says on stderr that it collects the fonts.
             logging.getLogger("matplotlib").setLevel(logging.ERROR)
             from . import plots
+        if preset is not None:
+            from . import moving_mnist
+
+            with terminal.follow(clips[0]) as on_progress:
+                digits, strip = moving_mnist.evaluate(
+                    clips[0],
+                    model,
+                    n_sequences=sequences,
+                    device=device.value,
+                    on_progress=on_progress,
+                )
+            if json != "-":
+                terminal.show_digits(digits)
+            if json is not None:
+                terminal.write_json(json, digits.as_dict())
+            if plot is not None:
+                plots.plot_strip(strip, plot)
+            return
         from . import evaluation
         from .predictor import Predictor
 
@@ -374,6 +451,7 @@ def evaluate(
                 with_ssim=ssim,
                 with_slow=slow,
                 with_confidence=confidence,
+                n_samples=samples or 0,
                 on_progress=on_progress,
             )
         if json != "-":
@@ -395,7 +473,7 @@ def compare(
 
     Frames are paired by their time after the first frame. --json has the scores of every frame.
     """
-    _check_json(json, [reference, other])
+    check_json(json, [reference, other])
     with _open_terminal(progress) as terminal:
         from . import comparison
 
@@ -425,7 +503,7 @@ def benchmark(
     """
     heights = () if sizes is None else study_options.parse_sizes(sizes)
     batches = study_options.parse_numbers(batch, "--batch")
-    _check_json(json, [])
+    check_json(json, [])
     with _open_terminal(progress) as terminal:
         from . import benchmark as bench
         from .predictor import Predictor
@@ -455,7 +533,7 @@ def benchmark(
 @app.command("info", epilog=_EXIT_CODES)
 def info(json: options.Json = None) -> None:
     """Print versions, the devices that can compute, and the packaged models."""
-    _check_json(json, [])
+    check_json(json, [])
     with _open_terminal(options.ProgressMode.none) as terminal:
         from .installation import describe_installation
 
@@ -483,88 +561,6 @@ def _open_terminal(progress: options.ProgressMode, *, quiet: bool = False) -> It
     except KeyboardInterrupt:
         terminal.fail("interrupted; nothing was left half-written")
         raise typer.Exit(130) from None
-
-
-@dataclass
-class _Batch:
-    """Several inputs: all are checked first, and one that fails does not stop the others."""
-
-    terminal: Terminal
-    inputs: Sequence[Path]
-    errors: dict[Path, str] = field(default_factory=dict)
-    reports: dict[Path, Report] = field(default_factory=dict)
-
-    @property
-    def remaining(self) -> list[Path]:
-        """Inputs that have not failed, each once."""
-        return [path for path in dict.fromkeys(self.inputs) if path not in self.errors]
-
-    def check(self, check: Callable[[Path], object]) -> None:
-        for path in self.remaining:
-            with self._guard(path):
-                check(path)
-
-    def work(
-        self, work: Callable[[Path, OnProgress], R], *, show: Callable[[R], None] | None
-    ) -> None:
-        for path in self.remaining:
-            with self._guard(path):
-                with self.terminal.follow(path) as on_progress:
-                    report = work(path, on_progress)
-                self.reports[path] = report
-                if show is not None:
-                    show(report)
-                self.terminal.finish(path, getattr(report, "output", None))
-
-    @contextmanager
-    def _guard(self, path: Path) -> Iterator[None]:
-        try:
-            yield
-        except FramepredError as error:
-            self.errors[path] = str(error)
-            self.terminal.fail(str(error), source=path)
-
-    def finish(self, json: str | None) -> None:
-        """Write the JSON report, and leave with the exit code of what failed."""
-        if json is not None and len(self.inputs) > 1:
-            results = [report.as_dict() for report in self.reports.values()]
-            failed = [{"input": str(path), "error": error} for path, error in self.errors.items()]
-            self.terminal.write_json(json, {"results": results, "failed": failed})
-        elif json is not None:
-            for report in self.reports.values():
-                self.terminal.write_json(json, report.as_dict())
-        if self.errors:
-            raise typer.Exit(3 if self.reports else 1)
-
-
-def _name_outputs(inputs: Sequence[Path], output: Path | None, word: str) -> dict[Path, Path]:
-    """The output of each input; two of them must not be the same file."""
-    if output is not None and len(set(inputs)) > 1 and not output.is_dir():
-        raise typer.BadParameter(
-            "with several inputs this must be a folder that exists", param_hint="--output"
-        )
-    outputs = {path: name_output(path, word, output=output) for path in inputs}
-    taken: dict[Path, Path] = {}
-    for path, target in outputs.items():
-        other = taken.setdefault(target.absolute(), path)
-        if other != path:
-            raise typer.BadParameter(
-                f"{other} and {path} would both be written to {target}", param_hint="--output"
-            )
-    return outputs
-
-
-def _check_json(target: str | None, videos: Sequence[Path]) -> None:
-    """Refuse, before any work, a report that has no place or would destroy a video."""
-    if target is None or target == "-":
-        return
-    path = Path(target)
-    if path.is_dir() or any(path.absolute() == video.absolute() for video in videos):
-        raise typer.BadParameter(f"{target} is not a place for a report", param_hint="--json")
-    if not path.absolute().parent.is_dir():
-        raise typer.BadParameter(
-            f"there is no folder {path.parent} for {path.name}", param_hint="--json"
-        )
 
 
 def _read_gaps(texts: Sequence[str], file: Path | None) -> tuple[NamedGap, ...]:

@@ -33,7 +33,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .outputs import write_text
-from .reports import OnProgress, Progress, to_plain
+from .reports import FuturesReport, OnProgress, Progress, to_plain
 from .timeline import format_time
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .calibration import ConfidenceReport
     from .confidence import Agreement
     from .evaluation import EvaluationReport
+    from .moving_mnist import DigitsReport
     from .reports import (
         AdaptationReport,
         CompareReport,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
         Seconds,
     )
     from .scanning import ScanReport
-    from .training import TrainReport
+    from .session import TrainReport
 
 __all__ = ["Sheet", "Terminal"]
 
@@ -268,8 +269,13 @@ class Terminal:
         if streams:
             self.say(f"not in the output: {', '.join(streams)}")
 
-    def show_forecast(self, report: ForecastReport, *, with_scores: bool = True) -> None:
+    def show_forecast(
+        self, report: ForecastReport | FuturesReport, *, with_scores: bool = True
+    ) -> None:
         """What was forecast, on stderr; the scores of a hold-out are data, on stdout."""
+        if isinstance(report, FuturesReport):
+            self._show_futures(report, with_scores=with_scores)
+            return
         target = f" -> {report.output}" if report.output else ""
         self.say(
             f"{report.input}{target}: {_count(report.frames_made, 'frame')} forecast from "
@@ -286,6 +292,23 @@ class Terminal:
                     (str(score.index), format_time(score.time), *_scores(score.psnr, score.ssim))
                 )
             sheet.rows.append(("mean", "", *_scores(report.psnr, report.ssim)))
+            self.write_sheet(sheet)
+
+    def _show_futures(self, report: FuturesReport, *, with_scores: bool) -> None:
+        for sample in report.samples:
+            self.show_forecast(sample, with_scores=False)
+        self.say(
+            f"{report.input}: {_count(len(report.samples), 'future')}, which differ by "
+            f"{report.diversity:.2f} of 255 grey levels"
+        )
+        if report.best is not None and with_scores:
+            sheet = Sheet(("future", "PSNR dB", "SSIM"))
+            for number, sample in enumerate(report.samples, 1):
+                sheet.rows.append((str(number), *_scores(sample.psnr, sample.ssim)))
+            sheet.rows.append(("mean", *_scores(report.mean_psnr, report.mean_ssim)))
+            sheet.rows.append(
+                (f"best ({report.best})", *_scores(report.best_psnr, report.best_ssim))
+            )
             self.write_sheet(sheet)
 
     def show_comparison(self, report: CompareReport) -> None:
@@ -310,20 +333,19 @@ class Terminal:
         if self._mode == "machine":
             self._emit(event)
         elif event["event"] == "start":
-            self.say(
-                f"{_count(event['clips'], 'shot')}, {_count(event['frames'], 'frame')}, on "
-                f"{event['device']} in {event['precision']}"
-            )
+            nouns = {"clips": "shot", "frames": "frame", "digits": "digit"}
+            material = [_count(event[key], noun) for key, noun in nouns.items() if key in event]
+            self.say(f"{', '.join(material)}, on {event['device']} in {event['precision']}")
             if event["lease_minutes"] is not None:
                 self.say(
                     f"from step {event['step']} of {event['n_steps']}, for at most "
                     f"{event['lease_minutes']:g} min"
                 )
-            if event["frames_left_out"]:
+            if event.get("frames_left_out"):
                 self.say(
                     f"{_count(event['frames_left_out'], 'frame')} left out: more than --cache-gb"
                 )
-            for problem in event["problems"]:
+            for problem in event.get("problems", ()):
                 self.say(f"left out: {problem}")
             if not event["held_out"]:
                 self.say(
@@ -331,7 +353,7 @@ class Terminal:
                 )
             for task, table in event["baselines"].items():
                 for method, scores in table.items():
-                    self.say(f"{task:9}{_scores_line(scores)}  {method}")
+                    self.say(f"{task:9}{_scores_line(task, scores)}  {method}")
         elif event["event"] == "step":
             memory = f", {event['gpu_gb']} GB" if event["gpu_gb"] is not None else ""
             self.say(
@@ -346,9 +368,10 @@ class Terminal:
                 "with --resume"
             )
         elif event["event"] == "validate":
-            for task in ("fill", "forecast"):
-                scores = event[task]
-                self.say(f"{task:9}{_scores_line(scores)}  model at step {event['step']}")
+            for task, scores in event.items():
+                if isinstance(scores, dict):
+                    line = _scores_line(task, scores)
+                    self.say(f"{task:9}{line}  model at step {event['step']}")
 
     def show_training(self, report: TrainReport) -> None:
         """What a run came to: the scores on stdout, the rest on stderr."""
@@ -358,17 +381,12 @@ class Terminal:
             f"{report.busy_share:.0%}"
         )
         rows = report.validation["baselines"]
-        for task in ("fill", "forecast"):
-            scores = {**rows[task], "framepred (this run)": report.validation["model"][task]}
-            columns = list(next(iter(scores.values())))
-            word = "g" if task == "fill" else "step "
-            sheet = Sheet(
-                (
-                    f"{task}, PSNR dB",
-                    *(f"{word}={c}" if task == "fill" else f"{word}{c}" for c in columns),
-                ),
-                left=frozenset({f"{task}, PSNR dB"}),
-            )
+        for task, ours in report.validation["model"].items():
+            scores = {**rows[task], "framepred (this run)": ours}
+            columns = list(ours)
+            first = {"mse": "MSE of a frame", "psnr": "PSNR dB"}.get(task, f"{task}, PSNR dB")
+            word = {"fill": "g=", "forecast": "step "}.get(task, "")
+            sheet = Sheet((first, *(f"{word}{c}" for c in columns)), left=frozenset({first}))
             for method, table in scores.items():
                 sheet.rows.append((method, *(f"{table[c]:.2f}" for c in columns)))
             self.write_sheet(sheet)
@@ -396,8 +414,27 @@ class Terminal:
                 counts = ", ".join(str(task.n_short[column]) for column in task.columns)
                 self.say(f"{task.task}: windows without room for the longest context: {counts}")
             self.write_sheet(sheet)
+            if task.diversity is not None:
+                self.say(f"futures differ by {task.diversity:.2f} of 255 grey levels")
             if task.confidence is not None:
                 self._show_confidence(task.task, task.confidence)
+
+    def show_digits(self, report: DigitsReport) -> None:
+        """The scores by step on stdout, on how many sequences and how fast on stderr."""
+        self.say(
+            f"{report.sequences} sequences of test digits with a fixed seed, not the published "
+            f"file: {report.sequences_per_second:.1f} sequences/s on {report.device} in "
+            f"{report.precision}, {report.seconds:.0f} s in all"
+        )
+        steps = [f"step {k}" for k in report.methods[0].mse]
+        sheet = Sheet(("score", "method", "mean", *steps), left=frozenset({"score", "method"}))
+        for name in report.methods[0].average():
+            form = ".4f" if "ssim" in name else ".2f"
+            for row in report.methods:
+                values = (row.average()[name], *getattr(row, name).values())
+                title = name.replace("_", " ")
+                sheet.rows.append((title, row.method, *(f"{value:{form}}" for value in values)))
+        self.write_sheet(sheet)
 
     def _show_confidence(self, task: str, report: ConfidenceReport) -> None:
         """How estimates meet the truth on stdout, what was fitted on stderr."""
@@ -485,9 +522,9 @@ class Terminal:
         self.write_sheet(sheet)
 
 
-def _scores_line(scores: dict[int, float]) -> str:
-    """PSNR by gap length or step, in order."""
-    return " / ".join(f"{value:.2f}" for value in scores.values()) + " dB"
+def _scores_line(task: str, scores: dict[int, float]) -> str:
+    """Scores by gap length or step, in order: PSNR, but for one table."""
+    return " / ".join(f"{value:.2f}" for value in scores.values()) + " dB" * (task != "mse")
 
 
 class _Ticker:

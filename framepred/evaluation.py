@@ -44,7 +44,7 @@ from .video import open_rgb_frames
 
 __all__ = ["EvaluationReport", "MethodScore", "Part", "Role", "TaskReport", "evaluate"]
 
-Role = Literal["baseline", "model", "ablation"]
+Role = Literal["baseline", "model", "ablation", "futures"]
 Part = Literal["state", "hidden", "context", "start", "learning"]
 
 
@@ -70,6 +70,8 @@ class TaskReport:
     n_short: dict[int, int]  # of these, windows without room for the longest context of a study
     methods: tuple[MethodScore, ...]
     confidence: ConfidenceReport | None  # of the estimates of fill-gaps; None: not asked for
+    # Of several futures, in grey levels of 255: deviation over them, mean over all made pixels.
+    diversity: float | None = None  # None: not asked for
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def evaluate(
     with_ssim: bool = True,
     with_slow: bool = False,
     with_confidence: bool = False,
+    n_samples: int = 0,
+    seed: int = 1,
     on_progress: OnProgress = None,
 ) -> EvaluationReport:
     """Hide frames of clips, let the model and the baselines predict them, score each frame.
@@ -115,7 +119,8 @@ def evaluate(
     side), the ``start`` (no motion to begin with), the ``learning`` (fresh weights: the start
     alone). with_slow: also the baselines that take seconds a frame. with_confidence: also estimate
     every frame as ``fill_gaps`` does, from self-checks beside the window, and hold the estimates
-    against the truth.
+    against the truth. n_samples: also draw so many futures of every forecast, by ``seed``, and
+    score the best of them and their mean.
 
     Raises EvaluationError if no window fits, TrainingError or MediaError for unusable clips.
     """
@@ -145,6 +150,8 @@ def evaluate(
         ablated = _ablate(predictor, part)
         for ledger in ledgers.values():
             ledger.add_ablation(ablated, part)
+    if n_samples and "forecast" in ledgers:
+        ledgers["forecast"].add_futures(predictor, n_samples, seed)
     problems: list[str] = []
     for index, path in enumerate(paths):
         if on_progress:
@@ -223,6 +230,9 @@ class _Ledger:
         self.windows: list[Window] = []
         self.short: list[Window] = []  # those without room for the longest context
         self.confidence: ConfidenceLedger | None = None
+        self.futures: list[Predictor] = []
+        self.drawn: tuple[_Row, ...] = ()  # the best of the futures, and their mean
+        self.apart: list[float] = []  # diversity, by window
 
     def add_model(self, predictor: Predictor, study: Sequence[int]) -> None:
         name = f"framepred ({predictor.name})"
@@ -237,6 +247,37 @@ class _Ledger:
         n_context = 1 if part == "context" else None
         self.rows.append(_Row(f"framepred without {part}", "ablation", fill, n_context))
 
+    def add_futures(self, predictor: Predictor, n_samples: int, seed: int) -> None:
+        self.futures = [predictor.pick_future(k, seed=seed) for k in range(1, n_samples + 1)]
+        self.drawn = tuple(
+            _Row(f"framepred, {word} of {n_samples} futures", "futures", predictor.fill)  # type: ignore[arg-type]
+            for word in ("best", "mean")
+        )
+
+    def _draw(self, window: Window, frames: Frames, *, with_ssim: bool) -> None:
+        """Score every future; the best is the one with the highest mean PSNR over the window."""
+        made: list[Frames] = []
+        scores = []
+        for future in self.futures:
+
+            def watch(before: Frames, after: Frames, n: int, one: Predictor = future) -> Frames:
+                made.append(one.fill(before, after, n))  # type: ignore[arg-type]
+                return made[-1]
+
+            seconds, score = score_window(window, frames, watch, with_ssim=with_ssim)
+            scores.append(score)
+            for row in self.drawn:
+                row.seconds += seconds
+        best, mean = self.drawn
+        best.scores.append(max(scores, key=lambda score: sum(score.psnr)))
+        mean.scores.append(
+            Score(
+                psnr=tuple(float(np.mean(k)) for k in zip(*(s.psnr for s in scores), strict=True)),
+                ssim=tuple(float(np.mean(k)) for k in zip(*(s.ssim for s in scores), strict=True)),
+            )
+        )
+        self.apart.append(float(np.stack(made).std(0, dtype=np.float32).mean()))
+
     def add(self, window: Window, frames: Frames, *, with_ssim: bool) -> None:
         self.windows.append(window)
         if not replace(window, n_context=self.longest).has_room(len(frames)):
@@ -246,6 +287,8 @@ class _Ledger:
             seconds, score = score_window(shown, frames, row.method, with_ssim=with_ssim)
             row.seconds += seconds
             row.scores.append(score)
+        if self.futures:
+            self._draw(window, frames, with_ssim=with_ssim)
         if self.confidence is not None:
             self.confidence.add(window, frames)
 
@@ -254,7 +297,7 @@ class _Ledger:
         n_windows = _count_by_column(self.windows)
         n_short = _count_by_column(self.short)
         methods = []
-        for row in self.rows:
+        for row in (*self.rows, *self.drawn):
             table = average_scores(self.windows, row.scores)
             methods.append(
                 MethodScore(
@@ -276,6 +319,7 @@ class _Ledger:
             n_short={column: n_short.get(column, 0) for column in n_windows},
             methods=tuple(methods),
             confidence=self.confidence.report() if self.confidence is not None else None,
+            diversity=float(np.mean(self.apart)) if self.apart else None,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -49,6 +50,7 @@ def forecast(
     lossless: bool = False,
     overwrite: bool = False,
     on_progress: OnProgress = None,
+    on_made: Callable[[np.ndarray], None] | None = None,
 ) -> ForecastReport:
     """Synthesize the ``n_frames`` frames that come after the end of a video, or after ``start``.
 
@@ -75,6 +77,7 @@ def forecast(
         codec, crf, lossless, overwrite: as in ``video.VideoWriter``; or the codec "copy": packets
             are copied as far as can be, and only what is new is encoded.
         on_progress: called with the stages "scan", "adapt" and "forecast".
+        on_made: called once with the frames made, (n_frames, H, W, 3) RGB, uint8 or uint16.
 
     Raises:
         MediaError: the input cannot be read, or has too few frames to hold any out.
@@ -178,6 +181,8 @@ def forecast(
                 f"{source}: it gave fewer frames at the second reading than at the first; "
                 "is something still writing to it?"
             )
+    if on_made is not None:
+        on_made(np.stack(walk.made))
     mean = mean_score(list(walk.scores.values()))
     return ForecastReport(
         input=source,

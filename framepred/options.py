@@ -340,6 +340,19 @@ Progress = Annotated[
         rich_help_panel=TALK,
     ),
 ]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples",
+        metavar="K",
+        min=1,
+        max=1000,
+        help="Forecast K different plausible futures, clip.forecast-1.mp4 and so on, in place of "
+        "the one that is the mean of all.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option(

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure, SubFigure
 
@@ -13,8 +14,9 @@ from .outputs import write_bytes
 
 if TYPE_CHECKING:
     from .evaluation import EvaluationReport, MethodScore, TaskReport
+    from .moving_mnist import Strip
 
-__all__ = ["plot_contexts"]
+__all__ = ["plot_contexts", "plot_strip"]
 
 _PANEL = 2.5  # inches, wide and high
 _MODEL, _BASELINE = "#0b62a8", "#8a4b08"  # apart in hue and in lightness, for any eye and printer
@@ -35,6 +37,34 @@ def plot_contexts(report: EvaluationReport, output: Path) -> None:
     rows = figure.subfigures(len(report.tasks), 1, squeeze=False)[:, 0]
     for row, task in zip(rows, report.tasks, strict=True):
         _draw_task(row, task, report.model)
+    _write(figure, output)
+
+
+def plot_strip(strip: Strip, output: Path) -> None:
+    """Draw forecasts under the truth, a column for each frame; formats and errors as above."""
+    n_sequences, n_seen = strip.seen.shape[:2]
+    n_frames = n_seen + strip.true.shape[1]
+    figure = Figure(figsize=(0.5 * n_frames + 0.8, n_sequences + 0.5), layout="constrained")
+    panels = figure.subplots(n_sequences, 1, squeeze=False)[:, 0]
+    for panel, seen, true, made in zip(panels, strip.seen, strip.true, strip.made, strict=True):
+        unseen = np.full_like(seen, 255)
+        rows = (np.concatenate((seen, true)), np.concatenate((unseen, made)))
+        # White lines between the frames; nothing below those that were seen.
+        tiles = [np.pad(row, ((0, 0), (2, 2), (2, 2)), constant_values=255) for row in rows]
+        side = tiles[0].shape[1]
+        picture = np.concatenate([np.concatenate(list(row), 1) for row in tiles])
+        panel.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        panel.set_yticks([side / 2, 1.5 * side], ["true", "made"], size=8)
+        numbers = [*range(1 - n_seen, 1), *range(1, n_frames - n_seen + 1)]
+        panel.set_xticks([(k + 0.5) * side for k in range(n_frames)], numbers, size=8)
+        panel.tick_params(length=0)
+        panel.spines[:].set_visible(False)
+    panels[-1].set_xlabel("frames from the last one seen (0)", size=8)
+    _write(figure, output)
+
+
+def _write(figure: Figure, output: Path) -> None:
+    """The same figure gives the same file."""
     suffix = output.suffix[1:].lower()
     # Neither the time of the drawing nor a random name in it: both would differ the next time.
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)

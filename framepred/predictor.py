@@ -5,8 +5,9 @@ Knows nothing of files, containers or timestamps.
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,7 @@ class Predictor:
         self._precision = choose_precision(device)
         # The weights of ``model`` must stay as they are: these remember what it made of a frame.
         self._features, self._flows = Recall(_FEATURE_BYTES), Recall(_FLOW_BYTES)
+        self._latent: Tensor | None = None  # of the one future that is forecast, or None
 
     @classmethod
     def load(cls, name_or_path: str | Path = "default", *, device: str = "auto") -> Predictor:
@@ -100,15 +102,6 @@ class Predictor:
 
         Raises ValueError if both are empty, or shapes or types do not match.
         """
-        return self._make(before, after, n_frames, None)
-
-    def _make(
-        self,
-        before: Frames | Sequence[Frames],
-        after: Frames | Sequence[Frames],
-        n_frames: int,
-        latent: Tensor | None,
-    ) -> Frames:
         sides = [np.asarray(side) for side in (before, after)]
         known = [side for side in sides if len(side)]
         if not known:
@@ -130,6 +123,7 @@ class Predictor:
         with torch.inference_mode(), self._autocast():
             names = tuple(_name(frame) for side in sides for frame in side)
             memory = Memory(names, self._features, self._flows)
+            latent = None if all(len(side) for side in sides) else self._latent
             made = self.model(tensors[0], tensors[1], n_frames, memory=memory, latent=latent)[0]
             scaled = (made.float().clamp(0, 1) * peak).round()
         pixels = scaled.permute(0, 2, 3, 1).cpu().numpy()
@@ -139,23 +133,21 @@ class Predictor:
         """Make the ``n_frames`` frames that follow ``context``; shapes as in ``fill``."""
         return self.fill(context, (), n_frames)
 
-    def draw_futures(
-        self, context: Frames | Sequence[Frames], n_frames: int, *, n_samples: int, seed: int
-    ) -> Iterator[Frames]:
-        """Draw ``n_samples`` different plausible continuations of ``context``, one at a time.
+    def pick_future(self, number: int, *, seed: int) -> Predictor:
+        """The same predictor, but its forecasts are the ``number``-th (from 1) plausible future.
 
         What is uncertain about the motion (has its speed changed for good, and will it last?) has a
-        distribution whose widths the network has learnt; each future is drawn from it. Shapes as in
-        ``forecast``; the same seed draws the same futures, and more samples begin with the fewer.
+        distribution whose widths the network has learnt. A future is drawn from it; without this a
+        forecast is the mean over all of them. ``seed`` decides which futures there are.
 
-        Raises ValueError as ``fill`` does, and if ``n_samples`` is below 1.
+        Raises ValueError if ``number`` is below 1.
         """
-        if n_samples < 1:
-            raise ValueError(f"expected n_samples of at least 1, got {n_samples}")
+        if number < 1:
+            raise ValueError(f"futures are counted from 1, got {number}")
         generator = torch.Generator().manual_seed(seed)
-        for _ in range(n_samples):
-            latent = torch.randn(1, 2, generator=generator).to(self._device)
-            yield self._make(context, (), n_frames, latent)
+        one = copy.copy(self)
+        one._latent = torch.randn(number, 1, 2, generator=generator)[-1].to(self._device)
+        return one
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(

@@ -25,6 +25,7 @@ __all__ = [
     "FillReport",
     "ForecastReport",
     "FrameScore",
+    "FuturesReport",
     "GapReport",
     "InstallationReport",
     "MadeFrameReport",
@@ -265,6 +266,21 @@ class ForecastReport(Report):
     adaptation: AdaptationReport | None  # None: not asked for
     seconds: Seconds
     copied: CopyReport | None = None  # None: everything was encoded
+
+
+@dataclass(frozen=True)
+class FuturesReport(Report):
+    """What was drawn. Scores are there only when real frames were held out."""
+
+    input: Path
+    samples: tuple[ForecastReport, ...]
+    seed: int
+    best: int | None  # the sample, from 1, with the highest mean PSNR
+    best_psnr: float | None  # dB
+    best_ssim: float | None  # of that sample
+    mean_psnr: float | None  # dB, over the samples
+    mean_ssim: float | None
+    diversity: float  # grey levels of 255: deviation over the samples, mean over all pixels
 
 
 @dataclass(frozen=True)

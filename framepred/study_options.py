@@ -21,15 +21,20 @@ __all__ = [
     "Crop",
     "EvaluateContext",
     "ForecastShare",
+    "Hidden",
     "Initial",
+    "Layers",
     "LearningRate",
     "Losses",
     "MaxMinutes",
     "PartName",
     "PerClip",
     "Plot",
+    "Preset",
+    "PresetName",
     "Resume",
     "RunFolder",
+    "Sequences",
     "Sizes",
     "Steps",
     "TaskName",
@@ -43,6 +48,7 @@ __all__ = [
     "WithSsim",
     "Without",
     "check_plot",
+    "list_given",
     "parse_contexts",
     "parse_losses",
     "parse_numbers",
@@ -75,6 +81,12 @@ class TaskName(StrEnum):
         if self is TaskName.both:
             return ("fill", "forecast")
         return ("fill",) if self is TaskName.fill else ("forecast",)
+
+
+class PresetName(StrEnum):
+    """Other material than videos."""
+
+    moving_mnist = "moving-mnist"
 
 
 def parse_losses(text: str) -> dict[str, float]:
@@ -116,13 +128,41 @@ def parse_contexts(text: str | None) -> int | tuple[int, ...] | None:
     return lengths if "," in text else lengths[0]
 
 
-def check_plot(plot: Path, contexts: int | tuple[int, ...] | None) -> None:
+def list_given(
+    ctx: typer.Context,
+    preset: PresetName | None,
+    clips: list[Path],
+    *,
+    only: set[str],
+    never: set[str],
+) -> set[str]:
+    """Names of the parameters that the user gave, with the right ones for the preset.
+
+    only: those that mean nothing without a preset; never: with one. A usage error.
+    """
+    given = {
+        name
+        for name in ctx.params
+        if (source := ctx.get_parameter_source(name)) is not None and source.name != "DEFAULT"
+    }
+    wrong = sorted(given & (only if preset is None else never))
+    if wrong:
+        how = "only with" if preset is None else "not with"
+        raise typer.BadParameter(
+            f"means something {how} --preset", param_hint=f"--{wrong[0].replace('_', '-')}"
+        )
+    if preset is not None and len(clips) != 1:
+        raise typer.BadParameter("with --preset this is one folder", param_hint="CLIPS...")
+    return given
+
+
+def check_plot(plot: Path, contexts: int | tuple[int, ...] | None, *, with_preset: bool) -> None:
     """Refuse a plot of nothing or in no known format: a usage error."""
     if plot.suffix.lower() not in PLOT_SUFFIXES:
         raise typer.BadParameter(
             f"{plot}: the name must end in one of {', '.join(PLOT_SUFFIXES)}", param_hint="--plot"
         )
-    if not isinstance(contexts, tuple):
+    if not (with_preset or isinstance(contexts, tuple)):
         raise typer.BadParameter(
             "there is nothing to draw without several lengths, --context 1,2,4",
             param_hint="--plot",
@@ -132,6 +172,16 @@ def check_plot(plot: Path, contexts: int | tuple[int, ...] | None) -> None:
 Clips = Annotated[
     list[Path],
     typer.Argument(metavar="CLIPS...", help="Videos, and folders of videos.", show_default=False),
+]
+Preset = Annotated[
+    PresetName | None,
+    typer.Option(
+        "--preset",
+        help="moving-mnist: learn or score on digits that drift and bounce, ten frames seen and "
+        "ten forecast; CLIPS is the folder of the MNIST files. It has defaults of its own.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
 ]
 RunFolder = Annotated[
     Path,
@@ -200,6 +250,30 @@ CellName = Annotated[
         help="The recurrent cell: lstm, gru or rnn, then any of +peepholes, +layernorm or "
         "+groupnorm, +separable, +kernelN, as in lstm+layernorm+kernel5. Default: that of the "
         "initial weights, or lstm.",
+        show_default=False,
+        rich_help_panel=HOW,
+    ),
+]
+Hidden = Annotated[
+    int | None,
+    typer.Option(
+        "--hidden",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Channels of each layer's state, with --preset. Default: 128.",
+        show_default=False,
+        rich_help_panel=HOW,
+    ),
+]
+Layers = Annotated[
+    int | None,
+    typer.Option(
+        "--layers",
+        metavar="N",
+        min=1,
+        max=64,
+        help="Layers of cells, with --preset. Default: 4.",
         show_default=False,
         rich_help_panel=HOW,
     ),
@@ -313,7 +387,8 @@ Plot = Annotated[
     typer.Option(
         "--plot",
         metavar="FILE",
-        help="Draw the study of --context, PSNR by its length, to an .svg, .png or .pdf file.",
+        help="Draw the study of --context, PSNR by its length, or with --preset some forecasts, to "
+        "an .svg, .png or .pdf file.",
         show_default=False,
         rich_help_panel=TALK,
     ),
@@ -329,6 +404,17 @@ Without = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Sequences = Annotated[
+    int,
+    typer.Option(
+        "--sequences",
+        metavar="N",
+        min=1,
+        max=10_000,
+        help="With --preset: score the first N of the 10,000 test sequences.",
+        rich_help_panel=HOW,
+    ),
+]
 WithSsim = Annotated[
     bool,
     typer.Option("--ssim/--no-ssim", metavar="", help="Score SSIM too.", rich_help_panel=HOW),
@@ -340,6 +426,18 @@ WithConfidence = Annotated[
         metavar="",
         help="Also estimate every frame as fill-gaps does, by self-checks beside the hidden "
         "frames, and compare the estimates with the truth. Takes up to four times as long.",
+        rich_help_panel=WHAT,
+    ),
+]
+DrawnSamples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples",
+        metavar="K",
+        min=1,
+        max=1000,
+        help="Also draw K plausible futures of every forecast; score the best and their mean.",
+        show_default=False,
         rich_help_panel=WHAT,
     ),
 ]

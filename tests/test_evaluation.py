@@ -17,8 +17,10 @@ from framepred import evaluation
 from framepred.baselines import CLASSICAL_BASELINES, FILL_BASELINES, FORECAST_BASELINES
 from framepred.errors import EvaluationError, MediaError, TrainingError
 from framepred.evaluation import EvaluationReport, evaluate
+from framepred.metrics import psnr
 from framepred.model import FramePredictor
 from framepred.predictor import Predictor
+from framepred.protocol import space_windows
 from framepred.reports import Progress
 
 Videos = Callable[..., list[Path]]
@@ -193,6 +195,34 @@ def test_a_study_of_the_context(videos: Videos, tmp_path: Path) -> None:
     assert rows(report, "forecast")["framepred (spy), context 9"].psnr[1] == pytest.approx(
         decibels(10)
     )
+
+
+def test_futures_are_scored_beside_the_forecast(videos: Videos, predictor: Predictor) -> None:
+    frames = film(24, 48, 64)
+    report = evaluate(
+        videos(a=frames), predictor=predictor, tasks=["forecast"], per_clip=2, n_samples=3, seed=4
+    )
+    windows = space_windows("a.mp4", 24, "forecast", per_clip=2)
+    best, mean, apart = [], [], []
+    for window in windows:
+        before, hidden, _ = window.cut(np.stack(frames))
+        n = window.n_missing
+        drawn = [predictor.pick_future(k, seed=4).forecast(before, n) for k in (1, 2, 3)]
+        table = np.array(
+            [[psnr(t, m) for t, m in zip(hidden, made, strict=True)] for made in drawn]
+        )
+        best.append(table[table.mean(1).argmax()])
+        mean.append(table.mean(0))
+        apart.append(np.stack(drawn).astype(float).std(0).mean())
+    found = rows(report, "forecast")
+    for name, expected in (("best", best), ("mean", mean)):
+        row = found[f"framepred, {name} of 3 futures"]
+        assert row.role == "futures"
+        for step in (1, 8):
+            assert row.psnr[step] == pytest.approx(np.mean([e[step - 1] for e in expected]))
+    assert report.tasks[0].diversity == pytest.approx(np.mean(apart), rel=1e-4)
+    plain = evaluate(videos(a=frames), predictor=predictor, tasks=["fill"], n_samples=3)
+    assert plain.tasks[0].diversity is None
 
 
 def test_ablations_are_rows_of_the_same_table(videos: Videos, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ LAYERS = (
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"motion", "cells", "layers", "grids", "recall", "pace", "processes", "checksums", "fields"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
-    {"unrolling"},
+    {"unrolling", "repairs"},
     {"reader", "stack"},
     {"writer"},
     {"tasks", "splicing", "smears", "checkpoint", "protocol", "reader"},
@@ -33,9 +33,9 @@ LAYERS = (
     {"confidence"},
     {"calibration"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
-    {"benchmark"},
+    {"benchmark", "futures", "moving_mnist"},
     {"console", "options", "plots"},
-    {"study_options"},
+    {"study_options", "batches"},
     {"cli"},
     {"__main__"},
 )
@@ -50,13 +50,13 @@ OWNERS = {
         "motion", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",
         "evaluation",
-        "installation", "benchmark", "adaptation", "unrolling", "stack", "session",
+        "installation", "benchmark", "adaptation", "unrolling", "moving_mnist", "stack", "session",
     },
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},
     "matplotlib": {"plots"},
     "rich": {"console", "cli"},
-    "typer": {"cli", "options", "study_options"},
+    "typer": {"cli", "options", "study_options", "batches"},
 }  # fmt: skip
 
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")

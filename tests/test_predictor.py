@@ -172,20 +172,22 @@ def test_forecast_is_filling_without_an_after(
 
 
 def test_futures_differ_and_come_again(predictor: Predictor, frames: NDArray[np.uint8]) -> None:
-    def draw(n: int, seed: int) -> list[NDArray[np.uint8]]:
-        return list(predictor.draw_futures(frames[:4], 3, n_samples=n, seed=seed))  # type: ignore[arg-type]
-
-    futures = draw(4, 1)
-    assert all(future.shape == (3, 40, 56, 3) and future.dtype == np.uint8 for future in futures)
-    assert len({future.tobytes() for future in futures}) == 4
-    for future, again in zip(futures, draw(2, 1), strict=False):
-        np.testing.assert_array_equal(future, again)
-    assert not np.array_equal(draw(1, 2)[0], futures[0])
     plain = predictor.forecast(frames[:4], 3)
+    futures = [predictor.pick_future(k, seed=1).forecast(frames[:4], 3) for k in (1, 2, 3, 4)]
+    assert all(future.shape == plain.shape for future in futures)
+    assert len({future.tobytes() for future in (plain, *futures)}) == 5
+    np.testing.assert_array_equal(
+        futures[2], predictor.pick_future(3, seed=1).forecast(frames[:4], 3)
+    )
+    assert not np.array_equal(futures[0], predictor.pick_future(1, seed=2).forecast(frames[:4], 3))
+    # The whole predictor still says what it said, and gaps have no futures.
     np.testing.assert_array_equal(plain, predictor.forecast(frames[:4], 3))
-    assert plain.tobytes() not in {future.tobytes() for future in futures}
-    with pytest.raises(ValueError, match="n_samples of at least 1"):
-        draw(0, 1)
+    np.testing.assert_array_equal(
+        predictor.pick_future(1, seed=1).fill(frames[:3], frames[5:], 2),
+        predictor.fill(frames[:3], frames[5:], 2),
+    )
+    with pytest.raises(ValueError, match="counted from 1, got 0"):
+        predictor.pick_future(0, seed=1)
 
 
 def test_lists_tuples_and_views(predictor: Predictor, frames: NDArray[np.uint8]) -> None:

@@ -1,0 +1,104 @@
+"""Several inputs of one command: their outputs, their errors, their reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from .errors import FramepredError
+from .outputs import name_output
+from .reports import OnProgress, Report
+
+if TYPE_CHECKING:
+    from .console import Terminal
+
+__all__ = ["Batch", "check_json", "name_outputs"]
+
+R = TypeVar("R", bound=Report)
+
+
+@dataclass
+class Batch:
+    """Several inputs: all are checked first, and one that fails does not stop the others."""
+
+    terminal: Terminal
+    inputs: Sequence[Path]
+    errors: dict[Path, str] = field(default_factory=dict)
+    reports: dict[Path, Report] = field(default_factory=dict)
+
+    @property
+    def remaining(self) -> list[Path]:
+        """Inputs that have not failed, each once."""
+        return [path for path in dict.fromkeys(self.inputs) if path not in self.errors]
+
+    def check(self, check: Callable[[Path], object]) -> None:
+        for path in self.remaining:
+            with self._guard(path):
+                check(path)
+
+    def work(
+        self, work: Callable[[Path, OnProgress], R], *, show: Callable[[R], None] | None
+    ) -> None:
+        for path in self.remaining:
+            with self._guard(path):
+                with self.terminal.follow(path) as on_progress:
+                    report = work(path, on_progress)
+                self.reports[path] = report
+                if show is not None:
+                    show(report)
+                self.terminal.finish(path, getattr(report, "output", None))
+
+    @contextmanager
+    def _guard(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except FramepredError as error:
+            self.errors[path] = str(error)
+            self.terminal.fail(str(error), source=path)
+
+    def finish(self, json: str | None) -> None:
+        """Write the JSON report, and leave with the exit code of what failed."""
+        if json is not None and len(self.inputs) > 1:
+            results = [report.as_dict() for report in self.reports.values()]
+            failed = [{"input": str(path), "error": error} for path, error in self.errors.items()]
+            self.terminal.write_json(json, {"results": results, "failed": failed})
+        elif json is not None:
+            for report in self.reports.values():
+                self.terminal.write_json(json, report.as_dict())
+        if self.errors:
+            raise typer.Exit(3 if self.reports else 1)
+
+
+def name_outputs(inputs: Sequence[Path], output: Path | None, word: str) -> dict[Path, Path]:
+    """The output of each input; two of them must not be the same file."""
+    if output is not None and len(set(inputs)) > 1 and not output.is_dir():
+        raise typer.BadParameter(
+            "with several inputs this must be a folder that exists", param_hint="--output"
+        )
+    outputs = {path: name_output(path, word, output=output) for path in inputs}
+    taken: dict[Path, Path] = {}
+    for path, target in outputs.items():
+        other = taken.setdefault(target.absolute(), path)
+        if other != path:
+            raise typer.BadParameter(
+                f"{other} and {path} would both be written to {target}", param_hint="--output"
+            )
+    return outputs
+
+
+def check_json(target: str | None, videos: Sequence[Path]) -> None:
+    """Refuse, before any work, a report that has no place or would destroy a video."""
+    if target is None or target == "-":
+        return
+    path = Path(target)
+    if path.is_dir() or any(path.absolute() == video.absolute() for video in videos):
+        raise typer.BadParameter(f"{target} is not a place for a report", param_hint="--json")
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(
+            f"there is no folder {path.parent} for {path.name}", param_hint="--json"
+        )
