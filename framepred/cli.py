@@ -404,7 +404,10 @@ def evaluate(
         preset,
         clips,
         only={"sequences"},
-        never={"task", "windows", "per_clip", "context", "without", "ssim", "slow", "confidence"},
+        never={
+            *("task", "windows", "per_clip", "context", "without", "ssim", "slow", "confidence"),
+            "samples",
+        },
     )
     contexts = study_options.parse_contexts(context)
     check_json(json, clips if plot is None else [*clips, plot])

@@ -17,11 +17,13 @@ from synthetic import make_frames, write_clip
 
 from framepred import session, training
 from framepred.checkpoint import load_model, save_model
+from framepred.digits import MovingDigits
 from framepred.losses import LOSSES, compute_loss
 from framepred.metrics import psnr
 from framepred.model import ModelConfig
 from framepred.motion import estimate_flow, warp
 from framepred.predictor import Predictor, choose_device, choose_precision
+from framepred.stack import PixelForecaster
 from framepred.training import TrainConfig
 
 pytestmark = pytest.mark.gpu
@@ -136,3 +138,25 @@ def test_a_truth_that_is_no_chance_makes_the_loss_nan(name: str) -> None:
     made = torch.rand(1, 3, 8, 8, device=CUDA)
     assert torch.isfinite(LOSSES[name](made, made))
     assert torch.isnan(LOSSES[name](made, made - 2))
+
+
+def test_moving_digits_are_the_same_as_on_the_cpu() -> None:
+    digits = torch.randint(0, 256, (9, 28, 28), generator=torch.Generator().manual_seed(0)).byte()
+    here, there = (
+        MovingDigits(each, batch_size=4, generator=torch.Generator().manual_seed(1)).draw()
+        for each in (digits, digits.cuda())
+    )
+    assert there.frames.is_cuda
+    assert torch.equal(there.frames.cpu(), here.frames)
+
+
+def test_a_stack_in_half_precision_forecasts_as_in_float32() -> None:
+    torch.manual_seed(0)
+    network = PixelForecaster()
+    before = torch.rand(2, 10, 1, 64, 64)
+    with torch.inference_mode():
+        exact = network(before, None, 10)
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            fast = network.cuda()(before.cuda(), None, 10).cpu()
+    assert fast.dtype == torch.float32
+    assert float((fast - exact).square().mean()) < 1e-3 * float(exact.square().mean())

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from skimage import io as pictures
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from test_training import _Listener
 from typer.testing import CliRunner
 
 from framepred import moving_mnist, session
@@ -22,6 +23,7 @@ from framepred.checkpoint import load_network, load_state, save_model
 from framepred.cli import app
 from framepred.digits import MovingDigits, read_digits
 from framepred.errors import MediaError, ModelError, TrainingError
+from framepred.learner import Learner
 from framepred.moving_mnist import choose_config, choose_network, compute_ssim, evaluate, measure
 from framepred.session import TrainReport
 from framepred.stack import PixelForecaster
@@ -179,6 +181,14 @@ def test_it_learns(start: Any, tmp_path: Path) -> None:
     assert ours < 0.9 * report.validation["baselines"]["mse"]["repeat-last"]["mean"]
 
 
+def test_a_step_asks_the_device_for_nothing(mnist: Path) -> None:
+    run = Learner(PixelForecaster(TINY), SHORT, torch.device("cpu"), deferred=True)
+    sampler = moving_mnist._Digits(read_digits(mnist, "train"), 0).open(run)
+    with _Listener() as listener:
+        run.learn(sampler.draw(), list(range(1, 11)), torch.float32)
+    assert listener.asked == []
+
+
 def test_held_out_digits_are_not_learnt_from(mnist: Path) -> None:
     digits = read_digits(mnist, "train")
     material = moving_mnist._Digits(digits, 2)
@@ -279,6 +289,7 @@ def test_train_and_evaluate(mnist: Path, tmp_path: Path) -> None:
         (("train", "--preset", "mnist", "a", "-o", "x", "--steps", "1"), "moving-mnist"),
         (("evaluate", "clips", "--sequences", "3"), "only with"),
         (("evaluate", "--preset", "moving-mnist", "m", "--task", "fill"), "not with"),
+        (("evaluate", "--preset", "moving-mnist", "m", "--samples", "2"), "not with"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], reason: str) -> None:
