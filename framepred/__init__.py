@@ -33,8 +33,16 @@ if TYPE_CHECKING:
     from .evaluation import evaluate
     from .filling import fill_gaps
     from .forecasting import forecast
+    from .futures import draw_futures
     from .predictor import Predictor
-    from .reports import CompareReport, FillReport, ForecastReport, GapReport, Progress
+    from .reports import (
+        CompareReport,
+        FillReport,
+        ForecastReport,
+        FuturesReport,
+        GapReport,
+        Progress,
+    )
     from .scanning import ScanReport, scan
     from .training import train
 
@@ -46,6 +54,7 @@ __all__ = [
     "FillReport",
     "ForecastReport",
     "FramepredError",
+    "FuturesReport",
     "GapError",
     "GapReport",
     "MediaError",
@@ -57,6 +66,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "compare",
+    "draw_futures",
     "evaluate",
     "fill_gaps",
     "forecast",
@@ -68,11 +78,13 @@ _HOMES = {
     "CompareReport": "reports",
     "FillReport": "reports",
     "ForecastReport": "reports",
+    "FuturesReport": "reports",
     "GapReport": "reports",
     "Predictor": "predictor",
     "Progress": "reports",
     "ScanReport": "scanning",
     "compare": "comparison",
+    "draw_futures": "futures",
     "evaluate": "evaluation",
     "fill_gaps": "filling",
     "forecast": "forecasting",
