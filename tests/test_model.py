@@ -114,6 +114,7 @@ def test_the_truth_is_never_an_input() -> None:
         "steps",
         "memory",
         "scale",
+        "latent",
     ]
 
 
