@@ -272,6 +272,23 @@ def test_untrained_forecast_is_constant_velocity_and_its_doubt(
         assert psnr(frames[3 + k], made[k - 1]) > psnr(frames[3 + k], single) - 0.5
 
 
+def test_more_context_does_not_hurt_on_average(plain: FramePredictor) -> None:
+    scores: dict[str, list[float]] = {"fill": [], "forecast": []}
+    films = [film(19, 64, 96, name=name) for name in ("chelsea", "grass", "astronaut", "gravel")]
+    for n in (1, 2, 4, 8):
+        found: dict[str, list[float]] = {"fill": [], "forecast": []}
+        for frames in films:
+            known, after = to_tensor(frames[8 - n : 8]), to_tensor(frames[11 : 11 + n])
+            for task, side in (("fill", after), ("forecast", None)):
+                made = to_pixels(plain(known, side, 3))
+                found[task] += [psnr(frames[8 + k], made[k]) for k in range(3)]
+        for task, values in found.items():
+            scores[task].append(float(np.mean(values)))
+    for one, two, *more in scores.values():
+        assert two > one + 0.5
+        assert min(more) > two - 0.02
+
+
 def test_one_frame_alone_is_held(plain: FramePredictor) -> None:
     frame = clip(1, 40, 56)
     for made in (plain(frame, None, 3), plain(None, frame, 3)):
