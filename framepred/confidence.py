@@ -40,8 +40,9 @@ _STRIDE = (
 
 # dB of the estimate for a dB of calm, by whether both sides of the gap are known: what
 # ``framepred evaluate CLIPS --windows FILE --confidence`` fitted on the clips and windows of the
-# model card, with earlier weights; with the present ones it fits 0.57 and 0.40. An offset, a slope for the check and a likewise correction of SSIM
-# were fitted too, and told nothing about clips that they had not seen.
+# model card, with earlier weights; with the present ones it fits 0.57 and 0.40. An offset, a slope
+# for the check and a likewise correction of SSIM were fitted too, and told nothing about clips that
+# they had not seen.
 TRUST = {True: 0.55, False: 0.38}
 
 
