@@ -20,7 +20,7 @@ remains is the parameter-free motion of ``motion.py``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -129,12 +129,17 @@ class FramePredictor(nn.Module):
     ``ablation`` names parts to go without, to measure what they are worth: ``state`` (all of it is
     zero at every step), ``hidden`` (only the ConvLSTMs' hidden and cell states are) and ``start``
     (the parameter-free flow is zero).
+
+    ``observer`` is called for every frame decoded, in the order of ``steps``, with the flows that
+    lead from it to its two sources, (B, 4, h, w) in pixels of that grid, half the one on which
+    motion is found: a gap's nearest frames, or a forecast's last frame and the one behind it.
     """
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ModelConfig()
         self.ablation: frozenset[str] = frozenset()
+        self.observer: Callable[[Tensor], None] | None = None
         half, quarter, eighth = config.n_features
         hidden, carried = config.n_hidden, config.n_carried
         self.pyramid = FeaturePyramid(config.n_features)
@@ -420,6 +425,8 @@ class FramePredictor(nn.Module):
         )
         motions, logit = correct(correction, half)
         assert carried is not None
+        if self.observer is not None:
+            self.observer(motions[:, :4])
 
         first, second, *axes_of_all = motions.split(2, 1)
         n_first = len(one.axes)

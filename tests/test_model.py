@@ -135,6 +135,22 @@ def test_deterministic(stirred: FramePredictor) -> None:
         assert torch.equal(stirred(*arguments), stirred(*arguments))
 
 
+def test_an_observer_sees_the_flows_of_every_frame_made(plain: FramePredictor) -> None:
+    speed = (2.0, -1.0)
+    frames = to_tensor(film(8, 96, 96, speed=speed))
+    network = copy.deepcopy(plain)
+    seen: list[Tensor] = []
+    network.observer = seen.append
+    network(frames[:, :3], frames[:, 5:], 2, steps=[2])
+    network(frames[:, :4], None, 3, steps=[1, 3])
+    # Frames from the one made to its sources: 2 back and 1 on; 1 and 2 back; 3 and 4 back.
+    for flows, steps in zip(seen, ((-2, 1), (-1, -2), (-3, -4)), strict=True):
+        assert flows.shape == (1, 4, 48, 48)
+        inside = flows[..., 12:-12, 12:-12].mean((0, 2, 3))
+        expected = [step * along / 2 for step in steps for along in speed]
+        torch.testing.assert_close(inside, torch.tensor(expected), rtol=0.1, atol=0.05)
+
+
 def test_inputs_are_left_alone(stirred: FramePredictor) -> None:
     frames = clip(6, 32, 32)
     copy = frames.clone()
