@@ -25,6 +25,7 @@ from .reports import ForecastReport, FuturesReport, OnProgress
 
 if TYPE_CHECKING:
     from .console import Terminal
+    from .insertion import Insertion
     from .session import TrainReport
     from .timeline import NamedGap
 
@@ -89,6 +90,8 @@ def fill_gaps(
     inputs: options.Inputs,
     gap: options.NamedGaps = None,
     gaps: options.GapFile = None,
+    insert: options.Insertions = None,
+    sound: options.Sound = options.SoundName.auto,
     detect: options.Detect = "missing,corrupt,smeared,frozen",
     max_gap: options.MaxGap = 16,
     dry_run: options.DryRun = False,
@@ -119,6 +122,7 @@ def fill_gaps(
         from . import filling, video
 
         named = _read_gaps(gap or [], gaps)
+        insertions = _read_insertions(insert or [])
 
         def check(path: Path) -> None:
             video.probe(path)
@@ -137,6 +141,8 @@ def fill_gaps(
                 path,
                 outputs[path] if output is not None else None,
                 gaps=named,
+                insert=insertions,
+                sound=sound.value,
                 predictor=predictor,
                 detect=kinds,
                 max_gap=max_gap,
@@ -575,6 +581,15 @@ def _read_gaps(texts: Sequence[str], file: Path | None) -> tuple[NamedGap, ...]:
     except GapError as error:
         raise typer.BadParameter(str(error), param_hint="--gap") from None
     return named + (read_gaps(file) if file is not None else ())
+
+
+def _read_insertions(texts: Sequence[str]) -> tuple[Insertion, ...]:
+    from .insertion import parse_insertion
+
+    try:
+        return tuple(parse_insertion(text) for text in texts)
+    except GapError as error:
+        raise typer.BadParameter(str(error), param_hint="--insert") from None
 
 
 def _parse_time(text: str | None) -> Fraction | None:

@@ -230,6 +230,11 @@ class Terminal:
             )
         self._tell_adaptation(report.adaptation)
         self._tell_copied(report.copied)
+        if report.inserted is not None:
+            self.say(
+                f"pictures last {float(report.inserted.seconds):.3f} s longer; "
+                f"{report.inserted.reason}"
+            )
         if report.decode_errors:
             self.say(f"{_count(report.decode_errors, 'packet')} could not be decoded")
         self._tell_left_out(report.streams_left_out)

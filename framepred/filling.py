@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .confidence import GapEvidence, estimate_score
-from .errors import MediaError
+from .errors import MediaError, OutputError
 from .fields import by_fields
+from .insertion import Insertion, SoundChoice, SoundRule, choose_sound
 from .outputs import check_output, copy_file, name_output
 from .reports import (
     AdaptationReport,
     FillReport,
     GapReport,
+    InsertionReport,
     MadeFrameReport,
     OnProgress,
     Progress,
@@ -52,6 +54,8 @@ def fill_gaps(
     output: str | Path | None = None,
     *,
     gaps: Iterable[NamedGap | str] | None = None,
+    insert: Iterable[Insertion | str] = (),
+    sound: SoundRule = "auto",
     predictor: Predictor | None = None,
     device: str = "auto",
     detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen"),
@@ -77,6 +81,12 @@ def fill_gaps(
         input: the video; it is only read.
         output: the new video, or a folder for it; default: ``clip.filled.mp4`` beside ``clip.mp4``.
         gaps: gaps to make anew whatever is there, as ``timeline`` values or as text (``120:128``).
+        insert: new frames where the recording was closed up, as ``insertion`` values or as text:
+            ``120:3`` makes three before slot 120. What follows is later in the output by as many
+            steps. Gaps are named as if nothing was inserted, and reported as it is then.
+        sound: what becomes of the other streams and the chapters behind an insertion: "keep" leaves
+            their times, as is right if sound ran on while pictures were lost; "move" moves them
+            with the pictures; "auto" judges by where the sound ends, and the report says how.
         predictor: the network; default: the packaged one, loaded when there is work for it.
         device: where that default network runs.
         detect: the kinds of gap to look for: missing, corrupt, smeared, frozen, black.
@@ -94,11 +104,19 @@ def fill_gaps(
 
     Raises:
         MediaError: the input or the reference cannot be read.
-        GapError: a named gap is malformed, outside, overlapping, or has no frame on either side.
-        OutputError: the output exists, is the input, or cannot be written.
+        GapError: a named gap is malformed, outside, overlapping, or has no frame on either side; or
+            an insertion is, or nothing tells whether sound was lost at it.
+        OutputError: the output exists, is the input, or cannot be written; or the codec is "copy"
+            and frames are to be inserted.
         ModelError: the packaged network cannot be loaded.
         EvaluationError: the reference has another size.
     """
+    insertions = tuple(insert)
+    if insertions and codec == "copy":
+        raise OutputError(
+            f"{input}: with the codec copy nothing can be inserted, as all later pictures move; "
+            "leave it out, or use --lossless"
+        )
     source = Path(input)
     target = name_output(source, "filled", output=None if output is None else Path(output))
     if not dry_run:
@@ -112,6 +130,7 @@ def fill_gaps(
             source,
             detect=detect,
             gaps=tuple(gaps or ()),
+            insert=insertions,
             max_gap=max_gap,
             context=context,
             on_progress=on_progress,
@@ -119,6 +138,7 @@ def fill_gaps(
     plan = scanned.plan
     if scanned.n_frames < 2:
         raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
+    moves = _choose_sound(scanned, sound) if insertions else None
     is_copied = codec == "copy" or (codec is None and crf is None)
     is_same = not plan.n_to_make and target.suffix == source.suffix and is_copied
     graft = None
@@ -128,7 +148,7 @@ def fill_gaps(
         )
     if dry_run:
         planned = target if plan.n_to_make else None
-        return _report(scanned, planned, clock.seconds(), graft=graft, dry_run=True)
+        return _report(scanned, planned, clock.seconds(), moves=moves, graft=graft, dry_run=True)
     if not plan.n_to_make:
         if output is None:
             return _report(scanned, None, clock.seconds())
@@ -167,6 +187,8 @@ def fill_gaps(
                 lossless=lossless,
                 overwrite=overwrite,
                 graft=graft,
+                delay=scanned.delay,
+                is_sound_moved=moves is not None and moves.is_moved,
             )
         )
         items = stack.enter_context(
@@ -206,8 +228,18 @@ def fill_gaps(
         left_out=writer.left_out,
         predictor=predictor,
         adaptation=adaptation,
+        moves=moves,
         graft=graft,
     )
+
+
+def _choose_sound(scanned: ScanReport, rule: SoundRule) -> SoundChoice:
+    """Decide what becomes of the other streams where frames are inserted."""
+    slots = scanned.plan.slots
+    last = slots[-1].time - slots[-1].moved
+    step = scanned.plan.step or slots[-1].time - slots[-2].time
+    ends = [stream.end for stream in scanned.info.other_streams if stream.kind == "audio"]
+    return choose_sound(rule, ends, last + step, scanned.delay.total)
 
 
 @dataclass
@@ -266,15 +298,17 @@ class _Filler:
         if self._expected is None or frame.index != self._expected[0]:
             return  # the plan has no place for it
         slot = self._expected[1]
-        if frame.time != self._slots[slot].time:
+        scanned = self._slots[slot].time - self._slots[slot].moved
+        if frame.time != scanned:
             # A damaged stream may decode otherwise the second time: better no output than frames
             # on the wrong times.
             raise MediaError(
                 f"frame {frame.index} is at {float(frame.time):.3f} s, but was at "
-                f"{float(self._slots[slot].time):.3f} s when the video was scanned; it is damaged "
+                f"{float(scanned):.3f} s when the video was scanned; it is damaged "
                 "or still being written: copy its good part to a new file first"
             )
         self._expected = next(self._sources, None)
+        frame = dataclasses.replace(frame, time=self._slots[slot].time)
         if slot not in self._made_slots:
             self._ready[slot] = frame
             if self._needed_from and slot >= self._needed_from[0]:
@@ -400,6 +434,7 @@ def _report(
     left_out: tuple[str, ...] = (),
     predictor: Predictor | None = None,
     adaptation: AdaptationReport | None = None,
+    moves: SoundChoice | None = None,
     graft: Graft | None = None,
     dry_run: bool = False,
 ) -> FillReport:
@@ -429,6 +464,14 @@ def _report(
         dry_run=dry_run,
         seconds=seconds,
         copied=None if graft is None else graft.report(),
+        inserted=None
+        if moves is None
+        else InsertionReport(
+            places=tuple(since for since, _ in scanned.delay.steps),
+            seconds=scanned.delay.total,
+            sound_moved=moves.is_moved,
+            reason=moves.reason,
+        ),
     )
 
 

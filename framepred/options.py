@@ -28,6 +28,7 @@ __all__ = [
     "HoldOut",
     "Input",
     "Inputs",
+    "Insertions",
     "Json",
     "Lossless",
     "MaxGap",
@@ -44,6 +45,8 @@ __all__ = [
     "ReferenceInput",
     "Seed",
     "SelfCheck",
+    "Sound",
+    "SoundName",
     "complete_model",
     "parse_detect",
 ]
@@ -72,6 +75,14 @@ class ProgressMode(StrEnum):
     bar = "bar"
     machine = "machine"
     none = "none"
+
+
+class SoundName(StrEnum):
+    """What becomes of the other streams where frames are inserted."""
+
+    auto = "auto"
+    keep = "keep"
+    move = "move"
 
 
 def complete_model(incomplete: str) -> list[str]:
@@ -133,6 +144,28 @@ GapFile = Annotated[
         metavar="FILE",
         help="A text file with one such gap a line; # begins a comment.",
         show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+Insertions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--insert",
+        metavar="START:COUNT",
+        help="Make COUNT new frames before frame START, where a recording was closed up ('scan' "
+        "lists suspicions): all that follows comes later, and the video gets longer. May be "
+        "repeated; every START counts as in the input.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+Sound = Annotated[
+    SoundName,
+    typer.Option(
+        "--sound",
+        help="Sound, subtitles and chapters behind an --insert: keep leaves their times (sound ran "
+        "on while pictures were lost, so this brings them together), move moves them with the "
+        "pictures (sound was lost too; a silence stays), auto judges by where the sound ends.",
         rich_help_panel=WHAT,
     ),
 ]

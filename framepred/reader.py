@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,7 +28,7 @@ from .encoders import Hdr
 from .errors import MediaError
 from .sequences import RATE, ImageSequence, find_images, is_sequence
 
-__all__ = ["OtherStream", "Packet", "VideoInfo", "VideoReader", "probe"]
+__all__ = ["OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", "read_end"]
 
 _LEAST_SPLICE = Fraction(1, 2)  # seconds that times must go back to count as a new beginning
 _N_PROBE_PACKETS = 1000  # packets that are tried for a first picture before giving up
@@ -45,6 +46,7 @@ class OtherStream:
     index: int
     kind: str  # audio, subtitle, data, attachment, video (a second one or cover art)
     codec: str
+    end: Fraction | None = None  # when its last packet ends, as far as the container says
 
 
 @dataclass(frozen=True)
@@ -370,7 +372,7 @@ def _describe(path: Path) -> VideoInfo:
         matrix = side_data.get("DISPLAYMATRIX")
         base = to_fraction(stream.time_base) or Fraction(1, 90_000)
         others = tuple(
-            OtherStream(index=s.index, kind=s.type, codec=name_codec(s))
+            OtherStream(index=s.index, kind=s.type, codec=name_codec(s), end=read_end(s))
             for s in container.streams
             if s.index != stream.index
         )
@@ -407,6 +409,17 @@ def _describe(path: Path) -> VideoInfo:
             has_dolby_vision=any(name.startswith("DOVI") for name in side_data),
             other_streams=others,
         )
+
+
+def read_end(stream: Stream) -> Fraction | None:
+    """When the last packet ends, as the container says: its header, or Matroska's tag."""
+    base = to_fraction(stream.time_base)
+    if stream.duration is not None and base:
+        return ((stream.start_time or 0) + stream.duration) * base
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+    if match is None:
+        return None
+    return Fraction(match[3]) + 60 * int(match[2]) + 3600 * int(match[1])
 
 
 def _read_first(container: InputContainer, stream: VideoStream) -> VideoFrame | None:

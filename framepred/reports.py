@@ -27,6 +27,7 @@ __all__ = [
     "FrameScore",
     "FuturesReport",
     "GapReport",
+    "InsertionReport",
     "InstallationReport",
     "MadeFrameReport",
     "OnProgress",
@@ -159,7 +160,7 @@ class GapReport(Report):
     start: int
     stop: int
     time: Fraction  # seconds of the slot ``start``
-    kind: str  # missing, corrupt, frozen, black or named
+    kind: str  # missing, corrupt, smeared, frozen, black, inserted or named
     action: str  # fill, forecast, backcast, split, hold or leave
     reason: str
     context_before: int  # real frames that the network was shown on each side
@@ -212,6 +213,16 @@ class CopyReport(Report):
 
 
 @dataclass(frozen=True)
+class InsertionReport(Report):
+    """What inserting frames did to the times of everything behind them."""
+
+    places: tuple[Fraction, ...]  # when the pictures that follow were shown in the input
+    seconds: Fraction  # by which the pictures last longer
+    sound_moved: bool  # other streams and chapters too; otherwise they kept their times
+    reason: str
+
+
+@dataclass(frozen=True)
 class FillReport(Report):
     """What ``fill_gaps`` did. ``output`` is None when nothing had to be written."""
 
@@ -231,6 +242,7 @@ class FillReport(Report):
     dry_run: bool
     seconds: Seconds
     copied: CopyReport | None = None  # None: everything was encoded
+    inserted: InsertionReport | None = None  # None: nothing was
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from .detection import (
     holes_hide_nothing,
 )
 from .errors import MediaError
+from .insertion import NO_DELAY, Delay, Insertion, insert_slots, parse_insertion
 from .repairs import RepairFinder
 from .reports import OnProgress, Plain, Progress, Report, to_plain
 from .smears import find_smears
@@ -57,6 +58,8 @@ class ScanReport(Report):
     is_damaged: bool = False
     """Something did not decode, or not well: such a video must be decoded in order, in one thread,
     to give the same frames again."""
+    delay: Delay = NO_DELAY
+    """How much later everything is in the plan than in the file, behind what is inserted."""
 
     def as_dict(self) -> dict[str, Plain]:
         """The report as plain values, its gaps named as in the report of ``fill_gaps``."""
@@ -102,6 +105,7 @@ def scan(
     *,
     detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen"),
     gaps: Sequence[NamedGap | str] = (),
+    insert: Sequence[Insertion | str] = (),
     max_gap: int = 16,
     context: int = 4,
     on_progress: OnProgress = None,
@@ -115,18 +119,21 @@ def scan(
     :param detect: the kinds of gap to look for, of missing, corrupt, smeared, frozen, black. Holes
         of other kinds are in the plan too, but left alone.
     :param gaps: gaps that the user names, such as ``"120:128"``; times count on the file's clock.
+    :param insert: room to be made for new frames, such as ``"120:3"``: three before slot 120 of
+        the timeline as it is without. All that follows is later in the plan.
     :param max_gap: most frames that are synthesized in one gap.
     :param context: most real frames used on each side of a gap.
 
     Raises:
         MediaError: the file is not a readable video, or none of its frames can be decoded.
         GapError: a named gap is malformed, outside the video, overlapping, or without a frame on
-            either side.
+            either side; or an insertion is malformed, outside, or at the place of another.
     """
     unknown = sorted(set(detect) - set(get_args(Kind)))
     if unknown:
         raise ValueError(f"unknown kind of gap {unknown[0]!r}: choose of {get_args(Kind)}")
     named = [parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps]
+    inserted = [parse_insertion(entry) if isinstance(entry, str) else entry for entry in insert]
     seen = _watch(path, keep_signatures=bool(named), frame_threads=True, on_progress=on_progress)
     # Frames behind an error at the very end are lost without a word where threads are flushed.
     if seen.is_damaged or seen.lacks_frames:
@@ -162,12 +169,15 @@ def scan(
             packet_times=packet_times,
         )
     damage, cuts = _look(observations, timeline.slots, places, [*wanted, *smears], detect)
+    slots, gaps_there, cuts, delay = insert_slots(
+        timeline.slots, [*found, *smears, *damage], cuts, inserted, step=timeline.step
+    )
     plan = plan_gaps(
-        timeline.slots,
-        [*found, *smears, *damage],
+        slots,
+        gaps_there,
         step=timeline.step,
         cuts=cuts,
-        kinds={*detect, "named"},
+        kinds={*detect, "named", "inserted"},
         max_gap=max_gap,
         context=context,
     )
@@ -178,6 +188,7 @@ def scan(
         n_errors=seen.n_errors,
         n_repaired_times=seen.n_repaired_times,
         is_damaged=seen.is_damaged,
+        delay=delay,
     )
 
 
@@ -293,7 +304,9 @@ def read_slots(
             if frame.index > last:
                 return
             slot = places.get(frame.index)
-            if slot is not None and frame.time == plan.slots[slot].time and not frame.is_corrupt:
+            if slot is None or frame.is_corrupt:
+                continue
+            if frame.time == plan.slots[slot].time - plan.slots[slot].moved:
                 yield slot, to_rgb(frame)
 
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from .insertion import NO_DELAY, Delay
 from .relay import Behind, read_ahead, write_behind
 from .reports import StageClock
 from .video import Frame, Graft, Grafter, VideoInfo, VideoReader, VideoWriter
@@ -54,6 +55,8 @@ def write_video(
     lossless: bool = False,
     overwrite: bool = False,
     graft: Graft | None = None,
+    delay: Delay = NO_DELAY,
+    is_sound_moved: bool = False,
 ) -> Iterator[VideoSink]:
     """Write as ``VideoWriter`` does, behind who hands over frames; the stage "encode".
 
@@ -76,6 +79,8 @@ def write_video(
                     crf=crf,
                     lossless=lossless,
                     overwrite=overwrite,
+                    delay=delay,
+                    is_sound_moved=is_sound_moved,
                 )
             with writer:
                 yield writer

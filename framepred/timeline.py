@@ -45,7 +45,7 @@ __all__ = [
     "to_time",
 ]
 
-Kind = Literal["missing", "corrupt", "smeared", "frozen", "black", "named"]
+Kind = Literal["missing", "corrupt", "smeared", "frozen", "black", "inserted", "named"]
 Action = Literal["fill", "forecast", "backcast", "split", "hold", "leave"]
 
 # Named times are printed to the millisecond, so they find a slot at this distance.
@@ -60,6 +60,8 @@ class Slot:
     """Seconds on the file's own clock."""
     source: int | None
     """Index of the decoded frame shown here (presentation order), None where there is none."""
+    moved: Fraction = Fraction(0)
+    """How much later that is than in the file, where frames were inserted before."""
 
 
 @dataclass(frozen=True)
@@ -404,7 +406,9 @@ def _resolve(named: NamedGap, times: Sequence[Fraction], origin: Fraction) -> Ga
 # Decisions.
 
 # Painted over one another in this order; the strongest kind names a gap of several.
-_STRENGTH: tuple[Kind, ...] = ("black", "smeared", "frozen", "missing", "corrupt", "named")
+_STRENGTH: tuple[Kind, ...] = (
+    *("black", "smeared", "frozen", "missing", "corrupt", "inserted", "named"),
+)
 
 
 def plan_gaps(
@@ -425,7 +429,7 @@ def plan_gaps(
 
     1. a kind that is not among `kinds` is left alone;
     2. no real frame on either side: left;
-    3. longer than `max_gap`: held if the user named it, left otherwise;
+    3. longer than `max_gap`: held if the user named or inserted it, left otherwise;
     4. frames on one side only: forecast or backcast;
     5. a scene cut across the gap: each shot is continued on its own side, never morphed;
     6. otherwise filled from both sides.
@@ -545,6 +549,7 @@ _WHAT: dict[Kind, str] = {
     "smeared": "smeared",
     "frozen": "frozen",
     "black": "black",
+    "inserted": "inserted",
     "named": "named",
 }
 
@@ -563,7 +568,7 @@ def _decide(
     if not n_before and not n_after:
         return "leave", f"{what}: no real frame on either side"
     if n > max_gap:
-        if gap.kind == "named":
+        if gap.kind in ("named", "inserted"):
             return "hold", f"{what}: longer than the limit of {max_gap}, nearest frame repeated"
         return "leave", f"{what}: longer than the limit of {max_gap}, left as it is"
     before = f"{n_before} before"

@@ -7,7 +7,6 @@ import errno
 import io
 import math
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from fractions import Fraction
@@ -28,7 +27,16 @@ from av.video.stream import VideoStream
 from .colour import Frame, repack
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
-from .reader import VideoInfo, VideoReader, describe_error, name_codec, open_input, to_fraction
+from .insertion import NO_DELAY, Delay
+from .reader import (
+    VideoInfo,
+    VideoReader,
+    describe_error,
+    name_codec,
+    open_input,
+    read_end,
+    to_fraction,
+)
 
 __all__ = ["VideoWriter"]
 
@@ -78,16 +86,20 @@ class VideoWriter:
         crf: int | None = None,
         lossless: bool = False,
         overwrite: bool = False,
+        delay: Delay = NO_DELAY,
+        is_sound_moved: bool = False,
     ) -> None:
         """Open the encoder and write the container's header, so that all that can fail fails now.
 
         codec: an encoder's or a codec's name instead of the input's. crf: the encoder's own scale
         (default: visually lossless). Streams, chapters and attachments are copied when ``like``
-        was opened with ``copy_streams``.
+        was opened with ``copy_streams``. delay: how much later the frames come than in ``like``,
+        for those who move them. is_sound_moved: the packets and chapters are moved so too, except
+        those of a second video.
 
         Raises:
             OutputError: the file exists (and not ``overwrite``), is the input, cannot be written,
-                or the container cannot hold the codec.
+                or the container cannot hold the codec, or sound that is moved.
             MediaError: ``like`` has no picture that decodes.
         """
         self.path = Path(path)
@@ -95,6 +107,8 @@ class VideoWriter:
         self.n_streams_copied = 0
         self.n_frames = 0
         self._like = like
+        self._delay = delay
+        self._sound_delay = delay if is_sound_moved else NO_DELAY
         self._check_path(overwrite)
         if not like.info.pix_fmt:
             raise MediaError(f"{like.path}: not one picture could be decoded")
@@ -180,6 +194,8 @@ class VideoWriter:
             return
         index = packet.stream_index
         muxer = self._container.format.name
+        if self._sound_delay.steps and stream.type != "video":
+            self._move(packet, is_shown=stream.type == "subtitle")
         if muxer in _MP4_FAMILY and packet.size == 2 and name_codec(stream) == "mov_text":
             return  # the pause between two subtitles, which the muxer writes by itself
         if muxer == "matroska" and stream.type == "audio":
@@ -232,6 +248,19 @@ class VideoWriter:
             native = repack(native, self.encoder.pix_fmt)
         return native
 
+    def _move(self, packet: Packet[Any], *, is_shown: bool) -> None:
+        """Move a packet with the pictures; what is shown across an insertion is shown longer."""
+        base = to_fraction(packet.time_base)
+        start = packet.dts if packet.pts is None else packet.pts
+        if base is None or start is None:
+            return
+        later = _round_away(self._sound_delay.at(start * base) / base)
+        if is_shown and packet.duration:
+            end = (start + packet.duration) * base
+            packet.duration += _round_away(self._sound_delay.at(end) / base) - later
+        packet.pts = None if packet.pts is None else packet.pts + later
+        packet.dts = None if packet.dts is None else packet.dts + later
+
     def _keep_order(self, packet: Packet[Any], stream: Stream, *, strict: bool) -> None:
         """Move a packet whose decoding time goes back, or in some containers stands still.
 
@@ -261,10 +290,10 @@ class VideoWriter:
 
     def _measure_last(self, native: VideoFrame) -> int:
         """The last frame's duration in ticks: that of the file if it is the file's last frame."""
-        end = _read_end(self._like.stream)
+        end = read_end(self._like.stream)
         usual = native.duration or self._step or 1
         if end is not None and native.duration > 0:
-            left = round(end / self._base) - (native.pts or 0)
+            left = round((end + self._delay.total) / self._base) - (native.pts or 0)
             if 0 < left <= 3 * usual:
                 return left
         return usual
@@ -445,14 +474,30 @@ class VideoWriter:
             if not _can_hold(muxer, stream):
                 left_out.append(f"stream {stream.index} ({stream.type}, {name_codec(stream)})")
                 continue
+            if self._sound_delay.steps and not _can_pause(muxer, stream):
+                raise OutputError(
+                    f"{self.path}: this container keeps no times of {name_codec(stream)} sound, "
+                    "so it cannot move with the pictures; write .mkv, or say --sound keep"
+                )
             made = _add_copy(container, stream)
             copy_metadata(stream.metadata, made.metadata, muxer)
             self._streams[stream.index] = made
-            self._ends[stream.index] = _read_end(stream)
+            end = read_end(stream)
+            self._ends[stream.index] = None if end is None else end + self._sound_delay.total
         self.left_out += tuple(left_out)
         self.n_streams_copied += len(self._streams)
         if chapters:
-            container.set_chapters(chapters)
+            container.set_chapters([self._move_chapter(chapter) for chapter in chapters])
+
+    def _move_chapter(self, chapter: Any) -> Any:
+        base = to_fraction(chapter["time_base"])
+        if base is None or not self._sound_delay.steps:
+            return chapter
+        places = {
+            name: chapter[name] + _round_away(self._sound_delay.at(chapter[name] * base) / base)
+            for name in ("start", "end")
+        }
+        return {**chapter, **places}
 
     def _attach_cover(self, container: OutputContainer, stream: Stream) -> bool:
         """Matroska keeps cover art as an attachment, which must be known before the header."""
@@ -516,17 +561,6 @@ def _trim_duration(packet: Packet[Any], end: Fraction | None) -> None:
         packet.duration = left
 
 
-def _read_end(stream: Stream) -> Fraction | None:
-    """When the last packet ends, as the container says: its header, or Matroska's tag."""
-    base = to_fraction(stream.time_base)
-    if stream.duration is not None and base:
-        return ((stream.start_time or 0) + stream.duration) * base
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
-    if match is None:
-        return None
-    return Fraction(match[3]) + 60 * int(match[2]) + 3600 * int(match[1])
-
-
 def _can_hold_encoder(muxer: str, name: str) -> bool:
     if muxer in _HELD:
         return av.Codec(name, "w").canonical_name in _HELD[muxer]
@@ -547,6 +581,14 @@ def _can_hold(muxer: str, stream: Stream) -> bool:
     except (FFmpegError, ValueError):
         return False
     return True
+
+
+def _can_pause(muxer: str, stream: Stream) -> bool:
+    """Whether a silence between two packets is kept; where samples are only counted it is not."""
+    is_counted = muxer == "avi" or (
+        muxer in _MP4_FAMILY and name_codec(stream).startswith(("pcm_", "adpcm_"))
+    )
+    return stream.type != "audio" or not is_counted
 
 
 def copy_metadata(

@@ -72,6 +72,7 @@ def write_clip(
     b_frames: int = 0,
     gop: int = 12,
     audio: bool = False,
+    audio_stop: Fraction | None = None,
     subtitles: Sequence[tuple[Fraction, Fraction, str]] = (),
     attachment: bytes | None = None,
     chapters: bool = False,
@@ -90,8 +91,8 @@ def write_clip(
     ``frames``: RGB pictures (H, W, 3) uint8, or a number of them to make. ``times``: Fraction
     seconds, one per frame (default: constant ``rate`` from 0). The time base is the finest that
     holds them all. ``natives`` are used instead of ``frames`` where exact planes matter.
-    ``audio``: a sine in AAC, stereo, 48 kHz. ``subtitles``: (start, stop, text), as SRT in
-    Matroska and as mov_text in MP4.
+    ``audio``: a sine in AAC, stereo, 48 kHz, to the end of the pictures or to ``audio_stop``.
+    ``subtitles``: (start, stop, text), as SRT in Matroska and as mov_text in MP4.
     """
     path = Path(path)
     if isinstance(frames, int):
@@ -171,7 +172,7 @@ def write_clip(
             packets.append(video.encode(picture))
         packets.append(video.encode(None))
         if sound is not None:
-            _write_sound(container, sound, times[0], times[-1] + step)
+            _write_sound(container, sound, times[0], audio_stop or times[-1] + step)
         for text, (start, stop, words) in enumerate(subtitles):
             assert texts is not None
             _write_subtitle(container, texts, path, text, start, stop, words)

@@ -23,7 +23,7 @@ LAYERS = (
     {"unrolling", "repairs"},
     {"reader", "stack"},
     {"writer"},
-    {"tasks", "splicing", "smears", "checkpoint", "protocol", "reader"},
+    {"tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
     {"writer"},
     {"grafting"},
     {"video"},
@@ -41,7 +41,7 @@ LAYERS = (
 )
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
-    "splicing", "smears", "checksums", "sequences",
+    "splicing", "smears", "insertion", "checksums", "sequences",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {
