@@ -282,8 +282,8 @@ def scan(
 @app.command("train", epilog=_EXIT_CODES)
 def train(
     ctx: typer.Context,
-    clips: study_options.Clips,
     out: study_options.RunFolder,
+    clips: study_options.TrainClips = None,
     preset: study_options.Preset = None,
     steps: study_options.Steps = None,
     max_minutes: study_options.MaxMinutes = None,
@@ -297,6 +297,7 @@ def train(
     crop: study_options.Crop = 224,
     max_gap: study_options.TrainMaxGap = 8,
     forecast_share: study_options.ForecastShare = 0.3,
+    scenes: study_options.Scenes = 0.0,
     learning_rate: study_options.LearningRate = 4e-4,
     loss: study_options.Losses = "laplacian,charbonnier",
     validate_every: study_options.ValidateEvery = 1000,
@@ -314,12 +315,15 @@ def train(
     """
     if steps is None and max_minutes is None:
         raise typer.BadParameter("say how long: --steps N, --max-minutes M, or both")
+    clips = clips or []
+    if not clips and (preset is not None or scenes < 1):
+        raise typer.BadParameter("none given", param_hint="CLIPS...")
     given = study_options.list_given(
         ctx,
         preset,
         clips,
         only={"hidden", "layers"},
-        never={"validation", "initial", "crop", "max_gap", "forecast_share", "cache_gb"},
+        never={"validation", "initial", "crop", "max_gap", "forecast_share", "scenes", "cache_gb"},
     )
     check_json(json, clips)
     settings: dict[str, Any] = {
@@ -358,6 +362,7 @@ def train(
                     crop=crop,
                     max_gap=max_gap,
                     forecast_share=forecast_share,
+                    scenes=scenes,
                     **settings,
                 ),
                 validation=validation or None,

@@ -1,12 +1,13 @@
 """Training clips: videos decoded once into memory, windows cut out at random, varied, batched.
 
 A batch is one *situation* (so many frames known on each side, so many missing) cut from several
-clips. All randomness comes from one generator, so that a resumed run goes on with exactly the
-samples that an uninterrupted one would have seen.
+clips, or made as synthetic scenes. All randomness comes from one generator, so that a resumed run
+goes on with exactly the samples that an uninterrupted one would have seen.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from .errors import MediaError, TrainingError
 from .reports import OnProgress, Progress
+from .scenes import Scene, SceneMaker
 from .video import open_rgb_frames
 
 __all__ = ["Batch", "Clip", "ClipLibrary", "ClipSampler", "Situation", "find_videos", "load_clips"]
@@ -82,6 +84,7 @@ class Batch:
 
     frames: Tensor
     situation: Situation
+    scene: Scene | None = None  # what the frames show, if they are synthetic: it knows the motion
 
     @property
     def before(self) -> Tensor:
@@ -192,13 +195,15 @@ def _split_shots(frames: list[np.ndarray]) -> list[list[np.ndarray]]:
 
 
 class ClipSampler:
-    """Endless batches of random situations from a library.
+    """Endless batches of random situations from a library, and from synthetic scenes beside it.
 
     All that is done to pixels is done where the library lies, and nothing is asked of that device.
 
+    scene_share: of the batches, how many are scenes; with 1 the library may be empty.
     generator: all choices are drawn from it (on the CPU); its state is the sampler's state.
     situation_generator: situations are drawn from this one instead, for processes that take their
     steps together and should have the same work to do.
+    device: where the library lies, and scenes are made.
     """
 
     def __init__(
@@ -211,6 +216,8 @@ class ClipSampler:
         forecast_share: float,
         generator: torch.Generator,
         situation_generator: torch.Generator | None = None,
+        scene_share: float = 0.0,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.library = library
         self.batch_size = batch_size
@@ -218,9 +225,15 @@ class ClipSampler:
         self.forecast_share = forecast_share
         self.generator = generator
         self.situation_generator = situation_generator or generator
-        sides = [min(clip.frames.shape[-2:]) for clip in library.clips]
-        self.crop = min(crop, *sides) if len(sides) > 1 else min(crop, sides[0])
+        self.scene_share = scene_share
+        self.crop = min([crop, *(min(clip.frames.shape[-2:]) for clip in library.clips)])
         self._lengths = torch.tensor([len(clip.frames) for clip in library.clips])
+        self._scenes = SceneMaker(
+            [clip.frames for clip in library.clips],
+            size=(self.crop, self.crop),
+            generator=generator,
+            device=device,
+        )
 
     def _draw(self, n: int, generator: torch.Generator | None = None) -> int:
         """A whole number in [0, n)."""
@@ -232,7 +245,7 @@ class ClipSampler:
 
     def draw_situation(self) -> Situation:
         """Gap or forecast, length, context and stride: all at random, short gaps a bit oftener."""
-        longest = int(self._lengths.max())
+        longest = int(self._lengths.max()) if len(self._lengths) else math.inf
         dice = self.situation_generator
         while True:
             forecast = self._chance(dice) < self.forecast_share
@@ -253,6 +266,10 @@ class ClipSampler:
     def draw(self) -> Batch:
         """The next batch; frames are on the library's device."""
         situation = self.draw_situation()
+        if self.scene_share and self._chance(self.situation_generator) < self.scene_share:
+            times = [k * situation.stride for k in range(situation.n_frames)]
+            scene = self._scenes.draw(self.batch_size, times)
+            return Batch(scene.render(), situation, scene)
         # A clip is drawn as often as it has places to cut from, up to a cap: variety first.
         places = (self._lengths - situation.span + 1).clamp(0, 64).float()
         chosen = torch.multinomial(

@@ -339,7 +339,9 @@ class Terminal:
             self._emit(event)
         elif event["event"] == "start":
             nouns = {"clips": "shot", "frames": "frame", "digits": "digit"}
-            material = [_count(event[key], noun) for key, noun in nouns.items() if key in event]
+            material = [_count(event[key], noun) for key, noun in nouns.items() if event.get(key)]
+            if event.get("scenes"):
+                material.append(f"{event['scenes']:.0%} synthetic scenes")
             self.say(f"{', '.join(material)}, on {event['device']} in {event['precision']}")
             if event["lease_minutes"] is not None:
                 self.say(

@@ -40,6 +40,7 @@ class TrainConfig:
     crop: int = 224  # pixels, side of the square cut from each window
     max_gap: int = 8  # longest gap and horizon seen
     forecast_share: float = 0.3  # share of the steps that forecast instead of filling
+    scenes: float = 0.0  # share of the steps that learn from synthetic scenes instead of clips
     n_targets: int = 2  # hidden frames of a window that are decoded and scored, at random
     learning_rate: float = 4e-4  # peak; AdamW
     final_share: float = 0.02  # of the peak, where the cosine ends
@@ -74,8 +75,9 @@ class TrainConfig:
                 raise TrainingError(f"{name} must be above 0, got {value}")
         if not self.losses or not self.losses.keys() <= LOSSES.keys():
             raise TrainingError(f"losses are {', '.join(LOSSES)}; got {', '.join(self.losses)}")
-        if not 0 <= self.forecast_share <= 1:
-            raise TrainingError(f"forecast_share is a share of 1, got {self.forecast_share}")
+        for name in ("forecast_share", "scenes"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise TrainingError(f"{name} is a share of 1, got {getattr(self, name)}")
 
 
 class Learner:

@@ -34,11 +34,13 @@ __all__ = [
     "PresetName",
     "Resume",
     "RunFolder",
+    "Scenes",
     "Sequences",
     "Sizes",
     "Steps",
     "TaskName",
     "Tasks",
+    "TrainClips",
     "TrainMaxGap",
     "ValidateEvery",
     "Validation",
@@ -172,6 +174,14 @@ def check_plot(plot: Path, contexts: int | tuple[int, ...] | None, *, with_prese
 Clips = Annotated[
     list[Path],
     typer.Argument(metavar="CLIPS...", help="Videos, and folders of videos.", show_default=False),
+]
+TrainClips = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="CLIPS...",
+        help="Videos, and folders of videos; none are needed with --scenes 1.",
+        show_default=False,
+    ),
 ]
 Preset = Annotated[
     PresetName | None,
@@ -314,6 +324,18 @@ ForecastShare = Annotated[
         min=0,
         max=1,
         help="Share of the steps that forecast instead of filling.",
+        rich_help_panel=HOW,
+    ),
+]
+Scenes = Annotated[
+    float,
+    typer.Option(
+        "--scenes",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Share of the steps that learn from synthetic scenes: layers cut out of the clips, "
+        "and random textures, whose motion is known exactly.",
         rich_help_panel=HOW,
     ),
 ]

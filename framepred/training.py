@@ -16,16 +16,21 @@ import torch
 
 from .baselines import FILL_BASELINES, FORECAST_BASELINES, Method
 from .checkpoint import load_model
-from .clips import ClipLibrary, ClipSampler, find_videos, load_clips
+from .clips import Clip, ClipLibrary, ClipSampler, find_videos, load_clips
 from .errors import TrainingError
 from .learner import Learner, TrainConfig
 from .model import FramePredictor, ModelConfig
 from .predictor import Predictor
 from .protocol import Score, Task, Window, average_scores, score_window, space_windows
 from .reports import OnProgress
+from .scenes import SceneMaker
 from .session import OnEvent, TrainReport, hold_session
 
 __all__ = ["TrainConfig", "TrainReport", "train"]
+
+# Held out where there are no clips.
+_N_SCENES = 12
+_SCENE_FRAMES = 20  # room for the longest window
 
 
 def train(
@@ -44,11 +49,12 @@ def train(
 ) -> TrainReport:
     """Train or fine-tune the network on videos; writes the run into the folder ``out``.
 
-    clips: video files and folders of them. validation: other videos to choose by; without it
-    every tenth video is held out. initial: weights to start from (a packaged name or a file);
-    None starts from scratch. cell: of the network, see ``cells.parse_cell``; default that of
-    ``initial``, or "lstm". resume: go on with the run in ``out``, from its last state, which is
-    at most two minutes old. on_event receives a dict for every line of the log.
+    clips: video files and folders of them; may be none if ``config.scenes`` is 1. validation: other
+    videos to choose by; without it every tenth video is held out, and without clips some scenes.
+    initial: weights to start from (a packaged name or a file); None starts from scratch. cell: of
+    the network, see ``cells.parse_cell``; default that of ``initial``, or "lstm". resume: go on
+    with the run in ``out``, from its last state, which is at most two minutes old. on_event
+    receives a dict for every line of the log.
 
     A loss or gradient that is not finite stops the run, on CUDA at the next report at the latest;
     the weights do not learn from it, and what was saved is sound.
@@ -67,7 +73,8 @@ def train(
         return _Material.prepare(
             clips,
             validation,
-            n_validation=config.n_validation if is_first else 0,
+            config=config,
+            is_first=is_first,
             max_bytes=int(cache_gb * 2**30),
             device=chosen,
             on_progress=on_progress if is_first else None,
@@ -90,7 +97,8 @@ class _Material:
     """What is learnt from, and what is scored on."""
 
     library: ClipLibrary  # on the device
-    n_held_out: int  # videos
+    scenes: float  # share of the steps that learn from synthetic ones
+    n_held_out: int  # videos, or scenes
     reference: _Validation
 
     @classmethod
@@ -99,22 +107,33 @@ class _Material:
         clips: Sequence[str | Path],
         validation: Sequence[str | Path] | None,
         *,
-        n_validation: int,
+        config: TrainConfig,
+        is_first: bool,
         max_bytes: int,
         device: torch.device,
         on_progress: OnProgress,
     ) -> _Material:
-        learned = find_videos(clips)
+        if not clips and config.scenes < 1:
+            raise TrainingError("no videos to learn from: give some, or learn from scenes alone")
+        learned = find_videos(clips) if clips else []
+        held_out: list[Path] = []
         if validation is not None:
             held_out = find_videos(validation)
-        else:
-            held_out = learned[::10] if len(learned) >= 10 else []
+        elif len(learned) >= 10:
+            held_out = learned[::10]
             learned = [path for path in learned if path not in set(held_out)]
-        library = load_clips(learned, max_bytes=max_bytes, on_progress=on_progress)
+        library = ClipLibrary((), 0, 0, ())
+        if learned:
+            library = load_clips(learned, max_bytes=max_bytes, on_progress=on_progress)
+        n_held_out = len(held_out)
+        to_score = held_out or learned[:1]
+        if not to_score:
+            n_held_out = _N_SCENES
         reference = _Validation((), {})
-        if n_validation:
-            reference = _Validation.prepare(held_out or learned[:1], n_validation)
-        return cls(library.to(device), len(held_out), reference)
+        if is_first:
+            shown = load_clips(to_score, max_bytes=2**31) if to_score else _draw_clips(config.crop)
+            reference = _Validation.prepare(shown, config.n_validation)
+        return cls(library.to(device), config.scenes, n_held_out, reference)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -123,6 +142,7 @@ class _Material:
             "frames": self.library.n_frames,
             "frames_left_out": self.library.n_frames_left_out,
             "problems": list(self.library.problems),
+            "scenes": self.scenes,
             "held_out": self.n_held_out,
         }
 
@@ -140,10 +160,22 @@ class _Material:
             forecast_share=config.forecast_share,
             generator=learner.windows,
             situation_generator=learner.generator,
+            scene_share=config.scenes,
+            device=learner.device,
         )
 
     def score(self, learner: Learner) -> dict[str, Any]:
         return self.reference.score(learner.build_predictor())
+
+
+def _draw_clips(side: int) -> ClipLibrary:
+    """Scenes to score on where there are no clips: always the same ones."""
+    maker = SceneMaker([], size=(side, side), generator=torch.Generator().manual_seed(0))
+    clips = []
+    for k in range(_N_SCENES):
+        frames = (maker.draw(1, range(_SCENE_FRAMES)).render()[0] * 255).round().to(torch.uint8)
+        clips.append(Clip(Path(f"scene-{k + 1}"), frames))
+    return ClipLibrary(tuple(clips), _N_SCENES * _SCENE_FRAMES, 0, ())
 
 
 def _build_model(initial: str | Path | None, cell: str | None) -> FramePredictor:
@@ -169,8 +201,7 @@ class _Validation:
     baselines: dict[str, dict[str, dict[int, float]]]
 
     @classmethod
-    def prepare(cls, paths: Sequence[Path], n_windows: int) -> _Validation:
-        library = load_clips(paths, max_bytes=2**31)
+    def prepare(cls, library: ClipLibrary, n_windows: int) -> _Validation:
         chosen: list[tuple[Window, np.ndarray]] = []
         tasks: tuple[Task, ...] = ("fill", "forecast")
         for task in tasks:

@@ -359,12 +359,17 @@ def test_to_another_device_keeps_the_rest() -> None:
 
 
 class _Border(TorchDispatchMode):
-    """Nothing but numbers may go from one device to another."""
+    """Nothing but numbers may go from one device to another, or tensors that are sent openly."""
+
+    def __init__(self, *, sends: bool = False) -> None:
+        super().__init__()
+        self.sends = sends
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         leaves = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, Tensor)]
-        assert len({leaf.device for leaf in leaves}) <= 1, func
+        is_sent = self.sends and func is torch.ops.aten._to_copy.default
+        assert is_sent or len({leaf.device for leaf in leaves}) <= 1, func
         return out
 
 
@@ -378,4 +383,66 @@ def test_pixels_stay_where_the_library_lies() -> None:
             assert batch.frames.device.type == "meta"
             truth = here.draw()
             assert (batch.situation, batch.frames.shape) == (truth.situation, truth.frames.shape)
+    assert torch.equal(here.generator.get_state(), there.generator.get_state())
+
+
+# ---- synthetic scenes -------------------------------------------------------------------------
+
+
+def test_a_share_of_the_batches_are_scenes() -> None:
+    sampler = make_sampler(labelled((0, 40)), scene_share=0.5)
+    batches = [sampler.draw() for _ in range(40)]
+    scenes = [batch for batch in batches if batch.scene is not None]
+    assert 8 < len(scenes) < 32
+    assert len({batch.situation for batch in scenes}) > 3
+    for batch in batches:
+        assert batch.frames.shape == (3, batch.situation.n_frames, 3, 16, 16)
+        assert 0 <= float(batch.frames.min()) <= float(batch.frames.max()) <= 1
+    for batch in scenes:
+        assert batch.scene is not None
+        assert torch.equal(batch.scene.render(), batch.frames)
+
+
+def test_scenes_change_nothing_where_there_are_none() -> None:
+    library = labelled((0, 40))
+    one, other = make_sampler(library), make_sampler(library, scene_share=0.0)
+    for _ in range(5):
+        assert torch.equal(one.draw().frames, other.draw().frames)
+    assert torch.equal(one.generator.get_state(), other.generator.get_state())
+
+
+def test_scenes_need_no_clips() -> None:
+    sampler = make_sampler(ClipLibrary((), 0, 0, ()), scene_share=1.0)
+    for _ in range(5):
+        assert sampler.draw().scene is not None
+    state = sampler.generator.get_state()
+    frames = sampler.draw().frames
+    sampler.generator.set_state(state)
+    assert torch.equal(sampler.draw().frames, frames)
+
+
+def test_a_stride_is_a_faster_scene() -> None:
+    sampler = make_sampler(ClipLibrary((), 0, 0, ()), scene_share=1.0, batch_size=8, crop=32)
+    speeds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(40):
+        batch = sampler.draw()
+        assert batch.scene is not None
+        flows, _ = batch.scene.trace([(1, 0)])
+        lengths = flows.square().sum(2).sqrt().flatten(1).median(1).values
+        speeds[batch.situation.stride] += lengths.tolist()
+    assert np.median(speeds[2]) > 1.3 * np.median(speeds[1])
+
+
+def test_scenes_are_made_where_the_library_lies() -> None:
+    library = labelled((0, 40), height=40, width=40)
+    here = make_sampler(library, scene_share=1.0)
+    there = make_sampler(library.to("meta"), scene_share=1.0, device="meta")
+    with _Border(sends=True):
+        for _ in range(2):  # every operation on shapes alone is slow
+            batch, truth = there.draw(), here.draw()
+            assert batch.scene is not None
+            assert batch.frames.device.type == "meta"
+            assert (batch.situation, batch.frames.shape) == (truth.situation, truth.frames.shape)
+            flows, seen = batch.scene.trace([(1, 0), (0, 1)])
+            assert flows.device.type == seen.device.type == "meta"
     assert torch.equal(here.generator.get_state(), there.generator.get_state())

@@ -18,7 +18,18 @@ LAYERS = (
     {"errors"},
     {"sequences", "series"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
-    {"motion", "cells", "layers", "grids", "recall", "pace", "processes", "checksums", "fields"},
+    {
+        "motion",
+        "scenes",
+        "cells",
+        "layers",
+        "grids",
+        "recall",
+        "pace",
+        "processes",
+        "checksums",
+        "fields",
+    },
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"unrolling", "repairs"},
     {"reader", "stack"},
@@ -47,7 +58,7 @@ STDLIB_ONLY = {
 OWNERS = {
     "av": {"colour", "encoders", "minterpolate", "reader", "writer", "grafting"},
     "torch": {
-        "motion", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
+        "motion", "scenes", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",
         "evaluation",
         "installation", "benchmark", "adaptation", "unrolling", "moving_mnist", "stack", "session",

@@ -273,10 +273,12 @@ class _KilledError(BaseException):
     pass
 
 
+@pytest.mark.parametrize("scenes", [0.0, 0.5])
 def test_killed_and_resumed_is_the_same_as_at_once(
-    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenes: float
 ) -> None:
-    start(tmp_path / "whole")
+    config = dataclasses.replace(SMALL, scenes=scenes)
+    start(tmp_path / "whole", config=config)
     set_clock(monkeypatch, 50.0)  # slow enough to save after every step
 
     def kill(progress: Progress) -> None:
@@ -284,9 +286,9 @@ def test_killed_and_resumed_is_the_same_as_at_once(
             raise _KilledError
 
     with pytest.raises(_KilledError):
-        start(tmp_path / "parts", on_progress=kill)
+        start(tmp_path / "parts", config=config, on_progress=kill)
     assert load_state(tmp_path / "parts" / "state.safetensors").facts["step"] == 4
-    start(tmp_path / "parts", resume=True)
+    start(tmp_path / "parts", config=config, resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -312,6 +314,20 @@ def test_no_run_is_overwritten(start: Any, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="holds a run already"):
         start(tmp_path / "run")
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
+
+
+def test_scenes_need_no_clips(initial: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, scenes=1.0, n_steps=4)
+    whole = train([], tmp_path / "run", config=config, initial=initial, device="cpu")
+    assert (whole.samples, whole.source["clips"], whole.source["held_out"]) == (8, 0, 12)
+    assert whole.loss is not None
+    assert set(whole.validation["model"]) == {"fill", "forecast"}
+
+
+def test_without_clips_all_must_be_scenes(initial: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, scenes=0.5)
+    with pytest.raises(TrainingError, match="no videos to learn from"):
+        train([], tmp_path / "run", config=config, initial=initial, device="cpu")
 
 
 def test_nothing_to_resume(start: Any, tmp_path: Path) -> None:
