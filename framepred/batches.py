@@ -16,8 +16,9 @@ from .reports import OnProgress, Report
 
 if TYPE_CHECKING:
     from .console import Terminal
+    from .views import Views
 
-__all__ = ["Batch", "check_json", "name_outputs"]
+__all__ = ["Batch", "check_json", "name_outputs", "name_views", "to_path"]
 
 R = TypeVar("R", bound=Report)
 
@@ -89,6 +90,33 @@ def name_outputs(inputs: Sequence[Path], output: Path | None, word: str) -> dict
                 f"{other} and {path} would both be written to {target}", param_hint="--output"
             )
     return outputs
+
+
+def name_views(
+    inputs: Sequence[Path], *, overwrite: bool, **files: Path | None
+) -> dict[Path, Views]:
+    """The views of each input; with several inputs those wanted must be folders."""
+    from .views import name_views as name
+
+    for option, path in files.items():
+        if path is not None and len(set(inputs)) > 1:
+            hint = f"--{option.replace('_', '-')}"
+            if not path.is_dir():
+                raise typer.BadParameter(
+                    "with several inputs this must be a folder that exists", param_hint=hint
+                )
+            if len({source.stem for source in set(inputs)}) < len(set(inputs)):
+                raise typer.BadParameter(
+                    "the inputs must have different names, or their files there would have the "
+                    "same",
+                    param_hint=hint,
+                )
+    return {path: name(path, overwrite=overwrite, **files) for path in inputs}
+
+
+def to_path(json: str | None) -> Path | None:
+    """The file that a report goes to, if it goes to one."""
+    return None if json is None or json == "-" else Path(json)
 
 
 def check_json(target: str | None, videos: Sequence[Path]) -> None:

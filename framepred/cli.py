@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from . import __version__, options, study_options
-from .batches import Batch, check_json, name_outputs
+from .batches import Batch, check_json, name_outputs, name_views, to_path
 from .errors import FramepredError, GapError
 from .outputs import check_output
 from .reports import ForecastReport, FuturesReport, OnProgress
@@ -107,6 +107,7 @@ def fill_gaps(
     adapt: options.Adapt = None,
     seed: options.Seed = 1,
     reference: options.Reference = None,
+    report: options.ReportFile = None,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
 ) -> None:
@@ -123,9 +124,11 @@ def fill_gaps(
 
         named = _read_gaps(gap or [], gaps)
         insertions = _read_insertions(insert or [])
+        views = name_views(inputs, overwrite=overwrite, report=report)
 
         def check(path: Path) -> None:
             video.probe(path)
+            views[path].check(path, (*inputs, *outputs.values(), reference, to_path(json)))
             if not dry_run:
                 check_output(path, outputs[path], overwrite=overwrite)
 
@@ -156,6 +159,7 @@ def fill_gaps(
                 lossless=lossless,
                 dry_run=dry_run,
                 overwrite=overwrite,
+                views=views[path],
                 on_progress=on_progress,
             ),
             show=terminal.show_fill,

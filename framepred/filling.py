@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ from .stages import VideoSink, read_video, write_video
 from .tasks import Task, list_tasks
 from .timeline import Kind, NamedGap, Plan, PlannedGap, Slot
 from .video import Frame, Graft, VideoReader, from_rgb, plan_graft, to_rgb
+from .views import Views, Watch
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -70,6 +72,7 @@ def fill_gaps(
     lossless: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
+    views: Views | None = None,
     on_progress: OnProgress = None,
 ) -> FillReport:
     """Make the frames that a video lacks; keep every other frame, time and stream as it is.
@@ -99,18 +102,21 @@ def fill_gaps(
         reference: the undamaged video, to score the made frames against; matched by time.
         codec, crf, lossless, overwrite: as in ``video.VideoWriter``; or the codec "copy": packets
             of groups of pictures without a gap are copied, the others encoded to go with them.
-        dry_run: decide everything, write nothing, load no network.
+        dry_run: decide everything, write no video, load no network.
+        views: what else is to be written for a person to see what was done; a dry run gives the
+            report alone, as a plan.
         on_progress: called with the stages "scan", "adapt" and "fill".
 
     Raises:
         MediaError: the input or the reference cannot be read.
         GapError: a named gap is malformed, outside, overlapping, or has no frame on either side; or
             an insertion is, or nothing tells whether sound was lost at it.
-        OutputError: the output exists, is the input, or cannot be written; or the codec is "copy"
-            and frames are to be inserted.
+        OutputError: the output or a view exists, is the input, or cannot be written; or the codec
+            is "copy" and frames are to be inserted.
         ModelError: the packaged network cannot be loaded.
         EvaluationError: the reference has another size.
     """
+    views = views or Views()
     insertions = tuple(insert)
     if insertions and codec == "copy":
         raise OutputError(
@@ -121,6 +127,7 @@ def fill_gaps(
     target = name_output(source, "filled", output=None if output is None else Path(output))
     if not dry_run:
         check_output(source, target, overwrite=overwrite)
+    views.check(source, (target, None if reference is None else Path(reference)))
     if reference is not None:
         check_same_size(Path(reference), source)
 
@@ -136,6 +143,7 @@ def fill_gaps(
             on_progress=on_progress,
         )
     plan = scanned.plan
+    show = partial(views.show_fill, info=scanned.info, plan=plan)
     if scanned.n_frames < 2:
         raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
     moves = _choose_sound(scanned, sound) if insertions else None
@@ -148,15 +156,17 @@ def fill_gaps(
         )
     if dry_run:
         planned = target if plan.n_to_make else None
-        return _report(scanned, planned, clock.seconds(), moves=moves, graft=graft, dry_run=True)
+        return show(
+            _report(scanned, planned, clock.seconds(), moves=moves, graft=graft, dry_run=True)
+        )
     if not plan.n_to_make:
         if output is None:
-            return _report(scanned, None, clock.seconds())
+            return show(_report(scanned, None, clock.seconds()))
         predictor = None
         if is_same:
             copy_file(source, target)  # encoding it anew could only lose something
             n_streams = len(scanned.info.other_streams)
-            return _report(scanned, target, clock.seconds(), n_streams=n_streams)
+            return show(_report(scanned, target, clock.seconds(), n_streams=n_streams))
     elif predictor is None:
         from .predictor import Predictor
 
@@ -173,6 +183,7 @@ def fill_gaps(
         )
 
     with ExitStack() as stack:
+        watch = stack.enter_context(views.watch(scanned.info, plan))
         truth = None
         if reference is not None:
             truth = TrueFrames(stack.enter_context(VideoReader(reference)))
@@ -206,6 +217,7 @@ def fill_gaps(
             clock,
             self_check=self_check,
             truth=truth,
+            watch=watch,
             is_interlaced=scanned.info.interlaced,
         )
         for item in items:
@@ -218,7 +230,7 @@ def fill_gaps(
         _write(writer, filler.finish(source))
         if on_progress is not None:
             on_progress(Progress("fill", filler.n_done, len(plan.slots)))
-    return _report(
+    report = _report(
         scanned,
         target,
         clock.seconds(),
@@ -231,6 +243,7 @@ def fill_gaps(
         moves=moves,
         graft=graft,
     )
+    return show(report, watch=watch)
 
 
 def _choose_sound(scanned: ScanReport, rule: SoundRule) -> SoundChoice:
@@ -263,6 +276,7 @@ class _Filler:
         *,
         self_check: bool,
         truth: TrueFrames | None,
+        watch: Watch,
         is_interlaced: bool,
     ) -> None:
         self._slots = plan.slots
@@ -270,6 +284,7 @@ class _Filler:
         self._predictor = predictor
         self._clock = clock
         self._truth = truth
+        self._watch = watch
         self._self_check = self_check
         self._tasks = deque(list_tasks(plan, context if self_check else None))
         # The first slot that any task from here on looks at: what lies before it can go.
@@ -309,6 +324,7 @@ class _Filler:
             )
         self._expected = next(self._sources, None)
         frame = dataclasses.replace(frame, time=self._slots[slot].time)
+        self._watch.see_input(slot, frame)
         if slot not in self._made_slots:
             self._ready[slot] = frame
             if self._needed_from and slot >= self._needed_from[0]:
@@ -383,10 +399,12 @@ class _Filler:
         """Put a made frame in the line of those to be written, and score it if there is a truth."""
         self._ready[slot] = made
         self.n_made += 1
+        true = None
         if self._truth is not None and image is not None:
             true = self._truth.find(made.time, tolerance=_half_step(self._slots, slot))
             if true is not None:
                 self.scores[task.gap].true[slot] = score_image(image, to_rgb(true))
+        self._watch.see_made(slot, made, true)
 
 
 def _stack_images(before: list[Frame], after: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
@@ -511,6 +529,9 @@ def _report_frames(planned: PlannedGap, plan: Plan, scores: _Scores) -> tuple[Ma
                 estimated_ssim=estimated.ssim,
                 psnr=true.psnr,
                 ssim=true.ssim,
+                check_psnr=evidence.check.psnr if evidence else None,
+                check_ssim=evidence.check.ssim if evidence else None,
+                calmer=evidence.calmer if evidence else None,
             )
         )
     return tuple(frames)

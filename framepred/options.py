@@ -43,6 +43,7 @@ __all__ = [
     "ProgressMode",
     "Reference",
     "ReferenceInput",
+    "ReportFile",
     "Seed",
     "SelfCheck",
     "Sound",
@@ -354,6 +355,17 @@ Lossless = Annotated[
     ),
 ]
 
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Also write a page that shows what was done: pictures, scores, the reason of every "
+        "decision. With several videos a folder for their pages.",
+        show_default=False,
+        rich_help_panel=TALK,
+    ),
+]
 Json = Annotated[
     str | None,
     typer.Option(

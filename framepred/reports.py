@@ -151,6 +151,11 @@ class MadeFrameReport(Report):
     estimated_ssim: float | None
     psnr: float | None  # dB, against a reference
     ssim: float | None
+    # What the estimate rests on: the scores of real frames that were hidden at the same place in a
+    # gap beside this one, and by how many dB the picture is calmer here than there.
+    check_psnr: float | None = None
+    check_ssim: float | None = None
+    calmer: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,17 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr by itself, from its first use on
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch beside other work, as in cli.run
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -47,3 +50,21 @@ def ffprobe() -> Callable[[Path], dict[str, Any]]:
         return found
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real browser, which asks no network for anything by itself."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        yield playwright.chromium.launch(
+            executable_path=program,
+            args=[
+                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+                *("--no-first-run", "--disable-background-networking", "--disable-sync"),
+                "--disable-component-update",
+            ],
+        )

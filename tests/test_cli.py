@@ -101,6 +101,29 @@ def test_json_to_a_file(run: Run, clip: Path, tmp_path: Path) -> None:
         assert run("fill-gaps", clip, "-y", "--json", bad).code == 2
 
 
+def test_report_page(run: Run, clip: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert run("fill-gaps", clip, "--report", page).code == 0
+    assert "clip.mkv" in page.read_text(encoding="utf-8")
+    for bad in (tmp_path / "no" / "x.html", clip, page):
+        output = tmp_path / "other.mkv"
+        result = run("fill-gaps", clip, "-o", output, "--report", bad)
+        assert result.code == 1
+        assert str(bad) in one_error(result)
+        assert not output.exists()
+    assert run("fill-gaps", clip, "-y", "--report", page).code == 0
+
+
+def test_report_pages_of_several_videos_go_to_a_folder(
+    run: Run, clip: Path, tmp_path: Path
+) -> None:
+    other = write_clip(tmp_path / "other.mkv", 8, codec="ffv1")
+    assert run("fill-gaps", clip, other, "--report", tmp_path / "page.html").code == 2
+    (tmp_path / "pages").mkdir()
+    assert run("fill-gaps", clip, other, "--report", tmp_path / "pages").code == 0
+    assert names(tmp_path / "pages") == ["clip.report.html", "other.report.html"]
+
+
 def test_output_is_never_overwritten_without_y(run: Run, clip: Path) -> None:
     assert run("fill-gaps", clip).code == 0
     again = run("fill-gaps", clip)
@@ -314,7 +337,6 @@ def test_a_batch_needs_a_folder_and_different_names(run: Run, clip: Path, tmp_pa
         ["fill-gaps", "CLIP", "--detect", "missing,ghosts"],
         ["fill-gaps", "CLIP", "--max-gap", "0"],
         ["fill-gaps", "CLIP", "--device", "abacus"],
-        ["fill-gaps", "CLIP", "--report", "x.html"],
         ["forecast", "CLIP"],
         ["forecast", "CLIP", "--frames", "0"],
         ["forecast", "CLIP", "--frames", "2", "--from", "soon"],

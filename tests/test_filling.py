@@ -351,7 +351,11 @@ def test_report_is_one_json_object_with_the_promised_keys(gappy: Path, tmp_path:
             "context_after", "estimated_psnr", "estimated_ssim", "psnr", "ssim", "frames",
         }  # fmt: skip
         for frame in gap["frames"]:
-            assert set(frame) == {"time", "estimated_psnr", "estimated_ssim", "psnr", "ssim"}
+            assert set(frame) == {
+                "time", "estimated_psnr", "estimated_ssim", "psnr", "ssim",
+                "check_psnr", "check_ssim", "calmer",
+            }  # fmt: skip
+            assert frame["check_psnr"] is not None
             assert frame["estimated_psnr"] is not None
             assert 0 < frame["estimated_ssim"] <= 1
         assert gap["psnr"] is None

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "framepred"
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
     {"errors"},
-    {"sequences", "series"},
+    {"sequences", "series", "wheels", "pictures", "charts"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {
         "motion",
@@ -38,9 +38,9 @@ LAYERS = (
     {"writer"},
     {"grafting"},
     {"video"},
-    {"scanning", "predictor", "clips", "scoring", "stages", "testcard"},
-    {"learner", "digits"},
-    {"adaptation", "session"},
+    {"scanning", "predictor", "clips", "scoring", "stages", "testcard", "albums"},
+    {"learner", "digits", "pages"},
+    {"adaptation", "session", "views"},
     {"confidence"},
     {"calibration"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
@@ -60,12 +60,14 @@ OWNERS = {
     "torch": {
         "motion", "scenes", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",
-        "evaluation",
+        "evaluation", "albums",
         "installation", "benchmark", "adaptation", "unrolling", "moving_mnist", "stack", "session",
     },
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},
-    "matplotlib": {"plots"},
+    "matplotlib": {"plots", "charts"},
+    "PIL": {"pictures"},
+    "jinja2": {"pages"},
     "rich": {"console", "cli"},
     "typer": {"cli", "options", "study_options", "batches"},
 }  # fmt: skip

@@ -1,0 +1,125 @@
+"""Views of what was done: the files, beside the video itself, by which a person sees it.
+
+They are looked after together: their paths are checked before any work, they watch the frames as
+these pass by, and they appear when all is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from .errors import OutputError
+from .outputs import check_output, name_output, write_text
+
+if TYPE_CHECKING:
+    from .albums import Album
+    from .reports import FillReport
+    from .timeline import Plan
+    from .video import Frame, VideoInfo
+
+__all__ = ["Views", "Watch", "Watcher", "name_views"]
+
+
+class Watcher(Protocol):
+    """Sees the frames of a video while its gaps are filled."""
+
+    def see_input(self, slot: int, frame: Frame) -> None:
+        """A real frame, in order; also one that will be replaced."""
+
+    def see_made(self, slot: int, frame: Frame, true: Frame | None = None) -> None:
+        """A frame that was made, as it will be written, and the true one where that is known."""
+
+    def finish(self) -> None:
+        """Nothing more comes."""
+
+
+class Watch:
+    """All watchers of one video."""
+
+    def __init__(self) -> None:
+        self.watchers: list[Watcher] = []
+        self.album: Album | None = None
+
+    def see_input(self, slot: int, frame: Frame) -> None:
+        """As ``Watcher`` has it."""
+        for watcher in self.watchers:
+            watcher.see_input(slot, frame)
+
+    def see_made(self, slot: int, frame: Frame, true: Frame | None = None) -> None:
+        """As ``Watcher`` has it."""
+        for watcher in self.watchers:
+            watcher.see_made(slot, frame, true)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Which views are wanted, and where they go; None: not wanted."""
+
+    report: Path | None = None  # a page, HTML
+    overwrite: bool = False
+
+    def check(self, source: Path, others: Iterable[Path | None] = ()) -> None:
+        """Refuse, before any work, what could not be written or would destroy something.
+
+        others: files that are read or written besides.
+
+        Raises:
+            OutputError: a view is the input or one of the others, exists already (and not
+                ``overwrite``), is a folder, or its folder is not there or not writable.
+        """
+        taken = {other.absolute() for other in others if other is not None}
+        for path in self._list_paths():
+            if path.absolute() in taken:
+                raise OutputError(f"{path}: is already the name of another file; choose another")
+            taken.add(path.absolute())
+            check_output(source, path, overwrite=self.overwrite)
+
+    def _list_paths(self) -> list[Path]:
+        paths = (getattr(self, field.name) for field in fields(self))
+        return [path for path in paths if isinstance(path, Path)]
+
+    @contextmanager
+    def watch(self, info: VideoInfo, plan: Plan) -> Iterator[Watch]:
+        """Watch a video being filled; on an error nothing is left behind."""
+        watch = Watch()
+        if self.report is not None:
+            from .albums import Album, make_display
+
+            watch.album = Album(plan, make_display(info))
+            watch.watchers.append(watch.album)
+        yield watch
+        for watcher in watch.watchers:
+            watcher.finish()
+
+    def show_fill(
+        self, report: FillReport, *, info: VideoInfo, plan: Plan, watch: Watch | None = None
+    ) -> FillReport:
+        """Write what can only be written now; returns the report.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        if self.report is not None:
+            from .pages import render_fill
+
+            album = None if watch is None else watch.album
+            write_text(self.report, render_fill(report, info=info, plan=plan, album=album))
+        return report
+
+
+def name_views(source: Path, *, report: Path | None = None, overwrite: bool = False) -> Views:
+    """The views of one video; a path that is a folder stands for a file of the usual name there.
+
+    ``clip.mp4`` -> ``clip.report.html``
+    """
+
+    def name(path: Path | None, word: str, suffix: str) -> Path | None:
+        if path is None or not path.is_dir():
+            return path
+        return name_output(source, word, output=path).with_suffix(suffix)
+
+    return Views(report=name(report, "report", ".html"), overwrite=overwrite)

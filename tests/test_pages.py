@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import html.parser
+import json
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from blending import BlendPredictor
+from synthetic import make_frames, make_times, write_clip, write_gappy_clip
+
+from framepred.charts import Series, draw_chart
+from framepred.errors import OutputError
+from framepred.filling import fill_gaps
+from framepred.pages import render, render_fill
+from framepred.reports import FillReport, Seconds
+from framepred.scanning import scan
+from framepred.views import Views, name_views
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'{{7*7}}"
+
+
+class Reader(html.parser.HTMLParser):
+    """Elements, what they refer to, and the text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def find(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
+        return [
+            found
+            for name, found in self.tags
+            if name == tag and all(found.get(key.rstrip("_")) == v for key, v in wanted.items())
+        ]
+
+
+Fill = Callable[..., tuple[FillReport, Reader]]
+
+
+@pytest.fixture
+def fill(tmp_path: Path) -> Fill:
+    def run(source: Path, **options: object) -> tuple[FillReport, Reader]:
+        page = tmp_path / "page.html"
+        report = fill_gaps(
+            source,
+            tmp_path / f"out{source.suffix}",
+            predictor=BlendPredictor(),
+            views=Views(report=page, overwrite=True),
+            overwrite=True,
+            **options,
+        )
+        return report, Reader(page.read_text(encoding="utf-8"))
+
+    return run
+
+
+def test_a_page_shows_every_gap_and_refers_to_nothing_outside(fill: Fill, tmp_path: Path) -> None:
+    source = tmp_path / "clip.mkv"
+    write_gappy_clip(source, 60, [8, 20, 21, 40], codec="ffv1")
+    report, page = fill(source, reference=source)
+    assert len(page.find("details")) == len(report.gaps) == 3
+    assert [link["href"] for link in page.find("a") if "act-fill" in (link.get("class") or "")] == [
+        "#gap-1",
+        "#gap-2",
+        "#gap-3",
+    ]
+    for gap in report.gaps:
+        assert gap.reason in page.text
+        for frame in gap.frames:
+            assert frame.check_psnr is not None
+            assert frame.calmer is not None
+            for value in (frame.estimated_psnr, frame.check_psnr):
+                assert f"{value:.2f}" in page.text
+    for _, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "data", "action", "srcset", "poster"):
+            assert (attributes.get(name) or "data:")[:5].startswith(("data:", "#"))
+    for picture in page.find("img"):
+        assert picture["src"].startswith("data:image/webp;base64,")
+        assert picture["alt"] is not None
+        assert picture["loading"] == "lazy"
+
+
+def test_every_large_picture_is_there_once(fill: Fill, tmp_path: Path) -> None:
+    source = tmp_path / "clip.mkv"
+    write_gappy_clip(source, 30, [12, 13, 14], codec="ffv1")
+    _, page = fill(source, self_check=False)
+    (looker,) = [tag for name, tag in page.tags if name == "div" and "data-looks" in tag]
+    looks = json.loads(looker["data-looks"] or "")
+    assert [look["made"] for look in looks] == sorted({look["made"] for look in looks})
+    assert len({look["played"] for look in looks}) == 1  # one frame plays on in all three
+    assert all(look["true"] is None for look in looks)
+    assert "No estimate" in page.text
+
+
+def test_what_a_file_says_is_text(fill: Fill, tmp_path: Path) -> None:
+    # A slash cannot be in a file's name, so no closing tag; all else can.
+    source = tmp_path / f"{HOSTILE}.mkv"
+    write_gappy_clip(source, 24, [8], codec="ffv1", metadata={"title": HOSTILE})
+    _, page = fill(source)
+    assert not [tag for name, tag in page.tags if "onerror" in tag]
+    assert len(page.find("script")) == 1
+    assert HOSTILE in page.text
+
+
+def test_a_template_escapes_whatever_it_gets() -> None:
+    with pytest.raises(Exception, match="undefined"):
+        render("fill.html")
+    chart = draw_chart(
+        [Series("</svg><script>alert(1)</script> $\\frac{$", [1, 2], [3.0, None])],
+        x_label="<b>",
+        y_label="$x",
+    )
+    assert "<script" not in chart
+    assert "<b>" not in chart
+    assert "$x" in chart
+
+
+def test_a_name_that_is_no_text_is_written_in_escapes(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mkv", 6, codec="ffv1")
+    name = Path(os.fsdecode(b"clip\xff.mkv"))
+    scanned = scan(source)
+    report = FillReport(
+        name, None, 6, 0, 0, None, (), 0, None, (), None, None, None, True, Seconds()
+    )
+    page = render_fill(report, info=scanned.info, plan=scanned.plan, album=None)
+    assert "clip\\udcff.mkv" in Reader(page).text
+    page.encode("utf-8")
+
+
+def test_a_plan_is_a_page_without_pictures(fill: Fill, tmp_path: Path) -> None:
+    source = tmp_path / "clip.mkv"
+    write_gappy_clip(source, 30, [12, 13], codec="ffv1")
+    report, page = fill(source, dry_run=True)
+    assert report.dry_run
+    assert "nothing was made" in page.text
+    assert not page.find("img")
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_nothing_to_fill_is_said(fill: Fill, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mkv", 12, codec="ffv1")
+    _, page = fill(source)
+    assert "Nothing to fill" in page.text
+    assert not page.find("details")
+
+
+def test_a_turned_video_is_shown_upright(fill: Fill, tmp_path: Path) -> None:
+    source = write_clip(
+        tmp_path / "clip.mp4",
+        make_frames(24, width=96, height=48)[:23],
+        times=make_times(24, holes=[9]),
+        rotation=90,
+    )
+    _, page = fill(source)
+    sizes = {
+        (picture.get("width"), picture.get("height"))
+        for picture in page.find("img")
+        if "frame" in (picture["alt"] or "")
+    }
+    assert ("48", "96") in sizes
+    assert ("96", "48") not in sizes
+
+
+@pytest.mark.parametrize("where", ["folder", "missing", "input", "output", "there"])
+def test_a_bad_place_is_refused_before_any_work(tmp_path: Path, where: str) -> None:
+    source, output = tmp_path / "clip.mkv", tmp_path / "out.mkv"
+    write_gappy_clip(source, 24, [8], codec="ffv1")
+    (tmp_path / "there.html").write_text("mine")
+    path = {
+        "folder": tmp_path,
+        "missing": tmp_path / "no" / "page.html",
+        "input": source,
+        "output": output,
+        "there": tmp_path / "there.html",
+    }[where]
+    predictor = BlendPredictor()
+    with pytest.raises(OutputError) as error:
+        fill_gaps(source, output, predictor=predictor, views=Views(report=path))
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+    assert predictor.calls == []
+    assert not output.exists()
+    assert (tmp_path / "there.html").read_text() == "mine"
+
+
+def test_a_folder_gets_a_page_of_the_usual_name(tmp_path: Path) -> None:
+    views = name_views(Path("a/clip.tar.mp4"), report=tmp_path)
+    assert views.report == tmp_path / "clip.tar.report.html"
+    assert name_views(Path("clip.mp4"), report=Path("x.html")).report == Path("x.html")
+    assert name_views(Path("clip.mp4")).report is None
+
+
+def test_deep_and_tiny_and_odd_videos_have_pages(fill: Fill, tmp_path: Path) -> None:
+    for width, height, pixels in ((66, 50, "yuv420p10le"), (16, 8, "yuv444p"), (35, 21, "yuv444p")):
+        source = write_clip(
+            tmp_path / f"{width}.mkv",
+            make_frames(24, width=width, height=height)[:22],
+            times=make_times(24, holes=[9, 10]),
+            codec="ffv1",
+            pix_fmt=pixels,
+            sample_aspect_ratio=Fraction(4, 3),
+        )
+        report, page = fill(source)
+        assert report.frames_made == 2
+        assert len(page.find("button", class_="frame")) == 2
