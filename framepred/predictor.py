@@ -17,8 +17,10 @@ from torch import Tensor
 
 from .checkpoint import load_model
 from .errors import ModelError
+from .grids import choose_scale
 from .model import FramePredictor, Memory, arrange
 from .recall import Recall
+from .tiles import Tiling, make_large
 
 __all__ = ["Predictor", "choose_device", "choose_precision"]
 
@@ -64,9 +66,17 @@ def choose_precision(device: torch.device) -> torch.dtype:
 class Predictor:
     """A trained network that fills and forecasts arrays of frames."""
 
-    def __init__(self, model: FramePredictor, *, name: str, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: FramePredictor,
+        *,
+        name: str,
+        device: torch.device,
+        tile: int | str | None = "auto",
+    ) -> None:
         self.model = arrange(model, device)
         self.name = name
+        self.tiling = Tiling(tile)
         self._device = device
         self._precision = choose_precision(device)
         # The weights of ``model`` must stay as they are: these remember what it made of a frame.
@@ -74,14 +84,24 @@ class Predictor:
         self._latent: Tensor | None = None  # of the one future that is forecast, or None
 
     @classmethod
-    def load(cls, name_or_path: str | Path = "default", *, device: str = "auto") -> Predictor:
+    def load(
+        cls,
+        name_or_path: str | Path = "default",
+        *,
+        device: str = "auto",
+        tile: int | str | None = "auto",
+    ) -> Predictor:
         """Load a packaged model by name, or a weights file by path.
 
-        Raises ModelError for unknown or unsound weights, or a device that is not there.
+        tile: side, in pixels, of the tiles that pictures of 540 lines and more are made in; "auto"
+        by the free memory; None to make them whole.
+
+        Raises ModelError for unknown or unsound weights, or a device that is not there; ValueError
+        for a tile that is too small.
         """
         chosen = choose_device(device)
         model, _ = load_model(name_or_path)
-        return cls(model, name=str(name_or_path), device=chosen)
+        return cls(model, name=str(name_or_path), device=chosen, tile=tile)
 
     @property
     def device(self) -> str:
@@ -100,7 +120,8 @@ class Predictor:
         either may be empty, and then the other side is extended. Returns (n_frames, H, W, 3) of
         the same type.
 
-        Raises ValueError if both are empty, or shapes or types do not match.
+        Raises ValueError if both are empty, or shapes or types do not match; ModelError if memory
+        runs out, which smaller tiles could not help.
         """
         sides = [np.asarray(side) for side in (before, after)]
         known = [side for side in sides if len(side)]
@@ -118,12 +139,24 @@ class Predictor:
             )
         if n_frames < 1:
             raise ValueError(f"expected n_frames of at least 1, got {n_frames}")
+        names = tuple(_name(frame) for side in sides for frame in side)
+        memory = Memory(names, self._features, self._flows)
+        latent = None if all(len(side) for side in sides) else self._latent
+        if not self.tiling.is_off and choose_scale(first.shape[1], first.shape[2]) > 1:
+            with torch.inference_mode(), self._autocast():
+                return make_large(
+                    self.model,
+                    sides[0],
+                    sides[1],
+                    n_frames,
+                    memory=memory,
+                    latent=latent,
+                    device=self._device,
+                    tiling=self.tiling,
+                )
         peak = 255.0 if first.dtype == np.uint8 else 65535.0
         tensors = [self._to_tensor(side, peak) if len(side) else None for side in sides]
         with torch.inference_mode(), self._autocast():
-            names = tuple(_name(frame) for side in sides for frame in side)
-            memory = Memory(names, self._features, self._flows)
-            latent = None if all(len(side) for side in sides) else self._latent
             made = self.model(tensors[0], tensors[1], n_frames, memory=memory, latent=latent)[0]
             scaled = (made.float().clamp(0, 1) * peak).round()
         pixels = scaled.permute(0, 2, 3, 1).cpu().numpy()

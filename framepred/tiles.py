@@ -1,0 +1,367 @@
+"""Large pictures tile by tile: motion is found once, on small copies, and colours are put together.
+
+::
+
+    known pictures --shrunk--> network --> sketches: motion, shares, on grids of the small copies
+    nearest pictures, at full size ----------> tile | tile | tile ...
+
+All that looks far (features, flow, the recurrent state, both corrections of the motion) happens on
+the small copies, for the whole picture at once: no tile sees a motion of its own, and none is torn.
+Only the end of the network works at full size, and it looks no farther than the few pixels around,
+by which tiles are made larger than they are kept. Where a tile's points come from is read out of the
+whole known picture, however far they have moved. So what is made does not depend on the tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .errors import ModelError
+from .grids import choose_scale, pad, read_size
+from .memory import free_bytes
+from .model import FramePredictor, Memory
+from .motion import rescale_flows, resize, warp_spread
+
+__all__ = ["SMALLEST_TILE", "Tiling", "is_out_of_memory", "make_large"]
+
+Images = NDArray[Any]  # (T, H, W, 3) RGB, uint8 or uint16
+
+SMALLEST_TILE = 64  # pixels a side: below this tiles are mostly what they are made larger by
+
+_LARGEST_TILES = {"cpu": 1024, "cuda": 2048}  # pixels a side; larger ones are no faster
+# Of the memory at its height, for a pixel of a tile; measured at sides from 256 to 2048.
+_TILE_BYTES = 400
+_STRIP_BYTES = 2**25  # of a picture, as floats, that is shrunk at once
+
+
+class Tiling:
+    """How large tiles are, and how often memory has run out on them.
+
+    side: in pixels, at least ``SMALLEST_TILE``; None for pictures made whole; "auto" for the size
+    that free memory has room for, at most the one beyond which nothing is gained.
+    """
+
+    def __init__(self, side: int | str | None = "auto") -> None:
+        if isinstance(side, str) and side != "auto":
+            raise ValueError(f"expected a tile of 'auto', None or pixels, got {side!r}")
+        if isinstance(side, int) and side < SMALLEST_TILE:
+            raise ValueError(f"expected a tile of at least {SMALLEST_TILE} pixels, got {side}")
+        self._wish = side
+        self.side: int | None = None  # of the last picture that was made; None: whole
+        self.n_halvings = 0
+
+    @property
+    def is_off(self) -> bool:
+        """Whether pictures of all sizes are made whole."""
+        return self._wish is None
+
+    def choose(self, device: torch.device) -> int:
+        """Side of the tiles to begin with, in pixels."""
+        if isinstance(self._wish, int):
+            return self._wish
+        side = _LARGEST_TILES.get(device.type, 1024)
+        free = _count_free(device)
+        while free is not None and side > SMALLEST_TILE and 2 * _TILE_BYTES * side**2 > free:
+            side //= 2
+        return side
+
+    def halve(self, side: int) -> int:
+        """Half a side, from now on, since memory has run out.
+
+        Raises ModelError if tiles are as small as can be.
+        """
+        if side <= SMALLEST_TILE:
+            raise ModelError(
+                f"memory ran out on tiles of {side} pixels already: close other programs, or use "
+                "another --device"
+            )
+        self.n_halvings += 1
+        self._wish = max(SMALLEST_TILE, side // 2)
+        return self._wish
+
+
+def _count_free(device: torch.device) -> int | None:
+    """Bytes that can still be taken on a device; None where nobody knows."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free_bytes()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch lacks memory on a device, or on the CPU, where it has no error of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+@dataclass(frozen=True)
+class _Sketch:
+    """What the network has decided about a new frame, on its small grid of half the resolution."""
+
+    motions: Tensor  # (1, 8, h, w) two backward flows, then two axes that they may be off by
+    logit: Tensor  # (1, 1, h, w) log-odds of the first source
+    carried: Tensor  # (1, C, h, w) what was handed on
+
+    def cut(self, rows: slice, columns: slice) -> _Sketch:
+        return _Sketch(
+            self.motions[..., rows, columns],
+            self.logit[..., rows, columns],
+            self.carried[..., rows, columns],
+        )
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Pixels ``[top, bottom)`` x ``[left, right)`` of a picture."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def grow(self, margin: int, height: int, width: int) -> _Region:
+        """The region with a margin, as far as a picture of this size goes."""
+        return _Region(
+            max(0, self.top - margin),
+            min(height, self.bottom + margin),
+            max(0, self.left - margin),
+            min(width, self.right + margin),
+        )
+
+
+def make_large(
+    model: FramePredictor,
+    before: Images,
+    after: Images,
+    n_frames: int,
+    *,
+    memory: Memory,
+    latent: Tensor | None,
+    device: torch.device,
+    tiling: Tiling,
+) -> Images:
+    """What ``model`` makes of large pictures, in bounded memory.
+
+    before, after: (T, H, W, 3) uint8 or uint16 of one size, one side may be empty; the shorter
+    side has ``choose_scale`` above 1. Returns (n_frames, H, W, 3) of the same type; apart from
+    rounding the same as without tiles, whatever their size.
+
+    Raises ModelError if memory runs out on the smallest tiles.
+    """
+    known = [image for side in (before, after) for image in side]
+    height, width = known[0].shape[:2]
+    scale = choose_scale(height, width)
+    small = torch.cat([_shrink(image, scale, device) for image in known])
+    sides = [part.unsqueeze(0) if len(part) else None for part in small.tensor_split([len(before)])]
+    sketches = _sketch(model, sides[0], sides[1], n_frames, memory=memory, latent=latent)
+    if len(before) and len(after):
+        sources, n_first = (before[-1], after[0]), 1
+    else:
+        nearest = before[::-1] if len(before) else after
+        sources, n_first = (nearest[0], nearest[min(1, len(nearest) - 1)]), 2
+    made = np.empty((n_frames, height, width, 3), known[0].dtype)
+    side = tiling.choose(device)
+    for sketch, image in zip(sketches, made, strict=True):
+        composer = _Composer(model.finish, sources, sketch, n_first, scale)
+        tiles = _lay_tiles(height, width, side)
+        while tiles:
+            region = tiles[0]
+            try:
+                part = composer.compose(region)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                lacking = True
+            else:
+                lacking = False
+            if lacking:  # outside of the handler, whose traceback keeps the tensors alive
+                side = tiling.halve(side)
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+                tiles = _lay_tiles(height, width, side)  # this picture anew
+                continue
+            image[region.top : region.bottom, region.left : region.right] = part
+            tiles = tiles[1:]
+    tiling.side = side
+    return made
+
+
+def _lay_tiles(height: int, width: int, side: int) -> list[_Region]:
+    """Cover a picture with tiles of nearly one size, none longer than ``side``, on even pixels."""
+
+    def cut(length: int) -> Iterator[tuple[int, int]]:
+        n_pairs = -(-length // 2)
+        n = -(-length // side)
+        edges = [min(length, 2 * (n_pairs * k // n)) for k in range(n + 1)]
+        edges[-1] = length
+        yield from zip(edges[:-1], edges[1:], strict=True)
+
+    return [_Region(*rows, *columns) for rows in cut(height) for columns in cut(width)]
+
+
+def _shrink(image: Images, scale: int, device: torch.device) -> Tensor:
+    """(H, W, 3) whole numbers -> (1, 3, h, w) float32 in [0, 1], padded as the network would."""
+    peak = float(np.iinfo(image.dtype).max)
+    tall, _ = read_size(pad(torch.empty(1, 1, 3, *image.shape[:2], device="meta"), scale))
+    n_rows = max(1, _STRIP_BYTES // (image[0].size * 4 * scale)) * scale
+    strips = []
+    for top in range(0, tall, n_rows):
+        rows = np.arange(top, min(top + n_rows, tall)).clip(max=len(image) - 1)
+        planes = _to_planes(image[rows], peak, device)
+        wide = pad(planes.unsqueeze(0), scale)[0, :, :, : len(rows)]
+        strips.append(F.avg_pool2d(wide, scale))
+    return torch.cat(strips, -2)
+
+
+def _to_planes(image: Images, peak: float, device: torch.device) -> Tensor:
+    """(H, W, 3) whole numbers -> (1, 3, H, W) float32 in [0, 1] on the device."""
+    planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1).astype(np.float32)))
+    return (planes / peak).unsqueeze(0).to(device)
+
+
+def _sketch(
+    model: FramePredictor,
+    before: Tensor | None,
+    after: Tensor | None,
+    n_frames: int,
+    *,
+    memory: Memory,
+    latent: Tensor | None,
+) -> list[_Sketch]:
+    """Run the network on small pictures (1, T, 3, h, w), and note what it comes to for each frame.
+
+    It is overheard where it corrects the motion for the last time: what comes after depends on
+    that and on the pictures themselves.
+    """
+    sketches: list[_Sketch] = []
+
+    def note(_: nn.Module, seen: tuple[Tensor, ...], said: tuple[Tensor, Tensor]) -> None:
+        flows, logit, axes = seen[3], seen[4], seen[6]
+        correction, carried = said
+        motions = torch.cat((flows, axes), 1) * 8
+        motions = motions + torch.cat((correction[:, :4], correction[:, 5:]), 1)
+        sketches.append(_Sketch(motions, logit + correction[:, 4:5], carried.float()))
+
+    handle = model.fine.register_forward_hook(note)
+    try:
+        model(before, after, n_frames, memory=memory, scale=1, latent=latent)
+    finally:
+        handle.remove()
+    return sketches
+
+
+class _Composer:
+    """Puts one new picture together out of two known ones, region by region."""
+
+    def __init__(
+        self,
+        finish: nn.Module,
+        sources: tuple[Images, Images],  # (H, W, 3) whole numbers
+        sketch: _Sketch,
+        n_first: int,  # axes of the first source
+        scale: int,
+    ) -> None:
+        self._finish = finish
+        self._sources = sources
+        self._sketch = sketch
+        self._n_first = n_first
+        self._cell = 2 * scale  # pixels of a picture for one of the sketch
+        self._size = tuple(n * self._cell for n in read_size(sketch.logit))  # as padded
+        self._peak = float(np.iinfo(sources[0].dtype).max)
+        kernels = [module.kernel_size for module in finish.modules() if isinstance(module, nn.Conv2d)]
+        self._halo = 2 * sum(kernel[0] // 2 for kernel in kernels)  # it works on pairs of pixels
+
+    def compose(self, region: _Region) -> Images:
+        """The pixels of a region on even coordinates, (h, w, 3) whole numbers."""
+        height, width = self._size
+        even = _Region(
+            region.top, -(-region.bottom // 2) * 2, region.left, -(-region.right // 2) * 2
+        )
+        wide = even.grow(self._halo, height, width)
+        sketch = self._magnify(wide)
+        first, second, *axes = sketch.motions.split(2, 1)
+        left = self._warp(self._sources[0], wide, first, axes[: self._n_first])
+        right = self._warp(self._sources[1], wide, second, axes[self._n_first :])
+        share = sketch.logit.sigmoid()
+        blend = share * left + (1 - share) * right
+        last, _ = self._finish(
+            F.pixel_unshuffle(torch.cat((left - blend, right - blend, blend - 0.5), 1), 2),
+            sketch.carried,
+        )
+        last = F.pixel_shuffle(last, 2)
+        share = (sketch.logit + last[:, 3:]).sigmoid()
+        made = share * left + (1 - share) * right + 0.1 * last[:, :3]
+        top, left_edge = region.top - wide.top, region.left - wide.left
+        inner = made[
+            0,
+            :,
+            top : top + region.bottom - region.top,
+            left_edge : left_edge + region.right - region.left,
+        ]
+        scaled = (inner.clamp(0, 1) * self._peak).round().permute(1, 2, 0)
+        pixels: Images = scaled.cpu().numpy().astype(self._sources[0].dtype)
+        return pixels
+
+    def _magnify(self, region: _Region) -> _Sketch:
+        """The sketch of a region at the picture's size; what was handed on at half of it."""
+        cell = self._cell
+        height, width = read_size(self._sketch.logit)
+        # A cell more on each side, so that bilinear resizing finds its neighbours.
+        cells = _Region(
+            region.top // cell,
+            -(-region.bottom // cell),
+            region.left // cell,
+            -(-region.right // cell),
+        ).grow(1, height, width)
+        part = self._sketch.cut(slice(cells.top, cells.bottom), slice(cells.left, cells.right))
+        size = ((cells.bottom - cells.top) * cell, (cells.right - cells.left) * cell)
+        rows = slice(region.top - cells.top * cell, region.bottom - cells.top * cell)
+        columns = slice(region.left - cells.left * cell, region.right - cells.left * cell)
+        halves = [slice(part.start // 2, part.stop // 2) for part in (rows, columns)]
+        return _Sketch(
+            rescale_flows(part.motions, size)[..., rows, columns],
+            resize(part.logit, size)[..., rows, columns],
+            resize(part.carried, (size[0] // 2, size[1] // 2))[..., halves[0], halves[1]],
+        )
+
+    def _warp(
+        self, picture: Images, region: _Region, flow: Tensor, axes: Sequence[Tensor]
+    ) -> Tensor:
+        """The picture as a region of the new one shows it, (1, 3, h, w)."""
+        box = self._find_sources(region, flow, axes)
+        rows = np.arange(box.top, box.bottom).clip(max=picture.shape[0] - 1)
+        columns = np.arange(box.left, box.right).clip(max=picture.shape[1] - 1)
+        seen = _to_planes(picture[rows[:, None], columns], self._peak, flow.device)
+        # Both on one grid: the region at its upper left corner, its points counted from the box.
+        height, width = read_size(flow)
+        beyond = (0, box.right - box.left - width, 0, box.bottom - box.top - height)
+        shift = flow.new_tensor([region.left - box.left, region.top - box.top]).view(1, 2, 1, 1)
+        warped = warp_spread(seen, F.pad(flow + shift, beyond), [F.pad(a, beyond) for a in axes])
+        return warped[..., :height, :width]
+
+    def _find_sources(self, region: _Region, flow: Tensor, axes: Sequence[Tensor]) -> _Region:
+        """Where a region's points come from: a box in the picture, no smaller than the region."""
+        slack = sum((axis.abs() for axis in axes), torch.zeros_like(flow))
+        edges = []
+        for dimension, start, stop, length in (
+            (1, region.top, region.bottom, self._size[0]),
+            (0, region.left, region.right, self._size[1]),
+        ):
+            axis = torch.arange(start, stop, device=flow.device, dtype=flow.dtype)
+            places = flow[0, dimension] + (axis[:, None] if dimension else axis)
+            ends = torch.stack(
+                ((places - slack[0, dimension]).min(), (places + slack[0, dimension]).max())
+            )
+            low, high = ends.nan_to_num().clamp(0, length - 1).tolist()
+            # Bicubic samples reach two pixels far.
+            low, high = max(0, int(low) - 2), min(length, int(high) + 4)
+            low = max(0, min(low, length - (stop - start)))
+            edges += [low, max(high, low + stop - start)]
+        return _Region(*edges)
