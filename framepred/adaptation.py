@@ -265,7 +265,7 @@ def fine_tune(
     except TrainingError:
         reason = "the loss was no longer finite"
         return predictor, report(reason, steps_done=learner.step, **facts)
-    adapted.name = predictor.name
+    adapted.name, adapted.tiling = predictor.name, predictor.tiling
     with np.errstate(invalid="ignore"):  # a copy that learnt nonsense may make no numbers at all
         after = _judge(adapted, trials)
     facts |= {"steps_done": learner.step, "psnr_after": after}

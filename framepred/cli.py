@@ -104,6 +104,7 @@ def fill_gaps(
     device: options.Device = options.DeviceName.auto,
     context: options.Context = 4,
     self_check: options.SelfCheck = True,
+    tile: options.Tile = "auto",
     adapt: options.Adapt = None,
     seed: options.Seed = 1,
     reference: options.Reference = None,
@@ -117,6 +118,7 @@ def fill_gaps(
     exit code is 0: no video is written, except that -o OUTPUT then gets a copy of the input.
     """
     kinds = options.parse_detect(detect)
+    side = options.parse_tile(tile)
     outputs = name_outputs(inputs, output, "filled")
     check_json(json, [*inputs, *outputs.values()])
     with _open_terminal(progress) as terminal:
@@ -138,7 +140,7 @@ def fill_gaps(
         if not dry_run and batch.remaining:
             from .predictor import Predictor
 
-            predictor = Predictor.load(model, device=device.value)
+            predictor = Predictor.load(model, device=device.value, tile=side)
         batch.work(
             lambda path, on_progress: filling.fill_gaps(
                 path,
@@ -182,6 +184,7 @@ def forecast(
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
     context: options.Context = 8,
+    tile: options.Tile = "auto",
     adapt: options.Adapt = None,
     samples: options.Samples = None,
     seed: options.Seed = 1,
@@ -194,6 +197,7 @@ def forecast(
     """
     if samples is not None and adapt is not None:
         raise typer.BadParameter("does not go with --adapt", param_hint="--samples")
+    side = options.parse_tile(tile)
     outputs = name_outputs(inputs, output, "forecast")
     check_json(json, [*inputs, *outputs.values()])
     start = _parse_time(from_time)
@@ -214,7 +218,9 @@ def forecast(
 
         batch = Batch(terminal, inputs)
         batch.check(check)
-        predictor = Predictor.load(model, device=device.value) if batch.remaining else None
+        predictor = None
+        if batch.remaining:
+            predictor = Predictor.load(model, device=device.value, tile=side)
 
         def work(path: Path, on_progress: OnProgress) -> ForecastReport | FuturesReport:
             if samples is None:

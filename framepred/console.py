@@ -229,6 +229,7 @@ class Terminal:
                 f"{_spent(report.seconds)}"
             )
         self._tell_adaptation(report.adaptation)
+        self._tell_tiles(report)
         self._tell_copied(report.copied)
         if report.inserted is not None:
             self.say(
@@ -255,6 +256,13 @@ class Terminal:
         if report.steps_done:
             facts.append(f"{_count(report.steps_done, 'step')} in {report.seconds:.1f} s")
         self.say(f"{'adapted' if report.kept else 'not adapted'}: {', '.join(facts)}")
+
+    def _tell_tiles(self, report: FillReport | ForecastReport) -> None:
+        if report.tile_halvings:
+            self.say(
+                f"memory ran out {_count(report.tile_halvings, 'time')}: frames were made in "
+                f"tiles of {report.tile_px} pixels"
+            )
 
     def _tell_copied(self, report: CopyReport | None) -> None:
         if report is None:
@@ -288,6 +296,7 @@ class Terminal:
             f"{_spent(report.seconds)}"
         )
         self._tell_adaptation(report.adaptation)
+        self._tell_tiles(report)
         self._tell_copied(report.copied)
         self._tell_left_out(report.streams_left_out)
         if report.hold_out and with_scores:

@@ -171,6 +171,7 @@ def fill_gaps(
         from .predictor import Predictor
 
         predictor = Predictor.load("default", device=device)
+    n_halvings = 0 if predictor is None else predictor.tiling.n_halvings
     adaptation = None
     if adapt is not None and predictor is not None:
         from .adaptation import fine_tune, plan_lessons
@@ -242,6 +243,7 @@ def fill_gaps(
         adaptation=adaptation,
         moves=moves,
         graft=graft,
+        n_halvings=n_halvings,
     )
     return show(report, watch=watch)
 
@@ -454,6 +456,7 @@ def _report(
     adaptation: AdaptationReport | None = None,
     moves: SoundChoice | None = None,
     graft: Graft | None = None,
+    n_halvings: int = 0,  # of the predictor's tiles, before this video
     dry_run: bool = False,
 ) -> FillReport:
     plan = scanned.plan
@@ -490,6 +493,8 @@ def _report(
             sound_moved=moves.is_moved,
             reason=moves.reason,
         ),
+        tile_px=None if predictor is None else predictor.tiling.side,
+        tile_halvings=0 if predictor is None else predictor.tiling.n_halvings - n_halvings,
     )
 
 

@@ -117,6 +117,7 @@ def forecast(
         from .predictor import Predictor
 
         predictor = Predictor.load("default", device=device)
+    n_halvings = predictor.tiling.n_halvings
     adaptation = None
     if adapt is not None:
         from .adaptation import fine_tune, plan_lessons
@@ -204,6 +205,8 @@ def forecast(
         adaptation=adaptation,
         seconds=clock.seconds(),
         copied=None if graft is None else graft.report(),
+        tile_px=predictor.tiling.side,
+        tile_halvings=predictor.tiling.n_halvings - n_halvings,
     )
 
 

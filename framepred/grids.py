@@ -11,6 +11,7 @@ __all__ = ["choose_scale", "fill_plane", "pad", "read_size"]
 _GRID = 8  # pixels: pictures are padded to a multiple of the coarsest grid
 _SMALLEST_SIDE = 32  # pixels: below this the flow pyramid has nothing to stand on
 _LARGEST_SIDE = 540  # pixels: the shorter side on which motion is found stays below this
+_LARGEST_AREA = 2**21  # pixels on which motion is found, at most: in panoramas too
 
 
 def choose_scale(height: int, width: int) -> int:
@@ -20,7 +21,9 @@ def choose_scale(height: int, width: int) -> int:
     between that and twice that: where there is more detail there is also more motion.
     """
     scale = 1
-    while min(height, width) // scale >= _LARGEST_SIDE:
+    while (
+        min(height, width) // scale >= _LARGEST_SIDE or height * width // scale**2 > _LARGEST_AREA
+    ):
         scale *= 2
     return scale
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -48,8 +49,10 @@ __all__ = [
     "SelfCheck",
     "Sound",
     "SoundName",
+    "Tile",
     "complete_model",
     "parse_detect",
+    "parse_tile",
 ]
 
 KINDS: tuple[Kind, ...] = ("missing", "corrupt", "smeared", "frozen", "black")
@@ -108,6 +111,19 @@ def parse_detect(text: str) -> tuple[Kind, ...]:
             f"{', '.join(unknown)}: choose from {', '.join(KINDS)}", param_hint="--detect"
         )
     return tuple(kind for kind in KINDS if kind in words)
+
+
+def parse_tile(text: str) -> int | str | None:
+    """``auto``, None for ``off``, or pixels; anything else is a usage error."""
+    if text in ("auto", "off"):
+        return "auto" if text == "auto" else None
+    from .tiles import SMALLEST_TILE
+
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < SMALLEST_TILE:
+        raise typer.BadParameter(
+            f"{text!r} is neither auto, off nor {SMALLEST_TILE} pixels or more", param_hint="--tile"
+        )
+    return int(text)
 
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="The video.", show_default=False)]
@@ -224,6 +240,16 @@ Model = Annotated[
 Device = Annotated[
     DeviceName,
     typer.Option("--device", help="Where the network runs.", rich_help_panel=HOW),
+]
+Tile = Annotated[
+    str,
+    typer.Option(
+        "--tile",
+        metavar="auto|off|PIXELS",
+        help="Side of the tiles in which the network puts together frames of 540 lines and more: "
+        "by the free memory, whole frames, or so many pixels. What is made is the same.",
+        rich_help_panel=HOW,
+    ),
 ]
 SelfCheck = Annotated[
     bool,

@@ -248,6 +248,8 @@ class FillReport(Report):
     seconds: Seconds
     copied: CopyReport | None = None  # None: everything was encoded
     inserted: InsertionReport | None = None  # None: nothing was
+    tile_px: int | None = None  # side of the tiles that frames were made in; None: whole
+    tile_halvings: int = 0  # times that memory ran out, and tiles were halved
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,8 @@ class ForecastReport(Report):
     adaptation: AdaptationReport | None  # None: not asked for
     seconds: Seconds
     copied: CopyReport | None = None  # None: everything was encoded
+    tile_px: int | None = None  # side of the tiles that frames were made in; None: whole
+    tile_halvings: int = 0  # times that memory ran out, and tiles were halved
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,16 @@
 
 All that looks far (features, flow, the recurrent state, both corrections of the motion) happens on
 the small copies, for the whole picture at once: no tile sees a motion of its own, and none is torn.
-Only the end of the network works at full size, and it looks no farther than the few pixels around,
-by which tiles are made larger than they are kept. Where a tile's points come from is read out of the
-whole known picture, however far they have moved. So what is made does not depend on the tiles.
+Only the end of the network works at full size. It looks no farther than a few pixels around, by
+which tiles are made larger than they are kept; and where a tile's points come from is read out of
+the whole known picture, however far they have moved. So what is made does not depend on the tiles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,7 @@ Images = NDArray[Any]  # (T, H, W, 3) RGB, uint8 or uint16
 SMALLEST_TILE = 64  # pixels a side: below this tiles are mostly what they are made larger by
 
 _LARGEST_TILES = {"cpu": 1024, "cuda": 2048}  # pixels a side; larger ones are no faster
-# Of the memory at its height, for a pixel of a tile; measured at sides from 256 to 2048.
-_TILE_BYTES = 400
+_TILE_BYTES = 500  # a pixel of a tile; 420 was the most measured, at sides of 1024 and 2048
 _STRIP_BYTES = 2**25  # of a picture, as floats, that is shrunk at once
 
 
@@ -55,7 +55,7 @@ class Tiling:
         if isinstance(side, int) and side < SMALLEST_TILE:
             raise ValueError(f"expected a tile of at least {SMALLEST_TILE} pixels, got {side}")
         self._wish = side
-        self.side: int | None = None  # of the last picture that was made; None: whole
+        self.side: int | None = None  # that is in use; None: no picture was made in tiles yet
         self.n_halvings = 0
 
     @property
@@ -64,28 +64,29 @@ class Tiling:
         return self._wish is None
 
     def choose(self, device: torch.device) -> int:
-        """Side of the tiles to begin with, in pixels."""
+        """Side of the tiles, in pixels; once chosen it stays until memory runs out."""
         if isinstance(self._wish, int):
             return self._wish
+        if self.side is not None:
+            return self.side
         side = _LARGEST_TILES.get(device.type, 1024)
         free = _count_free(device)
         while free is not None and side > SMALLEST_TILE and 2 * _TILE_BYTES * side**2 > free:
             side //= 2
         return side
 
-    def halve(self, side: int) -> int:
-        """Half a side, from now on, since memory has run out.
+    def halve(self) -> None:
+        """Make tiles of half the side from now on, since memory has run out.
 
-        Raises ModelError if tiles are as small as can be.
+        Raises ModelError if they are as small as can be.
         """
-        if side <= SMALLEST_TILE:
+        if self.side is None or self.side <= SMALLEST_TILE:
             raise ModelError(
-                f"memory ran out on tiles of {side} pixels already: close other programs, or use "
-                "another --device"
+                f"memory ran out on tiles of {self.side} pixels already: close other programs, or "
+                "use another --device"
             )
         self.n_halvings += 1
-        self._wish = max(SMALLEST_TILE, side // 2)
-        return self._wish
+        self.side = self._wish = max(SMALLEST_TILE, self.side // 2)
 
 
 def _count_free(device: torch.device) -> int | None:
@@ -167,30 +168,28 @@ def make_large(
         nearest = before[::-1] if len(before) else after
         sources, n_first = (nearest[0], nearest[min(1, len(nearest) - 1)]), 2
     made = np.empty((n_frames, height, width, 3), known[0].dtype)
-    side = tiling.choose(device)
+    tiling.side = tiling.choose(device)
     for sketch, image in zip(sketches, made, strict=True):
         composer = _Composer(model.finish, sources, sketch, n_first, scale)
-        tiles = _lay_tiles(height, width, side)
-        while tiles:
-            region = tiles[0]
-            try:
-                part = composer.compose(region)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                lacking = True
-            else:
-                lacking = False
-            if lacking:  # outside of the handler, whose traceback keeps the tensors alive
-                side = tiling.halve(side)
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
-                tiles = _lay_tiles(height, width, side)  # this picture anew
-                continue
-            image[region.top : region.bottom, region.left : region.right] = part
-            tiles = tiles[1:]
-    tiling.side = side
+        while not _compose_all(composer, image, tiling.side):
+            # Outside of the error's handler, where its traceback would keep tensors alive.
+            tiling.halve()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
     return made
+
+
+def _compose_all(composer: _Composer, image: Images, side: int) -> bool:
+    """Fill a picture (H, W, 3) tile by tile; False if memory runs out."""
+    for region in _lay_tiles(image.shape[0], image.shape[1], side):
+        try:
+            part = composer.compose(region)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        image[region.top : region.bottom, region.left : region.right] = part
+    return True
 
 
 def _lay_tiles(height: int, width: int, side: int) -> list[_Region]:
@@ -201,7 +200,7 @@ def _lay_tiles(height: int, width: int, side: int) -> list[_Region]:
         n = -(-length // side)
         edges = [min(length, 2 * (n_pairs * k // n)) for k in range(n + 1)]
         edges[-1] = length
-        yield from zip(edges[:-1], edges[1:], strict=True)
+        yield from pairwise(edges)
 
     return [_Region(*rows, *columns) for rows in cut(height) for columns in cut(width)]
 
@@ -275,7 +274,9 @@ class _Composer:
         self._cell = 2 * scale  # pixels of a picture for one of the sketch
         self._size = tuple(n * self._cell for n in read_size(sketch.logit))  # as padded
         self._peak = float(np.iinfo(sources[0].dtype).max)
-        kernels = [module.kernel_size for module in finish.modules() if isinstance(module, nn.Conv2d)]
+        kernels = [
+            module.kernel_size for module in finish.modules() if isinstance(module, nn.Conv2d)
+        ]
         self._halo = 2 * sum(kernel[0] // 2 for kernel in kernels)  # it works on pairs of pixels
 
     def compose(self, region: _Region) -> Images:

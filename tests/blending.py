@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ class BlendPredictor:
 
     name = "blend"
     device = "cpu"
+    tiling = SimpleNamespace(side=None, n_halvings=0)
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, int]] = []  # frames before, frames after, frames to make

@@ -41,7 +41,7 @@ Run = Callable[..., Result]
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command in this process, with a predictor that needs no weights."""
 
-    def load(name: str, *, device: str) -> BlendPredictor:
+    def load(name: str, *, device: str, tile: int | str | None = "auto") -> BlendPredictor:
         if name != "default":
             raise ModelError(f"no model {name!r}; 'framepred info' lists the packaged ones")
         return BlendPredictor()
@@ -337,6 +337,9 @@ def test_a_batch_needs_a_folder_and_different_names(run: Run, clip: Path, tmp_pa
         ["fill-gaps", "CLIP", "--detect", "missing,ghosts"],
         ["fill-gaps", "CLIP", "--max-gap", "0"],
         ["fill-gaps", "CLIP", "--device", "abacus"],
+        ["fill-gaps", "CLIP", "--tile", "huge"],
+        ["fill-gaps", "CLIP", "--tile", "8"],
+        ["forecast", "CLIP", "--frames", "2", "--tile", "-64"],
         ["forecast", "CLIP"],
         ["forecast", "CLIP", "--frames", "0"],
         ["forecast", "CLIP", "--frames", "2", "--from", "soon"],
@@ -417,7 +420,7 @@ def test_help_names_every_option(run: Run) -> None:
     said = run("fill-gaps", "--help").out
     for option in (
         "--gap", "--gaps", "--detect", "--max-gap", "--context", "--model", "--device",
-        "--self-check", "--reference", "--codec", "--crf", "--lossless", "--dry-run",
+        "--self-check", "--tile", "--reference", "--codec", "--crf", "--lossless", "--dry-run",
         "--overwrite", "--json", "--progress", "--output",
     ):  # fmt: skip
         assert re.search(rf"{option}\b", said), option
