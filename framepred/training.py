@@ -41,6 +41,7 @@ def train(
     validation: Sequence[str | Path] | None = None,
     initial: str | Path | None = None,
     cell: str | None = None,
+    sizes: ModelConfig | None = None,
     resume: bool = False,
     device: str = "auto",
     cache_gb: float = 12.0,
@@ -52,9 +53,9 @@ def train(
     clips: video files and folders of them; may be none if ``config.scenes`` is 1. validation: other
     videos to choose by; without it every tenth video is held out, and without clips some scenes.
     initial: weights to start from (a packaged name or a file); None starts from scratch. cell: of
-    the network, see ``cells.parse_cell``; default that of ``initial``, or "lstm". resume: go on
-    with the run in ``out``, from its last state, which is at most two minutes old. on_event
-    receives a dict for every line of the log.
+    the network, see ``cells.parse_cell``; default that of ``initial``, or "lstm". sizes: of a
+    network from scratch, its cell among them. resume: go on with the run in ``out``, from its last
+    state, which is at most two minutes old. on_event receives a dict for every line of the log.
 
     A loss or gradient that is not finite stops the run, on CUDA at the next report at the latest;
     the weights do not learn from it, and what was saved is sound.
@@ -83,7 +84,7 @@ def train(
     return hold_session(
         out,
         config,
-        build=lambda: _build_model(initial, cell),
+        build=lambda: _build_model(initial, cell, sizes),
         gather=gather,
         resume=resume,
         device=device,
@@ -178,7 +179,13 @@ def _draw_clips(side: int) -> ClipLibrary:
     return ClipLibrary(tuple(clips), _N_SCENES * _SCENE_FRAMES, 0, ())
 
 
-def _build_model(initial: str | Path | None, cell: str | None) -> FramePredictor:
+def _build_model(
+    initial: str | Path | None, cell: str | None, sizes: ModelConfig | None
+) -> FramePredictor:
+    if sizes is not None:
+        if initial is not None or cell is not None:
+            raise TrainingError("sizes are for a network from scratch: leave out initial and cell")
+        return FramePredictor(sizes)
     if initial is None:
         try:
             return FramePredictor(ModelConfig() if cell is None else ModelConfig(cell=cell))

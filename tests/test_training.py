@@ -143,6 +143,7 @@ def test_what_a_run_leaves(start: Any, tmp_path: Path) -> None:
         "frames": 26,
         "frames_left_out": 0,
         "problems": [],
+        "scenes": 0.0,
         "held_out": 1,
     }
     assert report.finished
@@ -188,6 +189,15 @@ def test_from_scratch_takes_the_default_sizes(
     train([folder], tmp_path / "run", config=config, device="cpu")
     network, _ = load_model(tmp_path / "run" / "model.safetensors")
     assert network.config == training.ModelConfig()
+
+
+def test_sizes_are_for_a_network_from_scratch(folder: Path, initial: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, n_steps=1, batch_size=1)
+    train([folder], tmp_path / "run", config=config, device="cpu", sizes=TINY)
+    assert load_model(tmp_path / "run" / "model.safetensors")[0].config == TINY
+    for options in ({"initial": initial}, {"cell": "gru"}):
+        with pytest.raises(TrainingError, match="leave out initial and cell"):
+            train([folder], tmp_path / "x", config=config, device="cpu", sizes=TINY, **options)  # type: ignore[arg-type]
 
 
 def test_a_network_is_trained_with_the_cell_asked_for(
