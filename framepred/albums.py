@@ -30,15 +30,21 @@ __all__ = ["Album", "FilmFrame", "GapAlbum", "Look", "Motion", "Role", "make_dis
 Image = NDArray[np.uint8]
 Role = Literal["before", "made", "after"]
 
-_ALL_BYTES = 10_000_000  # of all pictures, as far as the gaps are not so few that each has plenty
-_MOST_BYTES = 260_000  # of one gap
+# Bytes of all pictures and of one gap: of a few gaps, which each get plenty, and of many.
+_FEW = (5_200_000, 800_000)
+_MANY = (10_000_000, 260_000)
 _MOST_GAPS = 200  # that get pictures: the longest ones
 _FILM_SIDE = 168  # pixels
 _MOTION_SIDE = 320
 _N_FILM = 12  # made frames on a gap's film
 # By the bytes that a gap may have: the side of large pictures, how many frames have them, and how
 # many known frames stand on each side of a film.
-_SIZES = ((200_000, 640, 4, 4), (90_000, 480, 2, 3), (0, 384, 1, 2))
+_SIZES = (
+    (500_000, 640, 12, 8),
+    (200_000, 640, 4, 4),
+    (90_000, 480, 2, 3),
+    (0, 384, 1, 2),
+)
 
 
 @dataclass(frozen=True)
@@ -104,17 +110,19 @@ class _Scene:
 class Album:
     """Looks at frames as they pass by; asked for the pictures when all is done.
 
-    Gaps beyond the 200 longest get no pictures. All pictures together are kept below about ten
-    megabytes, and below 260 kilobytes a gap.
+    Gaps beyond the 200 longest get no pictures. All pictures of 20 gaps or fewer have about five
+    megabytes together, those of many gaps ten.
     """
 
-    def __init__(self, plan: Plan, display: Display) -> None:
+    def __init__(self, plan: Plan, display: Display, *, n_albums: int = 1) -> None:
+        """Take what is to be looked at. n_albums: how many are shown on one page."""
         self._display = display
         self._cuts = frozenset(plan.cuts)
         pictured = sorted(
             sorted(range(len(plan.gaps)), key=lambda i: -plan.gaps[i].gap.n_frames)[:_MOST_GAPS]
         )
-        n_bytes = min(_MOST_BYTES, _ALL_BYTES // max(len(pictured), 1))
+        n_shares = max(len(pictured) * n_albums, 1)
+        n_bytes = max(min(most, together // n_shares) for together, most in (_FEW, _MANY))
         self._side, n_looks, n_film = next(size[1:] for size in _SIZES if n_bytes >= size[0])
         # Half for the large pictures; a film and the pictures of motion take less than their share.
         self._look_bytes = int(n_bytes / 2 / (2.2 * n_looks + 1))
@@ -197,8 +205,14 @@ class Album:
                 self._made_film[slot] = self._take_film(image)
             if is_looked_at or is_beside:
                 scene.made[slot] = self._display.show(image, side=self._side)
-        if is_looked_at and true is not None:
-            scene.true[slot] = self._display.show(to_rgb(true), side=self._side)
+        if true is not None:
+            self.see_true(slot, true)
+
+    def see_true(self, slot: int, frame: Frame) -> None:
+        """The true frame of one that was made before."""
+        for scene in self._open:
+            if slot in scene.looked_at:
+                scene.true[slot] = self._display.show(to_rgb(frame), side=self._side)
 
     def finish(self) -> None:
         """Nothing more comes."""

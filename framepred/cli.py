@@ -188,6 +188,7 @@ def forecast(
     adapt: options.Adapt = None,
     samples: options.Samples = None,
     seed: options.Seed = 1,
+    report: options.ReportFile = None,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
 ) -> None:
@@ -206,15 +207,17 @@ def forecast(
         from . import forecasting, futures, video
         from .predictor import Predictor
 
+        views = name_views(inputs, overwrite=overwrite, report=report)
+
         def check(path: Path) -> None:
             video.probe(path)
+            targets = (
+                [outputs[path]] if samples is None else futures.name_futures(path, output, samples)
+            )
             if writes:
-                for target in (
-                    [outputs[path]]
-                    if samples is None
-                    else futures.name_futures(path, output, samples)
-                ):
+                for target in targets:
                     check_output(path, target, overwrite=overwrite)
+            views[path].check(path, (*inputs, *targets, to_path(json)))
 
         batch = Batch(terminal, inputs)
         batch.check(check)
@@ -243,6 +246,7 @@ def forecast(
                 crf=crf,
                 lossless=lossless,
                 overwrite=overwrite,
+                views=views[path],
                 on_progress=on_progress,
             )
 

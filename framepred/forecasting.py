@@ -17,14 +17,15 @@ import numpy as np
 from .errors import GapError, MediaError, OutputError
 from .fields import by_fields
 from .outputs import check_output, name_output
-from .reports import ForecastReport, FrameScore, OnProgress, Progress, StageClock
+from .reports import ForecastReport, OnProgress, Progress, StageClock, StepScore
 from .scanning import read_slots, scan
 from .scoring import Score, mean_score, score_image
 from .splicing import Wish, list_wishes
 from .stages import VideoSink, read_video, write_video
 from .tasks import Runs, Task
-from .timeline import Plan, format_time
+from .timeline import Gap, Plan, PlannedGap, Slot, format_time
 from .video import Frame, from_rgb, plan_graft, to_rgb
+from .views import Views, Watch
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -49,6 +50,7 @@ def forecast(
     crf: int | None = None,
     lossless: bool = False,
     overwrite: bool = False,
+    views: Views | None = None,
     on_progress: OnProgress = None,
     on_made: Callable[[np.ndarray], None] | None = None,
 ) -> ForecastReport:
@@ -76,13 +78,14 @@ def forecast(
         seed: of all random choices of ``adapt``.
         codec, crf, lossless, overwrite: as in ``video.VideoWriter``; or the codec "copy": packets
             are copied as far as can be, and only what is new is encoded.
+        views: what else is to be written for a person to see what was done.
         on_progress: called with the stages "scan", "adapt" and "forecast".
         on_made: called once with the frames made, (n_frames, H, W, 3) RGB, uint8 or uint16.
 
     Raises:
         MediaError: the input cannot be read, or has too few frames to hold any out.
         GapError: ``start`` lies outside the video.
-        OutputError: the output exists, is the input, or cannot be written.
+        OutputError: the output or a view exists, is the input, or cannot be written.
         ModelError: the packaged network cannot be loaded.
     """
     if n_frames < 1:
@@ -92,6 +95,8 @@ def forecast(
     writes = output is not None or not hold_out
     if writes:
         check_output(source, target, overwrite=overwrite)
+    views = views or Views()
+    views.check(source, (target if writes else None,))
 
     clock = StageClock()
     with clock.measure("decode"):
@@ -135,7 +140,9 @@ def forecast(
             predictor, lessons, pictures, n_steps=adapt, seed=seed, on_progress=on_progress
         )
 
+    seen_plan = _plan_forecast(scanned.plan, outlook)
     with ExitStack() as stack:
+        watch = stack.enter_context(views.watch(scanned.info, seen_plan))
         copy_streams = writes and not only_new
         writer = None
         if writes:
@@ -165,6 +172,8 @@ def forecast(
             predictor,
             clock,
             writer,
+            watch,
+            first_shown=scanned.plan.slots[outlook.task.first].source or 0,
             only_new=only_new,
             is_interlaced=scanned.info.interlaced,
         )
@@ -185,7 +194,7 @@ def forecast(
     if on_made is not None:
         on_made(np.stack(walk.made))
     mean = mean_score(list(walk.scores.values()))
-    return ForecastReport(
+    report = ForecastReport(
         input=source,
         output=target if writes else None,
         frames_in=scanned.n_frames,
@@ -208,6 +217,8 @@ def forecast(
         tile_px=predictor.tiling.side,
         tile_halvings=predictor.tiling.n_halvings - n_halvings,
     )
+    views.show_forecast(report, info=scanned.info, plan=seen_plan, watch=watch)
+    return report
 
 
 @dataclass(frozen=True)
@@ -266,6 +277,19 @@ def _look_ahead(
     )
 
 
+def _plan_forecast(plan: Plan, outlook: _Outlook) -> Plan:
+    """What is shown and made, as a plan: the forecast is its only gap, at its end."""
+    task = outlook.task
+    made = Gap(task.start, task.stop, "named")
+    reason = f"forecast from the {task.start - task.first} before"
+    return Plan(
+        (*plan.slots[: task.start], *(Slot(time, None) for time in outlook.times)),
+        plan.step,
+        (PlannedGap(made, "forecast", reason, task.start - task.first, 0, None),),
+        tuple(cut for cut in plan.cuts if cut < task.start),
+    )
+
+
 def _usual_step(plan: Plan, source: Path) -> Fraction:
     """The time from frame to frame; where it varies, the median of the last ones."""
     if plan.step is not None:
@@ -285,10 +309,14 @@ class _Walk:
     predictor: Predictor
     clock: StageClock
     writer: VideoSink | None
+    watch: Watch
+    first_shown: int  # index of the decoded frame
     only_new: bool
     is_interlaced: bool
     made: list[np.ndarray] = field(default_factory=list)  # (H, W, 3) RGB, held out frames only
     scores: dict[int, Score] = field(default_factory=dict)  # by step from 0
+    held_scores: dict[int, Score] = field(default_factory=dict)  # likewise, of the last frame shown
+    _last_image: np.ndarray | None = None
     _shown: deque[Frame] = field(default_factory=deque)
 
     def take(self, frame: Frame) -> None:
@@ -297,13 +325,21 @@ class _Walk:
             if not self.only_new:
                 self._write(frame)
             self._shown.append(frame)
+            if frame.index >= self.first_shown:
+                self.watch.see_input(
+                    self.outlook.task.first + frame.index - self.first_shown, frame
+                )
             if len(self._shown) > self.outlook.n_context:
                 self._shown.popleft()
             if frame.index == self.outlook.last_shown:
                 self._make()
         elif frame.index in self.outlook.truths:
             step = self.outlook.truths[frame.index]
-            self.scores[step] = score_image(self.made[step], to_rgb(frame))
+            true = to_rgb(frame)
+            self.scores[step] = score_image(self.made[step], true)
+            if self._last_image is not None and self._last_image.shape == true.shape:
+                self.held_scores[step] = score_image(self._last_image, true)
+            self.watch.see_true(self.outlook.task.start + step, frame)
 
     def pass_packet(self, packet: Any) -> None:
         """A packet of another stream: copied up to where the output ends."""
@@ -324,19 +360,25 @@ class _Walk:
             predict = by_fields(forecast) if self.is_interlaced else forecast
             made = predict(np.stack(same), len(self.outlook.times))
         self.made = list(made)
+        self._last_image = images[-1] if self.outlook.truths else None
         first = self.outlook.times[0] if self.only_new else Fraction(0)
-        for image, time in zip(made, self.outlook.times, strict=True):
-            self._write(from_rgb(image, like=self._shown[-1], time=time - first))
+        start = self.outlook.task.start
+        for slot, (image, time) in enumerate(zip(made, self.outlook.times, strict=True), start):
+            frame = from_rgb(image, like=self._shown[-1], time=time - first)
+            self.watch.see_made(slot, frame)
+            self._write(frame)
         self._shown.clear()
 
     def _write(self, frame: Frame) -> None:
         if self.writer is not None:
             self.writer.write(frame)
 
-    def report_frames(self) -> list[FrameScore]:
+    def report_frames(self) -> list[StepScore]:
         """One line for each frame made."""
+        none = Score(None, None)
         return [
-            FrameScore(step + 1, time, found.psnr, found.ssim)
+            StepScore(step + 1, time, found.psnr, found.ssim, held.psnr, held.ssim)
             for step, time in enumerate(self.outlook.times)
-            for found in [self.scores.get(step, Score(None, None))]
+            for found in [self.scores.get(step, none)]
+            for held in [self.held_scores.get(step, none)]
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from .outputs import check_output, name_output
 from .predictor import Predictor
 from .reports import ForecastReport, FuturesReport
 from .scoring import Score, mean_score
+from .views import FutureViews, Views
 
 __all__ = ["draw_futures", "name_futures"]
 
@@ -36,6 +38,7 @@ def draw_futures(
     device: str = "auto",
     overwrite: bool = False,
     hold_out: bool = False,
+    views: Views | None = None,
     **options: Any,
 ) -> FuturesReport:
     """Forecast a video ``n_samples`` times, each time another plausible future.
@@ -43,7 +46,7 @@ def draw_futures(
     Every future is one ``forecast``, written to a file of its own, see ``name_futures``. The same
     seed draws the same futures, and more samples begin with the fewer.
 
-    options: the others of ``forecast``, but ``adapt``.
+    views: one page of all futures. options: the others of ``forecast``, but ``adapt``.
 
     Raises as ``forecast`` does, before anything is written if a file of one future is in the way;
     ValueError if ``n_samples`` is below 1.
@@ -56,6 +59,11 @@ def draw_futures(
     if writes:
         for name in names:
             check_output(source, name, overwrite=overwrite)
+    views = views or Views()
+    views.check(source, names if writes else ())
+    all_views = FutureViews(
+        **{each.name: getattr(views, each.name) for each in fields(views)}, n_futures=n_samples
+    )
     predictor = predictor or Predictor.load("default", device=device)
     spread = _Spread()
     samples: list[ForecastReport] = []
@@ -68,6 +76,7 @@ def draw_futures(
                     predictor=predictor.pick_future(number, seed=seed),
                     overwrite=overwrite,
                     hold_out=hold_out,
+                    views=all_views,
                     on_made=spread.add,
                     **options,
                 )
@@ -79,7 +88,7 @@ def draw_futures(
     scored = [(k, each) for k, each in enumerate(samples, 1) if each.psnr is not None]
     best = max(scored, key=lambda pair: pair[1].psnr or 0.0, default=None)
     mean = mean_score([Score(each.psnr, each.ssim) for each in samples])
-    return FuturesReport(
+    report = FuturesReport(
         input=source,
         samples=tuple(samples),
         seed=seed,
@@ -90,6 +99,8 @@ def draw_futures(
         mean_ssim=mean.ssim,
         diversity=spread.read(),
     )
+    all_views.show_futures(report)
+    return report
 
 
 class _Spread:

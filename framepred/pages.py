@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -23,12 +23,19 @@ from markupsafe import Markup
 from .albums import Album, FilmFrame, GapAlbum, Look
 from .charts import Series, draw_chart
 from .pictures import Picture, code_picture
-from .reports import AdaptationReport, FillReport, GapReport, Seconds
+from .reports import (
+    AdaptationReport,
+    FillReport,
+    ForecastReport,
+    FuturesReport,
+    GapReport,
+    Seconds,
+)
 from .timeline import Plan, format_time
 from .video import VideoInfo
 from .wheels import paint_wheel
 
-__all__ = ["Chart", "render", "render_fill"]
+__all__ = ["Chart", "make_chart", "render", "render_fill", "render_forecast"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _COARSE_SIDE = 200  # pixels: smaller pictures are shown with their pixels
@@ -42,11 +49,8 @@ _ACTIONS = {
     "hold": "held",
     "leave": "left as it is",
 }
-_AGAINST = (
-    ("played", "As it played", "As it played"),
-    ("blended", "Cross-faded", "Cross-faded"),
-    ("true", "Reference", "Reference"),
-)
+_AGAINST = {"played": "As it played", "blended": "Cross-faded", "true": "Reference"}
+_AGAINST_FORECAST = {"played": "Last frame held", "true": "Real frame"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,6 @@ def render_fill(report: FillReport, *, info: VideoInfo, plan: Plan, album: Album
     if album is not None and 0 < n_pictured < len(gaps):
         pictures_note = f"Pictures are kept of the {n_pictured} longest of {len(gaps)} gaps."
     charts = _chart_frames(report.gaps)
-    ticks = [plan.slots[(n_slots - 1) * k // 4].time for k in range(5)]
     return render(
         "fill.html",
         report=report,
@@ -136,7 +139,7 @@ def render_fill(report: FillReport, *, info: VideoInfo, plan: Plan, album: Album
         tiles=_tile_fill(report),
         cuts=[_percent(cut, n_slots) for cut in plan.cuts if cut < n_slots],
         gaps=gaps,
-        scale=[format_time(time) for time in ticks],
+        scale=_mark_times(plan),
         kinds=sorted(kinds.items()),
         actions=[(key, word) for key, word in _ACTIONS.items() if key in used],
         charts=charts,
@@ -278,7 +281,7 @@ def describe_film(frame: FilmFrame, *, first: int = 0) -> _Labelled:
     return _Labelled(frame.role, frame.picture, frame.look, str(frame.slot + first))
 
 
-def describe_looks(looks: Sequence[Look], *, held: str = "As it played") -> dict[str, Any]:
+def describe_looks(looks: Sequence[Look], names: Mapping[str, str] = _AGAINST) -> dict[str, Any]:
     """Large pictures, each once, and which of them are held against each other."""
     layers: list[dict[str, Any]] = []
     places: dict[int, int] = {}
@@ -294,15 +297,15 @@ def describe_looks(looks: Sequence[Look], *, held: str = "As it played") -> dict
     table = [
         {
             "made": place(look.made, f"Made frame {look.slot}"),
-            "played": place(look.played, f"{held}, frame {look.slot}"),
-            "blended": place(look.blended, f"Cross-faded, frame {look.slot}"),
-            "true": place(look.true, f"Reference, frame {look.slot}"),
+            **{
+                key: place(getattr(look, key), f"{name}, frame {look.slot}")
+                for key, name in names.items()
+            },
         }
         for look in looks
     ]
     first_look = (len(looks) - 1) // 2
     size = looks[0].made
-    names = {"played": held}
     return {
         "looks_json": json.dumps(table),
         "layers": layers,
@@ -312,9 +315,7 @@ def describe_looks(looks: Sequence[Look], *, held: str = "As it played") -> dict
         "first": table[first_look]["made"],
         "first_look": first_look,
         "against": [
-            (key, names.get(key, name), names.get(key, short))
-            for key, name, short in _AGAINST
-            if any(row[key] is not None for row in table)
+            (key, name) for key, name in names.items() if any(row[key] is not None for row in table)
         ],
         "motions": [
             {
@@ -437,6 +438,171 @@ def _draw_pair(
         if series:
             charts.append(make_chart(title, series, x_label=x_label, y_label=unit, bands=bands))
     return charts
+
+
+# Forecasts.
+
+
+def render_forecast(
+    reports: Sequence[ForecastReport],
+    *,
+    info: VideoInfo,
+    plan: Plan,
+    albums: Sequence[Album | None],
+    futures: FuturesReport | None = None,
+) -> str:
+    """The page of a forecast, or of several futures of one video.
+
+    plan: what was shown and what was made, the forecast as its only gap.
+    """
+    first = reports[0]
+    (planned,) = plan.gaps
+    n_slots = len(plan.slots)
+    sections = [
+        _describe_forecast(number, report, GapAlbum() if album is None else album.list_gap(0), plan)
+        for number, (report, album) in enumerate(zip(reports, albums, strict=True), 1)
+    ]
+    return render(
+        "forecast.html",
+        name=first.input.name or str(first.input),
+        lede=_sum_up_forecast(reports, plan),
+        tiles=_tile_forecast(reports, futures),
+        cuts=[_percent(cut, n_slots) for cut in plan.cuts],
+        left=_percent(planned.gap.start, n_slots),
+        width=max(_percent(planned.gap.n_frames, n_slots), _LEAST_WIDTH),
+        shown_left=_percent(planned.gap.start - planned.n_before, n_slots),
+        shown_width=_percent(planned.n_before, n_slots),
+        scale=_mark_times(plan),
+        charts=_chart_steps(reports),
+        hold_out=first.hold_out,
+        sections=sections,
+        is_tall=_is_tall(sections),
+        facts=_list_forecast_facts(reports, futures, info),
+    )
+
+
+def _describe_forecast(
+    number: int, report: ForecastReport, album: GapAlbum, plan: Plan
+) -> dict[str, Any]:
+    start = plan.gaps[0].gap.start
+    rows = [
+        [
+            str(frame.index),
+            str(start + frame.index - 1),
+            format_time(frame.time),
+            *(
+                (
+                    _decibels(frame.psnr),
+                    _similarity(frame.ssim),
+                    _decibels(frame.held_psnr),
+                    _similarity(frame.held_ssim),
+                )
+                if report.hold_out
+                else ()
+            ),
+        ]
+        for frame in report.frames
+    ]
+    scores = ["PSNR, dB", "SSIM", "Held: PSNR, dB", "SSIM"] if report.hold_out else []
+    thumbs = [frame.picture for frame in album.film if frame.role == "made"]
+    return {
+        "number": number,
+        "marks": _score(report.psnr, report.ssim) if report.psnr is not None else "",
+        "output": str(report.output or ""),
+        "thumb": thumbs[-1] if thumbs else None,
+        "film": [describe_film(frame) for frame in album.film],
+        "n_not_on_film": album.n_not_on_film,
+        "view": describe_looks(album.looks, _AGAINST_FORECAST) if album.looks else None,
+        "headers": ["Step", "Frame", "Time", *scores],
+        "rows": rows,
+    }
+
+
+def _sum_up_forecast(reports: Sequence[ForecastReport], plan: Plan) -> str:
+    first = reports[0]
+    frames = _count(first.frames_made, "frame")
+    if len(reports) > 1:
+        frames = f"{len(reports)} futures of {frames} each"
+    text = (
+        f"{frames} forecast from {format_time(first.time)} on, after "
+        f"{_count(first.context, 'real frame')}."
+    )
+    if first.hold_out:
+        text += " The real frames were hidden and the forecast is scored against them."
+    if len(reports) == 1 and first.output is not None:
+        text += f" Written to {first.output}."
+    return text
+
+
+def _tile_forecast(
+    reports: Sequence[ForecastReport], futures: FuturesReport | None
+) -> list[dict[str, str]]:
+    first = reports[0]
+    tiles = [_tile("frames forecast", str(first.frames_made))]
+    if futures is not None:
+        tiles = [
+            _tile("futures", str(len(reports)), f"of {_count(first.frames_made, 'frame')}"),
+            _tile("how far they differ", f"{futures.diversity:.2f}", "of 255 grey levels"),
+        ]
+    psnr = [frame.psnr for report in reports for frame in report.frames if frame.psnr is not None]
+    ssim = [frame.ssim for report in reports for frame in report.frames if frame.ssim is not None]
+    held = [frame.held_psnr for frame in first.frames if frame.held_psnr is not None]
+    if psnr:
+        tiles.append(_tile_mean("PSNR to the real frames", psnr, ".1f", "dB"))
+    if ssim:
+        tiles.append(_tile_mean("SSIM to the real frames", ssim, ".3f"))
+    if held:
+        tiles.append(_tile_mean("PSNR of the last frame held", held, ".1f", "dB"))
+    tiles.append(_tile("time taken", f"{sum(r.seconds.total for r in reports):.1f}", "s"))
+    return tiles
+
+
+def _chart_steps(reports: Sequence[ForecastReport]) -> list[Chart]:
+    """PSNR and SSIM by step beside those of the last frame held."""
+    steps = [frame.index for frame in reports[0].frames]
+    charts = []
+    for title, unit, name in (("PSNR", "PSNR, dB", "psnr"), ("SSIM", "SSIM", "ssim")):
+        table = [[getattr(frame, name) for frame in report.frames] for report in reports]
+        held = [getattr(frame, f"held_{name}") for frame in reports[0].frames]
+        if all(value is None for row in table for value in row):
+            continue
+        series = [Series("last frame held", steps, held, colour=1, is_dashed=True)]
+        if len(reports) == 1:
+            series.append(Series("forecast", steps, table[0], colour=0, is_strong=True))
+        else:
+            known = [[v for v in column if v is not None] for column in zip(*table, strict=True)]
+            for label, choose, colour in (("best future", max, 2), ("worst future", min, 4)):
+                values = [choose(column) if column else None for column in known]
+                series.append(Series(f"{label} at this step", steps, values, colour=colour))
+            means = [sum(column) / len(column) if column else None for column in known]
+            series.append(Series("mean of the futures", steps, means, colour=0, is_strong=True))
+        charts.append(make_chart(title, series, x_label="step", y_label=unit))
+    return charts
+
+
+def _list_forecast_facts(
+    reports: Sequence[ForecastReport], futures: FuturesReport | None, info: VideoInfo
+) -> list[tuple[str, str]]:
+    first = reports[0]
+    rows = [("Input", str(first.input))]
+    rows += [("Output", str(report.output or "none")) for report in reports]
+    rows.append(("Video", describe_video(info, first.frame_rate)))
+    rows.append(("Frames read", str(first.frames_in)))
+    rows.append(("Shown to the network", _count(first.context, "real frame")))
+    if futures is not None:
+        rows.append(("Seed", str(futures.seed)))
+    if futures is not None and futures.best is not None:
+        rows.append(("Nearest to the real frames", f"future {futures.best}"))
+    rows += describe_rest(first.streams_copied, first.streams_left_out, first.adaptation)
+    rows.append(("Network", f"{first.model}, on {first.device}"))
+    if len(reports) == 1:
+        rows.append(("Time", describe_time(first.seconds)))
+    return rows
+
+
+def _mark_times(plan: Plan) -> list[str]:
+    last = len(plan.slots) - 1
+    return [format_time(plan.slots[last * k // 4].time) for k in range(5)]
 
 
 def _list_facts(report: FillReport, info: VideoInfo) -> list[tuple[str, str]]:

@@ -36,6 +36,7 @@ __all__ = [
     "Report",
     "Seconds",
     "StageClock",
+    "StepScore",
     "to_plain",
 ]
 
@@ -263,6 +264,14 @@ class FrameScore(Report):
 
 
 @dataclass(frozen=True)
+class StepScore(FrameScore):
+    """One forecast frame beside the true one, and what repeating the last known frame scores."""
+
+    held_psnr: float | None = None
+    held_ssim: float | None = None
+
+
+@dataclass(frozen=True)
 class ForecastReport(Report):
     """What ``forecast`` did. Scores are there only when real frames were held out."""
 
@@ -277,7 +286,7 @@ class ForecastReport(Report):
     only_new: bool
     psnr: float | None
     ssim: float | None
-    frames: tuple[FrameScore, ...]
+    frames: tuple[StepScore, ...]
     streams_copied: int | None
     streams_left_out: tuple[str, ...]  # what the output's container cannot hold
     model: str | None

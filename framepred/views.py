@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,11 +17,11 @@ from .outputs import check_output, name_output, write_text
 
 if TYPE_CHECKING:
     from .albums import Album
-    from .reports import FillReport
+    from .reports import FillReport, ForecastReport, FuturesReport
     from .timeline import Plan
     from .video import Frame, VideoInfo
 
-__all__ = ["Views", "Watch", "Watcher", "name_views"]
+__all__ = ["FutureViews", "Views", "Watch", "Watcher", "name_views"]
 
 
 class Watcher(Protocol):
@@ -32,6 +32,9 @@ class Watcher(Protocol):
 
     def see_made(self, slot: int, frame: Frame, true: Frame | None = None) -> None:
         """A frame that was made, as it will be written, and the true one where that is known."""
+
+    def see_true(self, slot: int, frame: Frame) -> None:
+        """The true frame of one that was made before."""
 
     def finish(self) -> None:
         """Nothing more comes."""
@@ -53,6 +56,11 @@ class Watch:
         """As ``Watcher`` has it."""
         for watcher in self.watchers:
             watcher.see_made(slot, frame, true)
+
+    def see_true(self, slot: int, frame: Frame) -> None:
+        """As ``Watcher`` has it."""
+        for watcher in self.watchers:
+            watcher.see_true(slot, frame)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Views:
             check_output(source, path, overwrite=self.overwrite)
 
     def _list_paths(self) -> list[Path]:
-        paths = (getattr(self, field.name) for field in fields(self))
+        paths = (getattr(self, each.name) for each in fields(self))
         return [path for path in paths if isinstance(path, Path)]
 
     @contextmanager
@@ -89,7 +97,8 @@ class Views:
         if self.report is not None:
             from .albums import Album, make_display
 
-            watch.album = Album(plan, make_display(info))
+            n_albums = self.n_futures if isinstance(self, FutureViews) else 1
+            watch.album = Album(plan, make_display(info), n_albums=n_albums)
             watch.watchers.append(watch.album)
         yield watch
         for watcher in watch.watchers:
@@ -109,6 +118,48 @@ class Views:
             album = None if watch is None else watch.album
             write_text(self.report, render_fill(report, info=info, plan=plan, album=album))
         return report
+
+    def show_forecast(
+        self, report: ForecastReport, *, info: VideoInfo, plan: Plan, watch: Watch
+    ) -> None:
+        """The same of a forecast; ``plan`` has it as its only gap."""
+        if self.report is not None:
+            from .pages import render_forecast
+
+            page = render_forecast([report], info=info, plan=plan, albums=[watch.album])
+            write_text(self.report, page)
+
+
+@dataclass(frozen=True)
+class FutureViews(Views):
+    """Views of one future of several: they wait for the others."""
+
+    n_futures: int = 1
+    seen: list[tuple[ForecastReport, VideoInfo, Plan, Album | None]] = field(default_factory=list)
+
+    def check(self, source: Path, others: Iterable[Path | None] = ()) -> None:
+        """They have been checked, all together."""
+
+    def show_forecast(
+        self, report: ForecastReport, *, info: VideoInfo, plan: Plan, watch: Watch
+    ) -> None:
+        """Keep it."""
+        self.seen.append((report, info, plan, watch.album))
+
+    def show_futures(self, report: FuturesReport) -> None:
+        """Write one page of all futures.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        if self.report is not None and self.seen:
+            from .pages import render_forecast
+
+            reports, infos, plans, albums = zip(*self.seen, strict=True)
+            page = render_forecast(
+                reports, info=infos[0], plan=plans[0], albums=albums, futures=report
+            )
+            write_text(self.report, page)
 
 
 def name_views(source: Path, *, report: Path | None = None, overwrite: bool = False) -> Views:

@@ -97,7 +97,7 @@ def test_a_long_gap_is_shown_in_part() -> None:
     made = [frame.slot for frame in gap.film if frame.role == "made"]
     assert len(made) + gap.n_not_on_film == 40
     assert made == sorted(set(made))
-    assert len(gap.looks) == 4
+    assert len(gap.looks) == 12
     assert {look.slot for look in gap.looks} <= set(range(8, 48))
 
 
@@ -123,7 +123,7 @@ def test_pictures_of_noise_stay_within_their_bytes_and_many_gaps_share_them() ->
             if look.motion is not None:
                 pictures += [look.motion.field, look.motion.doubt]
         sizes[n_gaps] = sum(len(p.data) for p in {id(p): p for p in pictures}.values())
-    assert 50_000 < sizes[1] < 260_000
+    assert 50_000 < sizes[1] < 800_000
     assert 20_000 < sizes[100] < 100_000
 
 

@@ -8,15 +8,19 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from blending import BlendPredictor
+from blending import BlendPredictor, SlidePredictor
 from synthetic import make_frames, make_times, write_clip, write_gappy_clip
 
 from framepred.charts import Series, draw_chart
 from framepred.errors import OutputError
 from framepred.filling import fill_gaps
+from framepred.forecasting import forecast
+from framepred.futures import draw_futures
 from framepred.pages import render, render_fill
 from framepred.reports import FillReport, Seconds
 from framepred.scanning import scan
+from framepred.scoring import score_image
+from framepred.video import open_rgb_frames
 from framepred.views import Views, name_views
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'{{7*7}}"
@@ -146,6 +150,66 @@ def test_a_plan_is_a_page_without_pictures(fill: Fill, tmp_path: Path) -> None:
     assert "nothing was made" in page.text
     assert not page.find("img")
     assert not (tmp_path / "out.mkv").exists()
+
+
+def test_a_forecast_is_scored_beside_the_last_frame_held(tmp_path: Path) -> None:
+    frames = make_frames(24, speed=(3, 1))
+    source = write_clip(tmp_path / "clip.mkv", frames, codec="ffv1")
+    page_file = tmp_path / "page.html"
+    report = forecast(
+        source,
+        n_frames=4,
+        hold_out=True,
+        predictor=SlidePredictor((3, 1)),
+        views=Views(report=page_file),
+    )
+    true = list(open_rgb_frames(source))
+    for k, frame in enumerate(report.frames):
+        held = score_image(true[19], true[20 + k])
+        assert (frame.held_psnr, frame.held_ssim) == (held.psnr, held.ssim)
+        assert frame.held_psnr < frame.psnr
+    page = Reader(page_file.read_text(encoding="utf-8"))
+    (looker,) = [tag for name, tag in page.tags if name == "div" and "data-looks" in tag]
+    looks = json.loads(looker["data-looks"] or "")
+    assert len(looks) == 4
+    assert all(None not in (look["played"], look["true"]) for look in looks)
+    for frame in report.frames:
+        assert f"{frame.psnr:.2f}" in page.text
+        assert f"{frame.held_psnr:.2f}" in page.text
+
+
+def test_a_forecast_beyond_the_end_says_that_it_is_not_scored(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mkv", 20, codec="ffv1")
+    views = Views(report=tmp_path / "page.html")
+    forecast(source, n_frames=3, predictor=BlendPredictor(), views=views)
+    page = Reader((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "not scored" in page.text
+    labels = {picture["alt"] for picture in page.find("img")}
+    assert {f"Made frame {k}, show it large" for k in (20, 21, 22)} <= labels
+    assert "Last frame held, frame 20" in labels
+
+
+def test_several_futures_share_one_page(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mkv", 20, codec="ffv1")
+    views = Views(report=tmp_path / "page.html")
+    (tmp_path / "page.html").mkdir()
+    with pytest.raises(OutputError):
+        draw_futures(source, n_frames=2, n_samples=3, predictor=Chooser(), views=views)
+    (tmp_path / "page.html").rmdir()
+    report = draw_futures(
+        source, n_frames=2, n_samples=3, predictor=Chooser(), hold_out=True, views=views
+    )
+    page = Reader((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert len(page.find("details")) == len(report.samples) == 3
+    assert f"{report.diversity:.2f}" in page.text
+    assert "best future at this step" in page.text
+
+
+class Chooser(SlidePredictor):
+    """Every future slides at another speed."""
+
+    def pick_future(self, number: int, *, seed: int) -> SlidePredictor:
+        return SlidePredictor((number, 1))
 
 
 def test_nothing_to_fill_is_said(fill: Fill, tmp_path: Path) -> None:
