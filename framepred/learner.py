@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +20,10 @@ from torch import Tensor, nn
 from .checkpoint import Network, load_state, save_state
 from .clips import Batch
 from .errors import TrainingError
-from .losses import LOSSES, compute_loss
+from .grids import choose_scale
+from .losses import FLOW, LOSSES, compute_flow_error, compute_loss
 from .model import FramePredictor, arrange
+from .motion import rescale_flows
 from .predictor import Predictor
 from .processes import Processes
 
@@ -73,8 +77,13 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise TrainingError(f"{name} must be above 0, got {value}")
-        if not self.losses or not self.losses.keys() <= LOSSES.keys():
-            raise TrainingError(f"losses are {', '.join(LOSSES)}; got {', '.join(self.losses)}")
+        if not self.losses.keys() & LOSSES.keys() or not self.losses.keys() <= {*LOSSES, FLOW}:
+            raise TrainingError(
+                f"losses are {', '.join(LOSSES)}, and {FLOW} beside them; "
+                f"got {', '.join(self.losses) or 'none'}"
+            )
+        if FLOW in self.losses and not self.scenes:
+            raise TrainingError(f"the loss {FLOW} needs synthetic scenes: their motion is known")
         for name in ("forecast_share", "scenes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise TrainingError(f"{name} is a share of 1, got {getattr(self, name)}")
@@ -149,12 +158,20 @@ class Learner:
         Leaves the weights alone if it or its gradient is not finite; unless ``deferred``, raises
         TrainingError then.
         """
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16
+        weights = dict(self.config.losses)
+        flow_weight = weights.pop(FLOW, 0.0)
+        knows_flow = flow_weight > 0 and batch.scene is not None
+        with (
+            _observe(self.model, knows_flow) as flows,
+            torch.autocast(
+                self.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16
+            ),
         ):
             made = self._network(batch.before, batch.after, batch.situation.n_missing, steps=steps)
         truth = torch.stack([batch.missing[:, k - 1] for k in steps], 1)
-        loss = compute_loss(self.config.losses, made.flatten(0, 1), truth.flatten(0, 1))
+        loss = compute_loss(weights, made.flatten(0, 1), truth.flatten(0, 1))
+        if knows_flow:
+            loss = loss + flow_weight * _compare_flows(batch, steps, flows)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         loss = loss.detach()
@@ -274,3 +291,34 @@ class Learner:
             raise TrainingError(
                 f"the run in {folder} is of another network and cannot be resumed: {error}"
             ) from error
+
+
+@contextmanager
+def _observe(network: Network, wanted: bool) -> Iterator[list[Tensor]]:
+    """The flows of the frames that are made in this block, if they are wanted."""
+    flows: list[Tensor] = []
+    if not wanted:
+        yield flows
+        return
+    assert isinstance(network, FramePredictor)
+    network.observer = flows.append
+    try:
+        yield flows
+    finally:
+        network.observer = None
+
+
+def _compare_flows(batch: Batch, steps: list[int], flows: list[Tensor]) -> Tensor:
+    """Endpoint error of the flows that the network found, (B, 4, h, w) for each step."""
+    assert batch.scene is not None
+    situation = batch.situation
+    first = situation.n_before  # of the missing ones
+    two = first + situation.n_missing if situation.n_after else max(first - 2, 0)
+    pairs = [(first + k - 1, source) for k in steps for source in (first - 1, two)]
+    truth, seen = batch.scene.trace(pairs)
+    height, width = batch.frames.shape[-2:]
+    pixel = 2 * choose_scale(height, width)  # of the network's grid, which may be padded
+    made = torch.stack(flows, 1).flatten(0, 1).float()  # (B * steps, 4, h, w)
+    made = rescale_flows(made, (pixel * made.shape[-2], pixel * made.shape[-1]))
+    made = made[..., :height, :width].unflatten(1, (2, 2)).flatten(0, 1)
+    return compute_flow_error(made, truth.flatten(0, 1), seen.flatten(0, 1))

@@ -8,6 +8,8 @@ Some read a sample as a chance: that of white, if each sample were either black 
 those of torch and SciPy while ``made`` is in [1/512, 1 - 1/512]. Beyond, they go on along their
 tangent, because a logarithm has no bottom; and outside [0, 1] each unit costs 2 more. So they are
 finite and convex in ``made`` everywhere, and least at the truth if that is a level of 8 bits.
+
+Beside them stands ``FLOW``, which compares motion instead of pictures, where the true one is known.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from torch import Tensor
 from .motion import to_gray
 
 __all__ = [
+    "FLOW",
     "LOSSES",
     "compute_bce",
     "compute_census",
     "compute_charbonnier",
     "compute_class_nll",
+    "compute_flow_error",
     "compute_gaussian_nll",
     "compute_js",
     "compute_kl",
@@ -37,6 +41,8 @@ __all__ = [
     "compute_mae",
     "compute_mse",
 ]
+
+FLOW = "flow"  # the loss that ``compute_flow_error`` is
 
 _N_PYRAMID = 5
 _DEVIATION = 10**-1.5  # of the errors in the densities: that of 30 dB
@@ -185,6 +191,18 @@ def compute_log_mse(made: Tensor, truth: Tensor) -> Tensor:
     errors = (made - truth).square().mean((1, 2, 3))
     loss: Tensor = 0.5 * (errors + 1e-5).log().mean()
     return loss
+
+
+def compute_flow_error(made: Tensor, truth: Tensor, seen: Tensor) -> Tensor:
+    """Endpoint error (Otte and Nagel, 1994): distance of flows in pixels, smooth at 0.
+
+    made, truth: flows (N, 2, H, W); seen: (N, 1, H, W) bool, the pixels that count. The mean over
+    these, 0 if there are none.
+    """
+    _check_pair(made, truth)
+    distance = ((made - truth).square().sum(1, keepdim=True) + 1e-6).sqrt()
+    error: Tensor = (distance * seen).sum() / seen.sum().clamp_min(1)
+    return error
 
 
 def _check_pair(made: Tensor, truth: Tensor) -> None:

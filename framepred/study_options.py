@@ -351,7 +351,8 @@ Losses = Annotated[
         "--loss",
         metavar="NAMES",
         help="What to minimize: mse, mae, charbonnier, log_mse, laplacian, census, bce, kl, js, "
-        "gaussian_nll, laplace_nll, with commas; NAME:WEIGHT weighs.",
+        "gaussian_nll, laplace_nll, with commas; NAME:WEIGHT weighs. With --scenes also flow, "
+        "beside one of these.",
         rich_help_panel=HOW,
     ),
 ]

@@ -24,6 +24,7 @@ from framepred.losses import (
     compute_census,
     compute_charbonnier,
     compute_class_nll,
+    compute_flow_error,
     compute_gaussian_nll,
     compute_js,
     compute_kl,
@@ -427,3 +428,22 @@ def test_the_help_names_every_loss() -> None:
     (option,) = Losses.__metadata__
     named = option.help.removeprefix("What to minimize: ").partition(", with")[0]
     assert named.split(", ") == list(LOSSES)
+
+
+def test_flow_error_by_hand() -> None:
+    truth = torch.zeros(2, 2, 3, 4)
+    made = truth.clone()
+    made[0, :, 1, 2] = torch.tensor([3.0, -4.0])
+    made[1, 0] = 100.0  # hidden: does not count
+    seen = torch.ones(2, 1, 3, 4, dtype=torch.bool)
+    seen[1] = False
+    expected = (5 + 11 * 1e-3) / 12
+    assert float(compute_flow_error(made, truth, seen)) == pytest.approx(expected, rel=1e-5)
+    assert float(compute_flow_error(made, truth, seen & False)) == 0
+    made.requires_grad_()
+    compute_flow_error(made, truth, seen).backward()
+    assert made.grad is not None
+    assert torch.isfinite(made.grad).all()
+    assert not made.grad[1].any()
+    with pytest.raises(ValueError, match="two float tensors of one shape"):
+        compute_flow_error(made[:1], truth, seen)

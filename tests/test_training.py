@@ -23,9 +23,9 @@ from framepred import learner, session, training
 from framepred.cells import ConvGRUCell
 from framepred.checkpoint import load_model, load_state, save_model, save_state
 from framepred.cli import app
-from framepred.clips import Batch, Situation
+from framepred.clips import Batch, ClipLibrary, ClipSampler, Situation
 from framepred.errors import ModelError, TrainingError
-from framepred.learner import Learner, TrainConfig
+from framepred.learner import Learner, TrainConfig, _compare_flows
 from framepred.reports import Progress
 from framepred.session import _choose_targets
 from framepred.training import train
@@ -334,6 +334,63 @@ def test_scenes_need_no_clips(initial: Path, tmp_path: Path) -> None:
     assert set(whole.validation["model"]) == {"fill", "forecast"}
 
 
+class Pan:
+    """A scene of which nothing is known but that all of it moves by (3, -1) a frame."""
+
+    speed = torch.tensor([3.0, -1.0])
+
+    def trace(self, pairs: list[tuple[int, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        flows = torch.stack([(b - a) * self.speed for a, b in pairs]).view(1, -1, 2, 1, 1)
+        return flows.expand(2, -1, 2, 36, 40), torch.ones(2, len(pairs), 1, 36, 40).bool()
+
+
+@pytest.mark.parametrize(
+    ("situation", "sources"),
+    [
+        (Situation(2, 3, 2, 1), {1: (-1, 3), 3: (-3, 1)}),
+        (Situation(3, 3, 0, 1), {1: (-1, -2), 3: (-3, -4)}),
+        (Situation(1, 3, 0, 1), {1: (-1, -1), 3: (-3, -3)}),
+    ],
+)
+@pytest.mark.parametrize("off", [0.0, 1.5])
+def test_flows_are_held_against_their_own_sources(
+    situation: Situation, sources: dict[int, tuple[int, int]], off: float
+) -> None:
+    frames = torch.zeros(2, situation.n_frames, 3, 36, 40)
+    batch = Batch(frames, situation, Pan())  # type: ignore[arg-type]
+    flows = []
+    for steps in sources.values():
+        flow = torch.cat([n * Pan.speed / 2 for n in steps]).view(1, 4, 1, 1).repeat(2, 1, 20, 20)
+        flow[:, ::2] += off / 2  # in pixels of the half grid
+        flow[:, :, 19:] = 99.0  # padding, out of reach of what is between the points
+        flows.append(flow)
+    assert float(_compare_flows(batch, list(sources), flows)) == pytest.approx(off, abs=0.02)
+
+
+def test_the_flow_is_learnt_from_scenes_alone() -> None:
+    scenes = {"scenes": 0.5, "learning_rate": 2e-3, "n_steps": 40}
+    config = dataclasses.replace(SMALL, losses={"mse": 1e-3, "flow": 1.0}, **scenes)
+    plain = dataclasses.replace(SMALL, losses={"mse": 1e-3}, **scenes)
+    # Clips say nothing of flow.
+    losses = [make_run(config=c).learn(make_batch(), [1], torch.float32) for c in (config, plain)]
+    assert losses[0] == losses[1]
+    library = ClipLibrary((), 0, 0, ())
+    sampler = ClipSampler(
+        library,
+        batch_size=2,
+        crop=48,
+        max_gap=2,
+        forecast_share=0.0,
+        generator=torch.Generator().manual_seed(1),
+        scene_share=1.0,
+    )
+    batch = sampler.draw()
+    run = make_run(config=config)
+    first, *_, last = [run.learn(batch, [1], torch.float32) for _ in range(14)]
+    assert float(last) < 0.8 * float(first)
+    assert run.model.observer is None
+
+
 def test_without_clips_all_must_be_scenes(initial: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, scenes=0.5)
     with pytest.raises(TrainingError, match="no videos to learn from"):
@@ -524,6 +581,8 @@ def test_a_deferred_step_asks_the_device_for_nothing() -> None:
         ({"n_validation": 0}, "n_validation"),
         ({"learning_rate": -1e-3}, "learning_rate"),
         ({"losses": {}}, "losses are"),
+        ({"losses": {"flow": 1.0}, "scenes": 0.5}, "losses are"),
+        ({"losses": {"mse": 1.0, "flow": 1.0}}, "needs synthetic scenes"),
         ({"losses": {"magic": 1.0}}, "got magic"),
         ({"forecast_share": 1.5}, "forecast_share"),
     ],
