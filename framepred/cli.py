@@ -105,6 +105,7 @@ def fill_gaps(
     context: options.Context = 4,
     self_check: options.SelfCheck = True,
     tile: options.Tile = "auto",
+    resume: options.Resume = False,
     adapt: options.Adapt = None,
     seed: options.Seed = 1,
     reference: options.Reference = None,
@@ -162,7 +163,9 @@ def fill_gaps(
                 dry_run=dry_run,
                 overwrite=overwrite,
                 views=views[path],
+                resume=resume,
                 on_progress=on_progress,
+                on_note=terminal.say,
             ),
             show=terminal.show_fill,
         )

@@ -30,6 +30,7 @@ __all__ = [
     "compare_estimates",
     "estimate_score",
     "fit_trust",
+    "measure_calm",
 ]
 
 Images = NDArray[np.generic]  # (T, H, W, 3) RGB, uint8 or uint16
@@ -70,14 +71,17 @@ class GapEvidence:
 
         Either side may be empty. scores: of a check, frame by frame.
         """
-        calms = _measure_calm(made, before, after)
+        self.note(task, measure_calm(made, before, after), scores)
+
+    def note(self, task: Task, calms: Sequence[float], scores: Sequence[Score] = ()) -> None:
+        """Likewise, where it has been measured how calm each frame is."""
         if task.is_check:
             # One before the gap poses the beginning of it anew, one after it the end.
-            first = self._start if task.start < self._start else self._stop - len(made)
+            first = self._start if task.start < self._start else self._stop - len(calms)
             for slot, pair in enumerate(zip(scores, calms, strict=True), first):
                 self._checks.setdefault(slot, []).append(pair)
         else:
-            is_two_sided = bool(len(before) and len(after))
+            is_two_sided = task.first < task.start and task.stop < task.last
             for slot, calm in enumerate(calms, task.start):
                 self._made[slot] = calm, is_two_sided
 
@@ -91,8 +95,11 @@ class GapEvidence:
         return Evidence(mean_score([score for score, _ in checks]), calm - beside, is_two_sided)
 
 
-def _measure_calm(made: Images, before: Images, after: Images) -> list[float]:
-    """PSNR (dB) of each made frame against the nearest known ones, cross-faded."""
+def measure_calm(made: Images, before: Images, after: Images) -> list[float]:
+    """PSNR (dB) of each made frame against the nearest known ones, cross-faded.
+
+    made, before, after: (T, H, W, 3); one side may be empty.
+    """
     sides = [side for side in (before[-1:], after[:1]) if len(side)]
     known = [side[0, ::_STRIDE, ::_STRIDE].astype(np.float32) for side in sides]
     peak = 255.0 if made.dtype == np.uint8 else 65535.0

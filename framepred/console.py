@@ -230,6 +230,8 @@ class Terminal:
             )
         self._tell_adaptation(report.adaptation)
         self._tell_tiles(report)
+        if report.windows_resumed:
+            self.say(f"{_count(report.windows_resumed, 'window')} taken from an interrupted run")
         self._tell_copied(report.copied)
         if report.inserted is not None:
             self.say(

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .confidence import GapEvidence, estimate_score
+from .confidence import GapEvidence, estimate_score, measure_calm
 from .errors import MediaError, OutputError
 from .fields import by_fields
 from .insertion import Insertion, SoundChoice, SoundRule, choose_sound
+from .journal import Journal, Outcome, name_window, open_journal
 from .outputs import check_output, copy_file, name_output
 from .reports import (
     AdaptationReport,
@@ -71,9 +72,11 @@ def fill_gaps(
     crf: int | None = None,
     lossless: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     dry_run: bool = False,
     views: Views | None = None,
     on_progress: OnProgress = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> FillReport:
     """Make the frames that a video lacks; keep every other frame, time and stream as it is.
 
@@ -102,10 +105,13 @@ def fill_gaps(
         reference: the undamaged video, to score the made frames against; matched by time.
         codec, crf, lossless, overwrite: as in ``video.VideoWriter``; or the codec "copy": packets
             of groups of pictures without a gap are copied, the others encoded to go with them.
+        resume: go on from what an interrupted run on the same input has made, and keep what this
+            one makes if it is interrupted too, see ``journal``; the output is the same.
         dry_run: decide everything, write no video, load no network.
         views: what else is to be written for a person to see what was done; a dry run gives the
             report alone, as a plan.
         on_progress: called with the stages "scan", "adapt" and "fill".
+        on_note: called with lines for people, about what an interrupted run has left.
 
     Raises:
         MediaError: the input or the reference cannot be read.
@@ -183,7 +189,18 @@ def fill_gaps(
             predictor, lessons, pictures, n_steps=adapt, seed=seed, on_progress=on_progress
         )
 
+    journal = None
     with ExitStack() as stack:
+        if predictor is not None:
+            journal = stack.enter_context(
+                open_journal(
+                    target,
+                    source=source,
+                    network=predictor.fingerprint,
+                    resume=resume,
+                    on_note=on_note,
+                )
+            )
         watch = stack.enter_context(views.watch(scanned.info, plan))
         truth = None
         if reference is not None:
@@ -215,6 +232,7 @@ def fill_gaps(
             plan,
             context,
             predictor,
+            journal,
             clock,
             self_check=self_check,
             truth=truth,
@@ -244,6 +262,7 @@ def fill_gaps(
         moves=moves,
         graft=graft,
         n_halvings=n_halvings,
+        n_resumed=0 if journal is None else journal.n_used,
     )
     return show(report, watch=watch)
 
@@ -273,7 +292,8 @@ class _Filler:
         self,
         plan: Plan,
         context: int,
-        predictor: Predictor | None,  # None: there is nothing to make
+        predictor: Predictor | None,  # None, as the journal: there is nothing to make
+        journal: Journal | None,
         clock: StageClock,
         *,
         self_check: bool,
@@ -284,6 +304,8 @@ class _Filler:
         self._slots = plan.slots
         self._is_interlaced = is_interlaced
         self._predictor = predictor
+        self._journal = journal
+        self._network = "" if predictor is None else predictor.fingerprint
         self._clock = clock
         self._truth = truth
         self._watch = watch
@@ -370,24 +392,43 @@ class _Filler:
                 made = dataclasses.replace(near, time=self._slots[slot].time)
                 self._keep(slot, made, to_rgb(made) if self._truth else None, task)
         else:
-            shown = _stack_images(before, after)
-            images = self._predict(*shown, len(slots))
+            outcome = self._work_out(task, *_stack_images(before, after))
             like = (before or after)[-1 if before else 0]
-            checked: list[Score] = []
-            for slot, image in zip(slots, images, strict=True):
-                if task.is_check:
-                    checked.append(score_image(image, to_rgb(self._shown[slot])))
-                else:
+            if outcome.images is not None:
+                for slot, image in zip(slots, outcome.images, strict=True):
                     made = from_rgb(image, like=like, time=self._slots[slot].time)
                     self._keep(slot, made, image, task)
             if self._self_check:
                 scores = self.scores[task.gap]
-                scores.estimated += checked
-                scores.evidence.add(task, images, *shown, checked)
+                scores.estimated += outcome.scores
+                scores.evidence.note(task, outcome.calms, outcome.scores)
         self._needed_from.popleft()
         needed_from = self._needed_from[0] if self._needed_from else len(self._slots)
         for slot in [slot for slot in self._shown if slot < needed_from]:
             del self._shown[slot]
+
+    def _work_out(self, task: Task, before: np.ndarray, after: np.ndarray) -> Outcome:
+        """Make a task's frames, or score those of a check, unless the journal knows them."""
+        assert self._journal is not None
+
+        def list_hidden() -> Iterator[np.ndarray]:
+            for slot in range(task.start, task.stop) if task.is_check else ():
+                yield to_rgb(self._shown[slot])
+
+        n = task.stop - task.start
+        shown = (before, after)
+        facts = (n, task.is_check, self._is_interlaced)
+        name = name_window(self._network, chain(shown, list_hidden()), facts)
+        size = (n, 0, 0, 3) if task.is_check else (n, *(before if len(before) else after).shape[1:])
+        found = self._journal.find(name, size, before.dtype)
+        if found is not None:
+            return found
+        images = self._predict(before, after, n)
+        scores = tuple(map(score_image, images, list_hidden())) if task.is_check else ()
+        calms = tuple(measure_calm(images, before, after))
+        outcome = Outcome(None if task.is_check else images, calms, scores)
+        self._journal.add(name, outcome)
+        return outcome
 
     def _predict(self, before: np.ndarray, after: np.ndarray, n_frames: int) -> np.ndarray:
         assert self._predictor is not None
@@ -457,6 +498,7 @@ def _report(
     moves: SoundChoice | None = None,
     graft: Graft | None = None,
     n_halvings: int = 0,  # of the predictor's tiles, before this video
+    n_resumed: int = 0,
     dry_run: bool = False,
 ) -> FillReport:
     plan = scanned.plan
@@ -495,6 +537,7 @@ def _report(
         ),
         tile_px=None if predictor is None else predictor.tiling.side,
         tile_halvings=0 if predictor is None else predictor.tiling.n_halvings - n_halvings,
+        windows_resumed=n_resumed,
     )
 
 

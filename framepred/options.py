@@ -45,6 +45,7 @@ __all__ = [
     "Reference",
     "ReferenceInput",
     "ReportFile",
+    "Resume",
     "Seed",
     "SelfCheck",
     "Sound",
@@ -205,6 +206,16 @@ MaxGap = Annotated[
         min=1,
         help="A longer gap is not synthesized; the report says what happens to it instead.",
         rich_help_panel=WHAT,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        metavar="",
+        help="Go on from what an interrupted run has made, and keep what this one makes if it is "
+        "interrupted. The output is the same as without an interruption.",
+        rich_help_panel=HOW,
     ),
 ]
 DryRun = Annotated[

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from . import __version__
 from .checkpoint import load_model
 from .errors import ModelError
 from .grids import choose_scale
@@ -107,6 +108,16 @@ class Predictor:
     def device(self) -> str:
         """The device in use, such as ``cpu`` or ``cuda``."""
         return str(self._device)
+
+    @property
+    def fingerprint(self) -> str:
+        """The same only for predictors that make the same frames: by weights, version, device."""
+        facts = (__version__, self._device.type, self._precision, self.model.config, self._latent)
+        digest = hashlib.blake2b(repr(facts).encode(), digest_size=16)
+        for name, tensor in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def fill(
         self,

@@ -251,6 +251,7 @@ class FillReport(Report):
     inserted: InsertionReport | None = None  # None: nothing was
     tile_px: int | None = None  # side of the tiles that frames were made in; None: whole
     tile_halvings: int = 0  # times that memory ran out, and tiles were halved
+    windows_resumed: int = 0  # gaps' parts and self-checks that an interrupted run had done
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ class BlendPredictor:
 
     name = "blend"
     device = "cpu"
+    fingerprint = "blend"
     tiling = SimpleNamespace(side=None, n_halvings=0)
 
     def __init__(self) -> None:

@@ -420,7 +420,8 @@ def test_help_names_every_option(run: Run) -> None:
     said = run("fill-gaps", "--help").out
     for option in (
         "--gap", "--gaps", "--detect", "--max-gap", "--context", "--model", "--device",
-        "--self-check", "--tile", "--reference", "--codec", "--crf", "--lossless", "--dry-run",
+        "--self-check", "--tile", "--resume", "--reference", "--codec", "--crf", "--lossless",
+        "--dry-run",
         "--overwrite", "--json", "--progress", "--output",
     ):  # fmt: skip
         assert re.search(rf"{option}\b", said), option

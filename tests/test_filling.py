@@ -555,7 +555,10 @@ fill_gaps({str(gappy)!r}, {str(tmp_path / "out.mkv")!r}, predictor=Slow())
         process.wait(timeout=20)
     time.sleep(0.05)
     assert not (tmp_path / "out.mkv").exists()
-    assert len(leftovers(tmp_path)) == 1  # the temporary file, which nothing could remove
+    # The temporary file, which nothing could remove, and what was made up to then.
+    part, journal = leftovers(tmp_path)
+    assert journal == ".out.mkv.journal"
+    assert part.endswith(".part")
 
 
 def test_a_second_reading_that_gives_other_frames_is_refused(

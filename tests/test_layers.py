@@ -41,7 +41,7 @@ LAYERS = (
     {"scanning", "predictor", "clips", "scoring", "stages", "testcard", "albums"},
     {"learner", "digits", "pages"},
     {"adaptation", "session", "views"},
-    {"confidence"},
+    {"confidence", "journal"},
     {"calibration"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
     {"benchmark", "futures", "moving_mnist"},
