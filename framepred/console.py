@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         AdaptationReport,
         CompareReport,
         CopyReport,
+        DropReport,
         FillReport,
         ForecastReport,
         GapReport,
@@ -191,22 +192,24 @@ class Terminal:
             ("slots", "time", "frames", "kind", "action", "reason"),
             left=frozenset({"kind", "action", "reason"}),
         )
+        rows: list[tuple[int, Sequence[str]]] = []
         for planned in report.plan.gaps:
             gap = planned.gap
-            sheet.rows.append(
-                (
-                    f"{gap.start}:{gap.stop}",
-                    format_time(report.plan.slots[gap.start].time),
-                    str(gap.stop - gap.start),
-                    gap.kind,
-                    planned.action,
-                    planned.reason,
-                )
+            slots, time = f"{gap.start}:{gap.stop}", report.plan.slots[gap.start].time
+            what: tuple[str, ...] = (gap.kind, planned.action, planned.reason)
+            rows.append((gap.start, (slots, format_time(time), str(gap.n_frames), *what)))
+        for drop in report.drops:
+            reason = f"{drop.reason}; fill-gaps --insert {drop.start}:{drop.frames} makes them"
+            what = (drop.kind, "leave", reason)
+            rows.append(
+                (drop.start, (f"{drop.start}", format_time(drop.time), f"~{drop.frames}", *what))
             )
+        sheet.rows += [cells for _, cells in sorted(rows)]
         n_to_make = report.plan.n_to_make
         self.say(
             f"{report.info.path}: {_count(report.n_frames, 'frame')}, {_rate(report.plan.step)}, "
-            f"{_count(len(sheet.rows), 'gap')}, {_count(n_to_make, 'frame')} to make"
+            f"{_count(len(report.plan.gaps), 'gap')}, {_count(n_to_make, 'frame')} to make"
+            f"{_suspect(report.drops)}"
         )
         if sheet.rows or not self._out.is_terminal:
             self.write_sheet(sheet)
@@ -241,6 +244,12 @@ class Terminal:
         if report.decode_errors:
             self.say(f"{_count(report.decode_errors, 'packet')} could not be decoded")
         self._tell_left_out(report.streams_left_out)
+        if report.drops:
+            places = ", ".join(f"{drop.start}:{drop.frames}" for drop in report.drops[:_MAX_ROWS])
+            self.say(
+                f"{_count(len(report.drops), 'suspected drop')}, closed up and left so: {places}; "
+                "'framepred scan' says why, --insert makes the frames"
+            )
         if report.gaps:
             _gap_sheet(report.gaps[:_MAX_ROWS]).print_to(self._err)
         if len(report.gaps) > _MAX_ROWS:
@@ -628,6 +637,10 @@ def _agreement(found: Agreement, digits: int) -> str:
     """Correlations and the mean error; a dash for what cannot be told."""
     parts = ((found.pearson, 3), (found.spearman, 3), (found.mean_error, digits))
     return " / ".join("-" if value is None else f"{value:.{n}f}" for value, n in parts)
+
+
+def _suspect(drops: Sequence[DropReport]) -> str:
+    return f", {_count(len(drops), 'suspected drop')}" if drops else ""
 
 
 def _count(n: int, noun: str) -> str:

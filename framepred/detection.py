@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .leaps import Leap, LeapFinder
+
 __all__ = [
     "Observations",
     "Observer",
@@ -107,6 +109,8 @@ class Observations:
     """False for corrupt frames."""
     bridges: dict[int, tuple[float, float]]
     """(difference, novelty) of the first frame after a blank run against the last before it."""
+    leaps: dict[int, Leap]
+    """How far the picture moved up to a frame, where that changed more than all around it."""
     signatures: tuple[bytes, ...]
     """What ``compare_frames`` needs; empty unless kept."""
 
@@ -195,6 +199,7 @@ class Observer:
         self._signatures: list[bytes] | None = [] if keep_signatures else None
         self._last: tuple[Plane, Plane, _Signature] | None = None
         self._last_lit: _Signature | None = None
+        self._leaps = LeapFinder()
         self._was_blank = False
 
     def add(self, thumbnail: Plane, *, is_corrupt: bool = False) -> None:
@@ -221,6 +226,7 @@ class Observer:
                 if picture.shape == thumbnail.shape:
                     motion = _most_changed(np.abs(thumbnail - picture))
                     drift = float(np.abs(blurred - last_blurred).mean())
+            self._leaps.add(thumbnail, drift)
             self._last = thumbnail, blurred, signature
             blank = contrast < _BLANK_CONTRAST and level < _BLANK_LEVEL
             if not blank:
@@ -228,12 +234,15 @@ class Observer:
                     self._bridges[len(self._usable) - 1] = _compare(self._last_lit, signature)
                 self._last_lit = signature
             self._was_blank = blank
+        else:
+            self._leaps.skip()
         row = (motion, drift, difference, novelty, level, contrast)
         for column, value in zip(self._columns.values(), row, strict=True):
             column.append(value)
 
     def observations(self) -> Observations:
-        """Return what was seen so far."""
+        """Return what was seen, when the last frame was."""
+        self._leaps.finish()
         columns = {
             name: np.array(column, dtype=np.float32) for name, column in self._columns.items()
         }
@@ -241,6 +250,7 @@ class Observer:
             **columns,
             usable=np.array(list(self._usable), dtype=np.bool_),
             bridges=dict(self._bridges),
+            leaps=dict(self._leaps.found),
             signatures=tuple(self._signatures or ()),
         )
 

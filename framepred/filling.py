@@ -61,7 +61,7 @@ def fill_gaps(
     sound: SoundRule = "auto",
     predictor: Predictor | None = None,
     device: str = "auto",
-    detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen"),
+    detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen", "closed"),
     max_gap: int = 16,
     context: int = 4,
     self_check: bool = True,
@@ -95,7 +95,8 @@ def fill_gaps(
             with the pictures; "auto" judges by where the sound ends, and the report says how.
         predictor: the network; default: the packaged one, loaded when there is work for it.
         device: where that default network runs.
-        detect: the kinds of gap to look for: missing, corrupt, smeared, frozen, black.
+        detect: the kinds of gap to look for: missing, corrupt, smeared, frozen, black;
+            and "closed", which only tells where ``insert`` may be wanted.
         max_gap: most frames that are synthesized in one gap.
         context: most real frames shown to the network on each side.
         self_check: estimate the quality on real frames hidden beside each gap.
@@ -527,6 +528,7 @@ def _report(
         dry_run=dry_run,
         seconds=seconds,
         copied=None if graft is None else graft.report(),
+        drops=scanned.drops,
         inserted=None
         if moves is None
         else InsertionReport(

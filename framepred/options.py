@@ -56,7 +56,7 @@ __all__ = [
     "parse_tile",
 ]
 
-KINDS: tuple[Kind, ...] = ("missing", "corrupt", "smeared", "frozen", "black")
+KINDS: tuple[Kind, ...] = ("missing", "corrupt", "smeared", "frozen", "black", "closed")
 
 WHAT = "What to do"
 HOW = "How to do it"
@@ -192,8 +192,8 @@ Detect = Annotated[
     typer.Option(
         "--detect",
         metavar="KINDS",
-        help="What to look for: missing, corrupt, smeared, frozen, black, with commas. '' for "
-        "nothing.",
+        help="What to look for: missing, corrupt, smeared, frozen, black, closed, with commas. '' "
+        "for nothing. What is closed up is reported, not filled: see --insert.",
         autocompletion=_complete_detect,
         rich_help_panel=WHAT,
     ),

@@ -21,6 +21,7 @@ __all__ = [
     "AdaptationReport",
     "CompareReport",
     "CopyReport",
+    "DropReport",
     "EncodedReport",
     "FillReport",
     "ForecastReport",
@@ -219,6 +220,17 @@ class CopyReport(Report):
 
 
 @dataclass(frozen=True)
+class DropReport(Report):
+    """Frames that seem to have been dropped and closed up: a suspicion, which changes nothing."""
+
+    start: int  # ideal slot of the input before which they are lost, as --insert takes it
+    time: Fraction  # seconds of that slot
+    frames: int  # about how many
+    reason: str
+    kind: str = "closed"
+
+
+@dataclass(frozen=True)
 class InsertionReport(Report):
     """What inserting frames did to the times of everything behind them."""
 
@@ -252,6 +264,7 @@ class FillReport(Report):
     tile_px: int | None = None  # side of the tiles that frames were made in; None: whole
     tile_halvings: int = 0  # times that memory ran out, and tiles were halved
     windows_resumed: int = 0  # gaps' parts and self-checks that an interrupted run had done
+    drops: tuple[DropReport, ...] = ()  # suspected, and not inserted
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from .detection import (
     find_frozen,
     holes_hide_nothing,
 )
+from .drops import find_drops
 from .errors import MediaError
 from .insertion import NO_DELAY, Delay, Insertion, insert_slots, parse_insertion
 from .repairs import RepairFinder
-from .reports import OnProgress, Plain, Progress, Report, to_plain
+from .reports import DropReport, OnProgress, Plain, Progress, Report, to_plain
 from .smears import find_smears
 from .timeline import (
     Gap,
@@ -58,6 +59,8 @@ class ScanReport(Report):
     is_damaged: bool = False
     """Something did not decode, or not well: such a video must be decoded in order, in one thread,
     to give the same frames again."""
+    drops: tuple[DropReport, ...] = ()
+    """Suspected losses that were closed up, but for those that are inserted."""
     delay: Delay = NO_DELAY
     """How much later everything is in the plan than in the file, behind what is inserted."""
 
@@ -89,6 +92,7 @@ class ScanReport(Report):
                 for cut in plan.cuts
                 if cut < len(plan.slots)
             ],
+            "drops": to_plain(self.drops),
             "decode_errors": self.n_errors,
             "repaired_times": self.n_repaired_times,
             "container": self.info.container,
@@ -103,7 +107,7 @@ class ScanReport(Report):
 def scan(
     path: str | Path,
     *,
-    detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen"),
+    detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen", "closed"),
     gaps: Sequence[NamedGap | str] = (),
     insert: Sequence[Insertion | str] = (),
     max_gap: int = 16,
@@ -116,8 +120,9 @@ def scan(
     of damage it begins again, in one thread: only then errors are met in order, and another
     reading gives the same frames.
 
-    :param detect: the kinds of gap to look for, of missing, corrupt, smeared, frozen, black. Holes
-        of other kinds are in the plan too, but left alone.
+    :param detect: the kinds of gap to look for, of missing, corrupt, smeared, frozen, black,
+        closed. Holes of other kinds are in the plan too, but left alone. What is "closed" is no
+        gap, since it has no slots, but a suspicion in ``drops``.
     :param gaps: gaps that the user names, such as ``"120:128"``; times count on the file's clock.
     :param insert: room to be made for new frames, such as ``"120:3"``: three before slot 120 of
         the timeline as it is without. All that follows is later in the plan.
@@ -169,6 +174,12 @@ def scan(
             packet_times=packet_times,
         )
     damage, cuts = _look(observations, timeline.slots, places, [*wanted, *smears], detect)
+    drops: list[DropReport] = []
+    if "closed" in detect:
+        drops = _suspect_drops(
+            observations, timeline.slots, places, [*found, *smears, *damage], cuts
+        )
+        cuts = sorted({*cuts} - {drop.start for drop in drops})
     slots, gaps_there, cuts, delay = insert_slots(
         timeline.slots, [*found, *smears, *damage], cuts, inserted, step=timeline.step
     )
@@ -188,6 +199,9 @@ def scan(
         n_errors=seen.n_errors,
         n_repaired_times=seen.n_repaired_times,
         is_damaged=seen.is_damaged,
+        drops=tuple(
+            drop for drop in drops if drop.start not in {entry.start for entry in inserted}
+        ),
         delay=delay,
     )
 
@@ -359,3 +373,24 @@ def _look(
         note(find_frozen(observations, n_steps=n_steps, ignore=ignored), "frozen")
     cuts = find_cuts(observations, n_steps=n_steps, ignore=ignored)
     return gaps, [places[cut] for cut in cuts]
+
+
+def _suspect_drops(
+    observations: Observations,
+    slots: Sequence[Slot],
+    places: Sequence[int],
+    gaps: Iterable[Gap],
+    cuts: Collection[int],
+) -> list[DropReport]:
+    """Return the places where frames seem to have been dropped and closed up."""
+    damaged = {i for gap in gaps for i in range(gap.start, gap.stop)}
+    drops = find_drops(
+        observations,
+        n_steps=_count_steps(slots),
+        cuts=[frame for frame, slot in enumerate(places) if slot in set(cuts)],
+        ignore=[frame for frame, slot in enumerate(places) if slot in damaged],
+    )
+    return [
+        DropReport(places[drop.frame], slots[places[drop.frame]].time, drop.n_frames, drop.reason)
+        for drop in drops
+    ]

@@ -45,7 +45,7 @@ __all__ = [
     "to_time",
 ]
 
-Kind = Literal["missing", "corrupt", "smeared", "frozen", "black", "inserted", "named"]
+Kind = Literal["missing", "corrupt", "smeared", "frozen", "black", "closed", "inserted", "named"]
 Action = Literal["fill", "forecast", "backcast", "split", "hold", "leave"]
 
 # Named times are printed to the millisecond, so they find a slot at this distance.
@@ -549,6 +549,7 @@ _WHAT: dict[Kind, str] = {
     "smeared": "smeared",
     "frozen": "frozen",
     "black": "black",
+    "closed": "closed-up",
     "inserted": "inserted",
     "named": "named",
 }

@@ -18,6 +18,7 @@ LAYERS = (
     {"errors"},
     {"sequences", "series", "wheels", "pictures", "charts"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
+    {"leaps"},
     {
         "motion",
         "scenes",
@@ -34,7 +35,7 @@ LAYERS = (
     {"unrolling", "repairs", "tiles"},
     {"reader", "stack"},
     {"writer"},
-    {"tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
+    {"drops", "tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
     {"writer"},
     {"grafting"},
     {"video"},
