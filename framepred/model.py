@@ -9,10 +9,11 @@ One network fills gaps and forecasts::
                 h3 <- h2 <- h1 <- h_a                   from each side that there is
 
 Every state lives on the grid of the known frame nearest the gap on its side. It is what the network
-knows of the past: hidden and cell state of a ConvLSTM, and the speed of every point as filters of
-several rates remember it, whose gains the hidden state sets. A forecaster step says where the
-points of the nearest frame have gone. Those paths are inverted into backward flows, refined
-coarse to fine against features of both sides, and the two warped frames are blended.
+knows of the past: hidden and cell state of a ConvLSTM, and a Kalman filter's two moments of every
+point's motion, whose gains the hidden state sets: its speed, as filters of several rates remember
+it, and how far off they have been. A forecaster step says where the points of the nearest frame
+have gone, and how sure that is. Those paths are inverted into backward flows, refined coarse to
+fine against features of both sides, and the two warped frames are blended (``composition.py``).
 
 Without training the network is already a sound estimator: its last layers start at zero, and what
 remains is the parameter-free motion of ``motion.py``.
@@ -28,10 +29,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .cells import RecursiveFilter, State, build_cell
+from .composition import Sketch, compose, find_sources
 from .grids import choose_scale, fill_plane, pad, read_size
 from .layers import Decoder, FeaturePyramid, Levels, build_conv, build_zero_conv
 from .motion import (
     AGREEMENT_FLOOR,
+    CAUTION_FILL,
+    CAUTION_FORECAST,
     DAMPING_FILL,
     DAMPING_FORECAST,
     SPREAD_FILL,
@@ -43,12 +47,14 @@ from .motion import (
     rescale_flows,
     resize,
     spread_forecast,
+    spread_surprise,
     to_gray,
     trace_curve,
+    trust_signal,
     warp,
-    warp_spread,
 )
 from .recall import Recall
+from .refinement import Refinement, Source
 
 __all__ = ["FramePredictor", "Memory", "ModelConfig", "arrange"]
 
@@ -57,6 +63,7 @@ _LAST_FRAME_LOGIT = 6.0
 # Share of what is remembered of a speed that each step renews, before learning: next to all; what
 # is steady over two or three; and what has lasted for several.
 _GAINS = (0.99, 0.8, 0.25)
+_SURPRISE_GAIN = 0.4  # likewise of the squared error of what was foreseen
 # Share of a forecast's uncertainty that a latent settles; the rest stays a mean over paths.
 _DRAWN_SHARE = 0.5
 _EXACT_STEPS = 4  # whose flow a forecast is given at half resolution
@@ -92,13 +99,12 @@ class Memory:
 class _Side:
     """What is known on one side of the gap, all on the grid of its nearest frame."""
 
-    frame: Tensor  # (B, 3, H, W) the nearest frame
     features: Levels  # of the nearest frame
-    previous: Tensor  # (B, 3, H, W) the frame behind it (the same one if there is no other)
-    previous_features: Levels
+    previous_features: Levels  # of the frame behind it (the same one if there is no other)
     flow: Tensor | None  # (B, 2, H/2, W/2) to the frame behind, if there is one
     state: State  # encoder state after the nearest frame
     speeds: tuple[Tensor, Tensor, Tensor] | None  # (B, 2, h, w) a step: last, steady, lasting
+    deviation: Tensor | None  # likewise, of the speed from what was foreseen, from 3 frames on
 
 
 @dataclass(frozen=True)
@@ -107,17 +113,8 @@ class _Path:
 
     travelled: Tensor  # (B, 2, H/2, W/2) displacement since that frame
     axes: tuple[Tensor, ...]  # likewise: what the displacement may be off by, see ``warp_spread``
+    surprises: tuple[Tensor, ...]  # likewise, but no decoder corrects them
     view: Tensor  # (B, carried, H/8, W/8) what the decoder may see of the state
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A picture that a new frame is made from, and where its points are found in it."""
-
-    frame: Tensor  # (B, 3, H, W)
-    features: Levels
-    flow: Tensor  # (B, 2, H/2, W/2) from the new frame
-    axes: tuple[Tensor, ...]  # likewise
 
 
 class FramePredictor(nn.Module):
@@ -140,22 +137,24 @@ class FramePredictor(nn.Module):
         self.config = config = config or ModelConfig()
         self.ablation: frozenset[str] = frozenset()
         self.observer: Callable[[Tensor], None] | None = None
-        half, quarter, eighth = config.n_features
+        eighth = config.n_features[2]
         hidden, carried = config.n_hidden, config.n_carried
         self.pyramid = FeaturePyramid(config.n_features)
         # Observed: appearance, how it differs from the motion-compensated last one, speed, flag,
         # how the speed differs from the last one.
         self.encoder = build_cell(config.cell, 2 * eighth + 5, hidden)
         self.speeds = RecursiveFilter(hidden, 2, _GAINS)
+        self.surprise = RecursiveFilter(hidden, 2, (_SURPRISE_GAIN,))
         # Given: appearance, mismatch across the gap, agreement, D/T, v, flag, t, T, how steady and
-        # lasting speed differ from v.
-        self.forecaster = build_cell(config.cell, 2 * eighth + 12, hidden)
-        # Per point: damping, curvature (2), change of speed (2), log-scales of both axes.
-        self.motion = nn.Sequential(build_conv(hidden, hidden), build_zero_conv(hidden, 7))
+        # lasting speed differ from v, deviation.
+        self.forecaster = build_cell(config.cell, 2 * eighth + 14, hidden)
+        # Per point: damping, curvature (2), change of speed (2), log-scales of both axes and of the
+        # deviation.
+        self.motion = nn.Sequential(build_conv(hidden, hidden), build_zero_conv(hidden, 8))
         self.state_view = nn.Conv2d(hidden, carried, 3, padding=1)
-        # Corrections: both flows (4), log-odds of the first source, two axes (4).
-        self.coarse = Decoder(2 * quarter + 2 * carried + 14, config.n_coarse, 3, 9, carried)
-        self.fine = Decoder(2 * half + carried + 12, config.n_fine, 2, 9, carried)
+        self.refinement = Refinement(
+            config.n_features[:2], carried, (config.n_coarse, config.n_fine)
+        )
         self.finish = Decoder(12 * 3 + carried, config.n_fine, 1, 16, 0)
 
     # ---- reading -----------------------------------------------------------------------------
@@ -213,14 +212,14 @@ class FramePredictor(nn.Module):
         )
         return {pair: values[0] for pair, values in zip(pairs, found, strict=True)}
 
-    def _observe(self, frames: Tensor, levels: Levels, flows: Sequence[Tensor]) -> _Side:
+    def _observe(self, levels: Levels, flows: Sequence[Tensor]) -> _Side:
         """Run the encoder over one side, in the order towards the gap.
 
-        frames: (B, T, 3, H, W); levels: their features, (B, T, C, h, w) each; flows: from every
-        frame but the first to the one before it, (B, 2, h, w) each.
+        levels: features of its frames, (B, T, C, h, w) each; flows: from every frame but the first
+        to the one before it, (B, 2, h, w) each.
         """
-        n_batch, n_frames = frames.shape[:2]
         coarsest = levels[2]
+        n_batch, n_frames = coarsest.shape[:2]
         eighth = read_size(coarsest)
         small = [rescale_flow(flow, eighth) for flow in flows]
         observations = []
@@ -239,24 +238,28 @@ class FramePredictor(nn.Module):
         projected = projected.unflatten(0, (n_batch, n_frames))
         state = self.encoder.start(coarsest[:, 0])
         speeds = self.speeds.start(speed[:, :2])
+        variance = self.surprise.start(speed[:, :2])
         for k in range(n_frames):
             if k > 0:  # predict, then correct: the state moves with what it describes
-                widths = [each.shape[1] for each in (*state, speeds)]
-                moved = warp(torch.cat((*state, speeds), 1), small[k - 1]).split(widths, 1)
-                state, speeds = moved[:-1], moved[-1]
+                widths = [each.shape[1] for each in (*state, speeds, variance)]
+                moved = warp(torch.cat((*state, speeds, variance), 1), small[k - 1])
+                *moved_state, speeds, variance = moved.split(widths, 1)
+                state = tuple(moved_state)
             state = self.encoder.advance(projected[:, k], self._forget(state))
+            if k > 1:
+                innovation = -small[k - 1] - speeds[:, 2:4]  # beyond the steady speed
+                variance = self.surprise(innovation.square(), state[0], variance, k - 1)
             if k > 0:
                 speeds = self.speeds(-small[k - 1], state[0], speeds, k)
         last, behind = n_frames - 1, max(n_frames - 2, 0)
         half, quarter, eighths = levels
         return _Side(
-            frame=frames[:, last],
             features=(half[:, last], quarter[:, last], eighths[:, last]),
-            previous=frames[:, behind],
             previous_features=(half[:, behind], quarter[:, behind], eighths[:, behind]),
             flow=flows[-1] if flows else None,
             state=state,
             speeds=self._remember(speeds, flows[-1]) if flows else None,
+            deviation=self._doubt(variance, read_size(half)) if len(flows) > 1 else None,
         )
 
     def _forget(self, state: State) -> State:
@@ -275,12 +278,18 @@ class FramePredictor(nn.Module):
         detail = rescale_flow(rescale_flow(flow, read_size(speeds)), read_size(flow)) - flow
         return last + detail, steady, lasting
 
+    def _doubt(self, variance: Tensor, size: tuple[int, int]) -> Tensor:
+        """Standard deviation of a step's speed from what was foreseen, (B, 2, H/2, W/2)."""
+        if "state" in self.ablation:
+            variance = torch.zeros_like(variance)
+        return spread_surprise(variance, size)
+
     # ---- rolling out -------------------------------------------------------------------------
 
     def _unroll(
         self, near: _Side, fixed: Tensor, history: Tensor, clocks: Sequence[tuple[float, float]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Step the forecaster: motion parameters (B, 7, H/2, W/2) and the state's view, each step.
+        """Step the forecaster: motion parameters (B, 8, H/2, W/2) and the state's view, each step.
 
         fixed, history: what every step is given; clocks: for each, its place in the gap and the
         gap's length.
@@ -308,6 +317,9 @@ class FramePredictor(nn.Module):
         straight = across / n_total
         speed, steady, lasting = near.speeds or (straight, straight, straight)
         small = rescale_flow(across, grid)
+        believed: Tensor | float = DAMPING_FILL
+        if near.deviation is not None:
+            believed = trust_signal(speed - straight, near.deviation, CAUTION_FILL)
         fixed = torch.cat(
             (
                 seen,
@@ -319,30 +331,41 @@ class FramePredictor(nn.Module):
             ),
             1,
         )
-        history = rescale_flows(torch.cat((steady - speed, lasting - speed), 1), grid)
+        history = self._recount(near, (speed, steady, lasting), grid)
         clocks = [(k / n_total, n_total / 8) for k in range(1, n_total)]
         paths = []
         for (learned, view), (t, _) in zip(
             self._unroll(near, fixed, history, clocks), clocks, strict=True
         ):
-            damping, curvature, push, spread, _ = learned.split((1, 2, 2, 1, 1), 1)
+            damping, curvature, push, spread, _ = learned.split((1, 2, 2, 1, 2), 1)
             room = n_total * t * (1 - t)
-            bend = trace_curve(across, speed, t, n_total, DAMPING_FILL + damping)
+            bend = trace_curve(across, speed, t, n_total, believed + damping)
             axis = (SPREAD_FILL * room) * (speed - straight) * spread.exp()
-            paths.append(_Path(bend + (curvature * 2 + push) * room, (axis,), view))
+            paths.append(_Path(bend + (curvature * 2 + push) * room, (axis,), (), view))
         return paths
+
+    def _recount(
+        self, near: _Side, speeds: tuple[Tensor, Tensor, Tensor], grid: tuple[int, int]
+    ) -> Tensor:
+        """What the forecaster is told of the past beside the last speed, (B, 6, h, w)."""
+        last, steady, lasting = speeds
+        deviation = torch.zeros_like(last) if near.deviation is None else near.deviation
+        return rescale_flows(torch.cat((steady - last, lasting - last, deviation), 1), grid)
 
     def _extend(self, near: _Side, n_frames: int, latent: Tensor | None) -> list[_Path]:
         """The paths of the near frame's points over ``n_frames`` beyond it.
 
-        latent: (B, 2), where in the displacement's distribution, in standard deviations along its
+        latent: (B, 4), where in the displacement's distribution, in standard deviations along its
         axes; None for the whole of it.
         """
         seen = near.features[2]
         grid = read_size(seen)
-        still = near.frame.new_zeros(len(seen), 2, *read_size(near.features[0]))
+        still = seen.new_zeros(len(seen), 2, *read_size(near.features[0]), dtype=torch.float32)
         speed, steady, lasting = near.speeds or (still, still, still)
-        history = rescale_flows(torch.cat((steady - speed, lasting - speed), 1), grid)
+        believed: Tensor | float = 1.0
+        if near.deviation is not None:
+            believed = trust_signal(steady, near.deviation, CAUTION_FORECAST)
+        history = self._recount(near, (speed, steady, lasting), grid)
         nothing = seen.new_zeros(len(seen), 3, *grid)
         fixed = torch.cat(
             (seen, torch.zeros_like(seen), nothing, rescale_flow(speed, grid), nothing[:, :1]), 1
@@ -354,94 +377,32 @@ class FramePredictor(nn.Module):
         # A forecast must not depend on how far it will go on, so it is not told.
         clocks = [(k / 8, 0.0) for k in range(1, n_frames + 1)]
         for k, (learned, view) in enumerate(self._unroll(near, fixed, history, clocks), 1):
-            damping, curvature, push, *spreads = learned.split((1, 2, 2, 1, 1), 1)
+            damping, curvature, push, *spreads = learned.split((1, 2, 2, 1, 1, 1), 1)
             factor = DAMPING_FORECAST + 0.25 * damping
             remaining, pushed = remaining * factor, pushed * factor + 0.5 * push
             share = lean_on_steady(k)
-            going = remaining * ((1 - share) * speed + share * steady)
+            going = believed * remaining * ((1 - share) * speed + share * steady)
             travelled = travelled + going + pushed + 0.5 * curvature
             scales = spread_forecast(k)
-            axes = (
+            axes = [
                 scales[0] * (speed - lasting) * spreads[0].exp(),
                 scales[1] * steady * spreads[1].exp(),
-            )
+            ]
+            if near.deviation is not None:
+                across, down = (scales[2] * near.deviation * spreads[2].exp()).split(1, 1)
+                nowhere = torch.zeros_like(across)
+                axes += [torch.cat((across, nowhere), 1), torch.cat((nowhere, down), 1)]
             place = travelled
             if latent is not None:
-                # Five points, the centre and one on each side of two axes, have this variance.
-                deviation = (_DRAWN_SHARE * 2 / 5) ** 0.5
-                for axis, drawn in zip(axes, latent.unbind(1), strict=True):
+                # The centre and a point on each side of every axis have this variance.
+                deviation = (_DRAWN_SHARE * 2 / (1 + 2 * len(axes))) ** 0.5
+                for axis, drawn in zip(axes, latent.unbind(1), strict=False):
                     place = place + deviation * drawn.view(-1, 1, 1, 1) * axis
-                axes = ((1 - _DRAWN_SHARE) ** 0.5 * axes[0], (1 - _DRAWN_SHARE) ** 0.5 * axes[1])
-            paths.append(_Path(place, axes, view))
+                axes = [(1 - _DRAWN_SHARE) ** 0.5 * axis for axis in axes]
+            paths.append(_Path(place, tuple(axes[:2]), tuple(axes[2:]), view))
         return paths
 
-    # ---- decoding ----------------------------------------------------------------------------
-
-    def _decode(
-        self,
-        sources: tuple[_Source, _Source],
-        views: tuple[Tensor, Tensor],
-        trust: Tensor,
-        clock: Tensor,
-    ) -> Tensor:
-        """Refine two backward flows and their spread, and blend the two pictures they lead to.
-
-        views: of the states, at the target, (B, carried, H/4, W/4); trust: log-odds of the first
-        source and both agreements, (B, 3, H/2, W/2); clock: (B, 3, 1, 1) weight of each source and
-        whether this is a forecast. Returns (B, 3, H, W).
-        """
-        one, two = sources
-        full, half, quarter = (
-            read_size(one.frame),
-            read_size(one.features[0]),
-            read_size(one.features[1]),
-        )
-        motions = torch.cat((one.flow, two.flow, *one.axes, *two.axes), 1)  # (B, 8, H/2, W/2)
-        logit = trust[:, :1]
-
-        def look(level: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-            seen = rescale_flows(motions, size)
-            first, second = seen[:, :2], seen[:, 2:4]
-            return (
-                warp(one.features[level].float(), first),
-                warp(two.features[level].float(), second),
-                seen[:, :4] / 8,
-                seen[:, 4:] / 8,
-            )
-
-        def correct(by: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-            moved = torch.cat((by[:, :4], by[:, 5:]), 1)
-            return motions + rescale_flows(moved, half), logit + resize(by[:, 4:5], size)
-
-        *seen, flows, axes = look(1, quarter)
-        plane = clock.expand(-1, -1, *quarter)
-        correction, carried = self.coarse(*seen, *views, flows, resize(trust, quarter), plane, axes)
-        motions, logit = correct(correction, half)
-        assert carried is not None
-        *seen, flows, axes = look(0, half)
-        plane = clock.expand(-1, -1, *half)
-        correction, carried = self.fine(
-            *seen, resize(carried.float(), half), flows, logit, plane, axes
-        )
-        motions, logit = correct(correction, half)
-        assert carried is not None
-        if self.observer is not None:
-            self.observer(motions[:, :4])
-
-        first, second, *axes_of_all = motions.split(2, 1)
-        n_first = len(one.axes)
-        left = warp_spread(one.frame, first, axes_of_all[:n_first])
-        right = warp_spread(two.frame, second, axes_of_all[n_first:])
-        logit = resize(logit, full)
-        share = logit.sigmoid()
-        blend = share * left + (1 - share) * right
-        last, _ = self.finish(
-            F.pixel_unshuffle(torch.cat((left - blend, right - blend, blend - 0.5), 1), 2),
-            resize(carried.float(), (full[0] // 2, full[1] // 2)),
-        )
-        last = F.pixel_shuffle(last, 2)
-        share = (logit + last[:, 3:]).sigmoid()
-        return share * left + (1 - share) * right + 0.1 * last[:, :3]
+    # ---- deciding and composing ----------------------------------------------------------------
 
     def forward(
         self,
@@ -464,45 +425,73 @@ class FramePredictor(nn.Module):
             for a batch of one, and without gradients.
         scale: motion is found on pictures smaller by this factor, a power of two; colours are
             always taken at full resolution. None: by the size of the frames, see ``choose_scale``.
-        latent: (B, 2) drawn from a standard normal distribution: one of the plausible futures, the
+        latent: (B, 4) drawn from a standard normal distribution: one of the plausible futures, the
             same for every step, in place of the mean over all. Forecasts only.
 
         Returns (B, len(steps), 3, H, W) float32, not clamped, in display order.
         """
-        if before is None and after is None:
+        known = [side for side in (before, after) if side is not None]
+        if not known:
             raise ValueError("a frame on at least one side is needed, got none")
-        if latent is not None and before is not None and after is not None:
-            raise ValueError("a latent is for forecasts: got frames on both sides")
-        wanted = list(range(1, n_frames + 1)) if steps is None else list(steps)
+        height, width = read_size(known[0])
+        scale = choose_scale(height, width) if scale is None else scale
+        n_frames_of = [side.shape[1] for side in known]
+        full = pad(torch.cat(known, 1), scale)
+        small = full
+        if scale > 1:
+            small = F.avg_pool2d(full.flatten(0, 1), scale).unflatten(0, full.shape[:2])
+        parts = list(small.split(n_frames_of, 1))
+        sketches = self.sketch(
+            None if before is None else parts.pop(0),
+            None if after is None else parts.pop(0),
+            n_frames,
+            steps=steps,
+            memory=memory,
+            latent=latent,
+        )
+        one, two = (
+            full[:, k] for k in find_sources(n_before=_count(before), n_after=_count(after))
+        )
+        made = [compose(self.finish, one, two, sketch) for sketch in sketches]
+        return torch.stack(made, 1)[..., :height, :width]
+
+    def sketch(
+        self,
+        before: Tensor | None,
+        after: Tensor | None,
+        n_frames: int,
+        *,
+        steps: Sequence[int] | None = None,
+        memory: Memory | None = None,
+        latent: Tensor | None = None,
+    ) -> list[Sketch]:
+        """All of new frames but their pixels; as ``forward``, for frames that ``pad`` has fitted.
+
+        The sources of each are the frames that ``find_sources`` names.
+        """
         if before is None:
             # What precedes a film is the future of the film run backwards.
-            assert after is not None
-            mirrored = [n_frames + 1 - k for k in wanted]
+            if after is None:
+                raise ValueError("a frame on at least one side is needed, got none")
+            mirrored = None if steps is None else [n_frames + 1 - k for k in steps]
+            if mirrored is None:
+                mirrored = list(range(n_frames, 0, -1))
             backwards = None if memory is None else replace(memory, names=memory.names[::-1])
-            return self.forward(
-                after.flip(1),
-                None,
-                n_frames,
-                steps=mirrored,
-                memory=backwards,
-                scale=scale,
-                latent=latent,
+            return self.sketch(
+                after.flip(1), None, n_frames, steps=mirrored, memory=backwards, latent=latent
             )
+        if latent is not None and after is not None:
+            raise ValueError("a latent is for forecasts: got frames on both sides")
+        wanted = list(range(1, n_frames + 1)) if steps is None else list(steps)
+        n_before = before.shape[1]
         if memory is not None and after is not None:
-            n_before = before.shape[1]
             memory = replace(
                 memory, names=(*memory.names[:n_before], *reversed(memory.names[n_before:]))
             )
-        height, width = before.shape[-2:]
-        scale = choose_scale(height, width) if scale is None else scale
         # From here on the frames of each side are in the order towards the gap.
         frames = before if after is None else torch.cat((before, after.flip(1)), 1)
-        frames = pad(frames, scale)
-        small = frames
-        if scale > 1:
-            small = F.avg_pool2d(frames.flatten(0, 1), scale).unflatten(0, frames.shape[:2])
-        n_before, n_all = before.shape[1], frames.shape[1]
-        levels = self._extract(small, memory)
+        n_all = frames.shape[1]
+        levels = self._extract(frames, memory)
         inner = [(k, k - 1) for k in range(1, n_all) if k != n_before]
         if after is None:
             across = []
@@ -512,23 +501,21 @@ class FramePredictor(nn.Module):
             exact = across + [pair for pair in inner if pair[0] in (n_before - 1, n_all - 1)]
         # Far from the gap only the state sees the flow, on its coarse grid.
         rough = [pair for pair in inner if pair not in exact]
-        flows = self._measure(small, exact, memory, fine=True)
-        flows |= self._measure(small, rough, memory, fine=False)
+        flows = self._measure(frames, exact, memory, fine=True)
+        flows |= self._measure(frames, rough, memory, fine=False)
         if "start" in self.ablation:
             flows = {pair: torch.zeros_like(flow) for pair, flow in flows.items()}
 
         def observe(first: int, last: int) -> _Side:
             half, quarter, eighth = (level[:, first:last] for level in levels)
             inside = [flows[k, k - 1] for k in range(first + 1, last)]
-            return self._observe(frames[:, first:last], (half, quarter, eighth), inside)
+            return self._observe((half, quarter, eighth), inside)
 
         near = observe(0, n_before)
         if after is None:
-            made = self._forecast(near, wanted, latent)
-        else:
-            far = observe(n_before, n_all)
-            made = self._fill(near, far, flows[across[0]], flows[across[1]], n_frames, wanted)
-        return made[..., :height, :width]
+            return self._forecast(near, wanted, latent)
+        far = observe(n_before, n_all)
+        return self._fill(near, far, flows[across[0]], flows[across[1]], n_frames, wanted)
 
     def _fill(
         self,
@@ -538,7 +525,7 @@ class FramePredictor(nn.Module):
         back: Tensor,
         n_frames: int,
         wanted: Sequence[int],
-    ) -> Tensor:
+    ) -> list[Sketch]:
         agree_near, agree_far = compare_flows(onward, back), compare_flows(back, onward)
         from_near = self._bridge(near, far, onward, agree_near, n_frames)
         from_far = self._bridge(far, near, back, agree_far, n_frames)
@@ -546,42 +533,59 @@ class FramePredictor(nn.Module):
         for k in wanted:
             t = k / (n_frames + 1)
             path, path_far = from_near[k - 1], from_far[n_frames - k]
-            one, view = _bring(path, near.frame, near.features)
-            two, view_far = _bring(path_far, far.frame, far.features)
+            one, view = _bring(path, near.features)
+            two, view_far = _bring(path_far, far.features)
             seen_near, seen_far = warp(agree_near, one.flow), warp(agree_far, two.flow)
             logit = torch.log((1 - t) * (seen_near + AGREEMENT_FLOOR))
             logit = logit - torch.log(t * (seen_far + AGREEMENT_FLOOR))
             trust = torch.cat((logit, seen_near, seen_far), 1)
             clock = fill_plane(view, 1 - t, t, 0.0)
-            made.append(self._decode((one, two), (view, view_far), trust, clock))
-        return torch.stack(made, 1)
+            made.append(self._refine((one, two), (view, view_far), trust, clock))
+        return made
 
-    def _forecast(self, near: _Side, wanted: Sequence[int], latent: Tensor | None) -> Tensor:
+    def _forecast(self, near: _Side, wanted: Sequence[int], latent: Tensor | None) -> list[Sketch]:
         paths = self._extend(near, max(wanted), latent)
         made = []
         for k in wanted:
-            one, view = _bring(paths[k - 1], near.frame, near.features)
+            one, view = _bring(paths[k - 1], near.features)
             behind = one.flow
             if near.flow is not None:
                 behind = one.flow + warp(near.flow, one.flow)
-            two = _Source(near.previous, near.previous_features, behind, ())
+            two = Source(near.previous_features, behind)
             certain = torch.ones_like(one.flow[:, :1])
             trust = torch.cat((certain * _LAST_FRAME_LOGIT, certain, certain), 1)
             clock = fill_plane(view, 1.0, k / 8, 1.0)
-            made.append(self._decode((one, two), (view, torch.zeros_like(view)), trust, clock))
-        return torch.stack(made, 1)
+            made.append(self._refine((one, two), (view, torch.zeros_like(view)), trust, clock))
+        return made
+
+    def _refine(
+        self,
+        sources: tuple[Source, Source],
+        views: tuple[Tensor, Tensor],
+        trust: Tensor,
+        clock: Tensor,
+    ) -> Sketch:
+        sketch: Sketch = self.refinement(sources, views, trust, clock)
+        if self.observer is not None:
+            self.observer(torch.cat(sketch.flows, 1))
+        return sketch
 
 
-def _bring(path: _Path, frame: Tensor, features: Levels) -> tuple[_Source, Tensor]:
+def _count(side: Tensor | None) -> int:
+    return 0 if side is None else side.shape[1]
+
+
+def _bring(path: _Path, features: Levels) -> tuple[Source, Tensor]:
     """From the grid of a known frame to that of the frame to be made.
 
     Returns the source and the view of the state, (B, carried, H/4, W/4).
     """
     flow = invert_path(path.travelled)
-    axes = warp(torch.cat(path.axes, 1), flow).split(2, 1)
+    axes = warp(torch.cat((*path.axes, *path.surprises), 1), flow).split(2, 1)
+    n_axes = len(path.axes)
     quarter = read_size(features[1])
     view = warp(resize(path.view.float(), quarter), rescale_flow(flow, quarter))
-    return _Source(frame, features, flow, axes), view
+    return Source(features, flow, axes[:n_axes], axes[n_axes:]), view
 
 
 def arrange(model: FramePredictor, device: torch.device) -> FramePredictor:

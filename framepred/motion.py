@@ -20,6 +20,8 @@ from torch import Tensor
 
 __all__ = [
     "AGREEMENT_FLOOR",
+    "CAUTION_FILL",
+    "CAUTION_FORECAST",
     "DAMPING_FILL",
     "DAMPING_FORECAST",
     "SPREAD_FILL",
@@ -33,9 +35,11 @@ __all__ = [
     "rescale_flows",
     "resize",
     "spread_forecast",
+    "spread_surprise",
     "steady_speed",
     "to_gray",
     "trace_curve",
+    "trust_signal",
     "warp",
     "warp_spread",
 ]
@@ -51,6 +55,10 @@ AGREEMENT_FLOOR = 1.5
 # Half-width of what the damping across a gap may as well be: how much the paths there differ.
 SPREAD_FILL = 0.5
 
+# How much the noise of past speeds counts against what a gap's curve, or a forecast, builds on.
+CAUTION_FILL = 0.4
+CAUTION_FORECAST = 0.1
+
 # Share of the speed that survives a step when it dies down: the pessimist's guess.
 _HASTY_DAMPING = 0.85
 
@@ -58,8 +66,11 @@ _COARSEST_SIDE = 8  # pixels: a picture with a shorter side tells a matcher noth
 _REACH_SIDE = 512  # pixels: pictures with a longer side get a further level, for longer motion
 _LOCAL_WINDOW = 9  # pixels: neighbourhood for normalizing contrast
 _MATCH_WINDOW = 5  # pixels: differences are averaged over this square
+_DOUBT_WINDOW = 3  # cells of the state's grid over which surprises are averaged
 _STILL = 0.1 / 255  # mean change over the window below which a place is the same picture
 _STIFFNESS = 0.05  # added to the structure tensor: without texture the flow stays as it is
+_TINY = 1e-10  # squared pixels
+_HARDLY_ANY = 1e-4  # squared pixels: motion whose square is below is as good as none
 _OFFSETS = tuple((float(x), float(y)) for y in range(-2, 3) for x in range(-2, 3))
 
 
@@ -381,15 +392,39 @@ def carry_forward(
     return total
 
 
-def spread_forecast(k: int) -> tuple[float, float]:
-    """How uncertain a forecast of ``k`` steps is: factors of two axes of displacement.
+def spread_forecast(k: int) -> tuple[float, float, float]:
+    """How uncertain a forecast of ``k`` steps is: factors of three kinds of displacement.
 
     The first is for the difference between the last speed and the average one (has it changed for
     good?), summed over the damped steps; the second for the speed itself (will it last?): what
-    no damping and one of 0.85 a step differ by.
+    no damping and one of 0.85 a step differ by. The third is for how far off the speed has been in
+    the past: it grows faster than in proportion while errors add up, and slower when motion turns.
     """
     change = sum(DAMPING_FORECAST**i for i in range(1, k + 1))
-    return change, sum(1 - _HASTY_DAMPING**i for i in range(1, k + 1))
+    loss = sum(1 - _HASTY_DAMPING**i for i in range(1, k + 1))
+    return change, loss, 1.05 * min(k, 4) ** 1.2 * max(1.0, k / 4) ** 0.7
+
+
+def spread_surprise(variance: Tensor, size: tuple[int, int]) -> Tensor:
+    """Standard deviation on a finer grid, in its pixels, from a variance on a coarse one.
+
+    variance: (B, 2, H, W) of the speed along x and y, in squared pixels of its own grid.
+    """
+    # The root of nothing at all has no gradient.
+    deviation = _blur(variance, _DOUBT_WINDOW).clamp_min(_TINY).sqrt()
+    return rescale_flow(deviation, size)
+
+
+def trust_signal(signal: Tensor, deviation: Tensor, caution: float) -> Tensor:
+    """Share of a signal to be believed, given noise: s^2 / (s^2 + c n^2), (B, 1, H, W) in [0, 1].
+
+    Wiener's gain (1949), with a weight c on the noise. signal: a speed, or a change of it,
+    (B, 2, H, W) in pixels; its square is averaged over a small window. deviation: the noise,
+    likewise.
+    """
+    power = _blur(signal.square().sum(1, keepdim=True), _MATCH_WINDOW)
+    noise = deviation.square().sum(1, keepdim=True)
+    return power / (power + caution * noise + _HARDLY_ANY)
 
 
 def warp_spread(images: Tensor, flow: Tensor, axes: Sequence[Tensor]) -> Tensor:

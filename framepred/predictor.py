@@ -180,9 +180,10 @@ class Predictor:
     def pick_future(self, number: int, *, seed: int) -> Predictor:
         """The same predictor, but its forecasts are the ``number``-th (from 1) plausible future.
 
-        What is uncertain about the motion (has its speed changed for good, and will it last?) has a
-        distribution whose widths the network has learnt. A future is drawn from it; without this a
-        forecast is the mean over all of them. ``seed`` decides which futures there are.
+        What is uncertain about the motion (has its speed changed for good, will it last, and what
+        may come that was not foreseen before either?) has a distribution whose widths the network
+        knows. A future is drawn from it; without this a forecast is the mean over all of them.
+        ``seed`` decides which futures there are.
 
         Raises ValueError if ``number`` is below 1.
         """
@@ -190,7 +191,7 @@ class Predictor:
             raise ValueError(f"futures are counted from 1, got {number}")
         generator = torch.Generator().manual_seed(seed)
         one = copy.copy(self)
-        one._latent = torch.randn(number, 1, 2, generator=generator)[-1].to(self._device)
+        one._latent = torch.randn(number, 1, 4, generator=generator)[-1].to(self._device)
         return one
 
     def _autocast(self) -> torch.autocast:

@@ -25,11 +25,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .composition import Sketch, blend, find_sources
 from .errors import ModelError
 from .grids import choose_scale, pad, read_size
 from .memory import free_bytes
 from .model import FramePredictor, Memory
-from .motion import rescale_flows, resize, warp_spread
+from .motion import rescale_flow, resize, warp_spread
 
 __all__ = ["SMALLEST_TILE", "Tiling", "is_out_of_memory", "make_large"]
 
@@ -103,22 +104,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 @dataclass(frozen=True)
-class _Sketch:
-    """What the network has decided about a new frame, on its small grid of half the resolution."""
-
-    motions: Tensor  # (1, 8, h, w) two backward flows, then two axes that they may be off by
-    logit: Tensor  # (1, 1, h, w) log-odds of the first source
-    carried: Tensor  # (1, C, h, w) what was handed on
-
-    def cut(self, rows: slice, columns: slice) -> _Sketch:
-        return _Sketch(
-            self.motions[..., rows, columns],
-            self.logit[..., rows, columns],
-            self.carried[..., rows, columns],
-        )
-
-
-@dataclass(frozen=True)
 class _Region:
     """Pixels ``[top, bottom)`` x ``[left, right)`` of a picture."""
 
@@ -161,16 +146,13 @@ def make_large(
     scale = choose_scale(height, width)
     small = torch.cat([_shrink(image, scale, device) for image in known])
     sides = [part.unsqueeze(0) if len(part) else None for part in small.tensor_split([len(before)])]
-    sketches = _sketch(model, sides[0], sides[1], n_frames, memory=memory, latent=latent)
-    if len(before) and len(after):
-        sources, n_first = (before[-1], after[0]), 1
-    else:
-        nearest = before[::-1] if len(before) else after
-        sources, n_first = (nearest[0], nearest[min(1, len(nearest) - 1)]), 2
+    sketches = model.sketch(sides[0], sides[1], n_frames, memory=memory, latent=latent)
+    one, two = find_sources(n_before=len(before), n_after=len(after))
+    sources = (known[one], known[two])
     made = np.empty((n_frames, height, width, 3), known[0].dtype)
     tiling.side = tiling.choose(device)
     for sketch, image in zip(sketches, made, strict=True):
-        composer = _Composer(model.finish, sources, sketch, n_first, scale)
+        composer = _Composer(model.finish, sources, sketch, scale)
         while not _compose_all(composer, image, tiling.side):
             # Outside of the error's handler, where its traceback would keep tensors alive.
             tiling.halve()
@@ -225,37 +207,6 @@ def _to_planes(image: Images, peak: float, device: torch.device) -> Tensor:
     return (planes / peak).unsqueeze(0).to(device)
 
 
-def _sketch(
-    model: FramePredictor,
-    before: Tensor | None,
-    after: Tensor | None,
-    n_frames: int,
-    *,
-    memory: Memory,
-    latent: Tensor | None,
-) -> list[_Sketch]:
-    """Run the network on small pictures (1, T, 3, h, w), and note what it comes to for each frame.
-
-    It is overheard where it corrects the motion for the last time: what comes after depends on
-    that and on the pictures themselves.
-    """
-    sketches: list[_Sketch] = []
-
-    def note(_: nn.Module, seen: tuple[Tensor, ...], said: tuple[Tensor, Tensor]) -> None:
-        flows, logit, axes = seen[3], seen[4], seen[6]
-        correction, carried = said
-        motions = torch.cat((flows, axes), 1) * 8
-        motions = motions + torch.cat((correction[:, :4], correction[:, 5:]), 1)
-        sketches.append(_Sketch(motions, logit + correction[:, 4:5], carried.float()))
-
-    handle = model.fine.register_forward_hook(note)
-    try:
-        model(before, after, n_frames, memory=memory, scale=1, latent=latent)
-    finally:
-        handle.remove()
-    return sketches
-
-
 class _Composer:
     """Puts one new picture together out of two known ones, region by region."""
 
@@ -263,14 +214,12 @@ class _Composer:
         self,
         finish: nn.Module,
         sources: tuple[Images, Images],  # (H, W, 3) whole numbers
-        sketch: _Sketch,
-        n_first: int,  # axes of the first source
+        sketch: Sketch,
         scale: int,
     ) -> None:
         self._finish = finish
         self._sources = sources
         self._sketch = sketch
-        self._n_first = n_first
         self._cell = 2 * scale  # pixels of a picture for one of the sketch
         self._size = tuple(n * self._cell for n in read_size(sketch.logit))  # as padded
         self._peak = float(np.iinfo(sources[0].dtype).max)
@@ -287,18 +236,11 @@ class _Composer:
         )
         wide = even.grow(self._halo, height, width)
         sketch = self._magnify(wide)
-        first, second, *axes = sketch.motions.split(2, 1)
-        left = self._warp(self._sources[0], wide, first, axes[: self._n_first])
-        right = self._warp(self._sources[1], wide, second, axes[self._n_first :])
-        share = sketch.logit.sigmoid()
-        blend = share * left + (1 - share) * right
-        last, _ = self._finish(
-            F.pixel_unshuffle(torch.cat((left - blend, right - blend, blend - 0.5), 1), 2),
-            sketch.carried,
+        left, right = (
+            self._warp(picture, wide, flow, axes)
+            for picture, flow, axes in zip(self._sources, sketch.flows, sketch.axes, strict=True)
         )
-        last = F.pixel_shuffle(last, 2)
-        share = (sketch.logit + last[:, 3:]).sigmoid()
-        made = share * left + (1 - share) * right + 0.1 * last[:, :3]
+        made = blend(self._finish, left, right, sketch.logit, sketch.carried)
         top, left_edge = region.top - wide.top, region.left - wide.left
         inner = made[
             0,
@@ -310,7 +252,7 @@ class _Composer:
         pixels: Images = scaled.cpu().numpy().astype(self._sources[0].dtype)
         return pixels
 
-    def _magnify(self, region: _Region) -> _Sketch:
+    def _magnify(self, region: _Region) -> Sketch:
         """The sketch of a region at the picture's size; what was handed on at half of it."""
         cell = self._cell
         height, width = read_size(self._sketch.logit)
@@ -321,15 +263,24 @@ class _Composer:
             region.left // cell,
             -(-region.right // cell),
         ).grow(1, height, width)
-        part = self._sketch.cut(slice(cells.top, cells.bottom), slice(cells.left, cells.right))
         size = ((cells.bottom - cells.top) * cell, (cells.right - cells.left) * cell)
         rows = slice(region.top - cells.top * cell, region.bottom - cells.top * cell)
         columns = slice(region.left - cells.left * cell, region.right - cells.left * cell)
+
+        def cut(plane: Tensor) -> Tensor:
+            return plane[..., cells.top : cells.bottom, cells.left : cells.right]
+
+        def enlarge(flow: Tensor) -> Tensor:
+            return rescale_flow(cut(flow), size)[..., rows, columns]
+
         halves = [slice(part.start // 2, part.stop // 2) for part in (rows, columns)]
-        return _Sketch(
-            rescale_flows(part.motions, size)[..., rows, columns],
-            resize(part.logit, size)[..., rows, columns],
-            resize(part.carried, (size[0] // 2, size[1] // 2))[..., halves[0], halves[1]],
+        carried = resize(cut(self._sketch.carried), (size[0] // 2, size[1] // 2))
+        one, two = (tuple(enlarge(axis) for axis in axes) for axes in self._sketch.axes)
+        return Sketch(
+            flows=(enlarge(self._sketch.flows[0]), enlarge(self._sketch.flows[1])),
+            axes=(one, two),
+            logit=resize(cut(self._sketch.logit), size)[..., rows, columns],
+            carried=carried[..., halves[0], halves[1]],
         )
 
     def _warp(

@@ -99,7 +99,7 @@ def test_default_sizes_are_those_of_the_stored_weights() -> None:
     with torch.device("meta"):
         network = FramePredictor()
     assert network.config == ModelConfig()
-    assert sum(p.numel() for p in network.parameters()) == 2_393_012
+    assert sum(p.numel() for p in network.parameters()) == 2_401_654
 
 
 # ---- what is made -----------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_backcast_is_the_forecast_of_the_reversed_film(stirred: FramePredictor) 
 def test_futures_are_parts_of_the_forecast(plain: FramePredictor) -> None:
     known = to_tensor(film(4, 64, 96, name="chelsea"))
     whole = plain(known, None, 3)
-    drawn = torch.randn(40, 2, generator=torch.Generator().manual_seed(1))
+    drawn = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
     futures = [plain(known, None, 3, latent=latent[None]) for latent in drawn]
     assert len({float(future.sum()) for future in futures}) == 40
     errors = [float((future - whole).square().mean()) for future in futures]
@@ -208,7 +208,7 @@ def test_futures_are_parts_of_the_forecast(plain: FramePredictor) -> None:
 
 def test_a_latent_goes_with_its_frames(stirred: FramePredictor) -> None:
     frames, other = clip(3, 40, 48), clip(3, 40, 48, name="coffee")
-    latent = torch.tensor([[0.5, -1.0], [-2.0, 0.3]])
+    latent = torch.tensor([[0.5, -1.0, 0.2, 1.5], [-2.0, 0.3, 1.0, -0.4]])
     both = stirred(torch.cat((frames, other)), None, 2, latent=latent)
     alone = stirred(frames, None, 2, latent=latent[:1])
     torch.testing.assert_close(both[:1], alone, rtol=0, atol=1e-5)
@@ -220,7 +220,7 @@ def test_a_latent_goes_with_its_frames(stirred: FramePredictor) -> None:
 
 def test_a_static_picture_has_one_future(plain: FramePredictor) -> None:
     frames = clip(1, 70, 90).expand(-1, 4, -1, -1, -1)
-    for latent in (torch.tensor([[2.0, 2.0]]), torch.tensor([[-1.0, 0.5]])):
+    for latent in (torch.tensor([[2.0, 2.0, -2.0, 2.0]]), torch.tensor([[-1.0, 0.5, 2.0, 1.0]])):
         assert (plain(frames, None, 5, latent=latent) - frames[:, :1]).abs().max() < 1 / 255
 
 
@@ -258,22 +258,35 @@ def test_untrained_forecast_is_constant_velocity_and_its_doubt(
     gray = motion.to_gray(known[0])
     flows = [motion.estimate_flow(gray[k : k + 1], gray[k - 1 : k]) for k in (3, 2, 1)]
 
-    def remember(gain: float) -> Tensor:
-        """The speeds, each weighed as it arrives; on the grid of the state, a quarter of theirs."""
-        state = -motion.rescale_flow(flows[2], (8, 12))
-        for n, flow in ((2, flows[1]), (3, flows[0])):
-            small = motion.rescale_flow(flow, (8, 12))
-            moved = motion.warp(state, small)
-            state = moved + max(gain, 1 / n) * (-small - moved)
-        return motion.rescale_flow(state, (32, 48))
+    small = [motion.rescale_flow(flow, (8, 12)) for flow in flows]  # the grid of the state
 
-    steady, lasting = remember(0.8), remember(0.25)
+    def remember(gain: float) -> list[Tensor]:
+        """The speed after 1, 2 and 3 steps, each weighed as it arrives."""
+        states = [-small[2]]
+        for n, flow in ((2, small[1]), (3, small[0])):
+            moved = motion.warp(states[-1], flow)
+            states.append(moved + max(gain, 1 / n) * (-flow - moved))
+        return states
+
+    means = remember(0.8)
+    steady, lasting = (
+        motion.rescale_flow(states[-1], (32, 48)) for states in (means, remember(0.25))
+    )
     change = -flows[0] - lasting
+    # How far off the steady speed was, squared: the first time, then half and half.
+    first = (-small[1] - motion.warp(means[0], small[1])).square()
+    second = (-small[0] - motion.warp(means[1], small[0])).square()
+    variance = 0.5 * motion.warp(first, small[0]) + 0.5 * second
+    deviation = motion.spread_surprise(variance, (32, 48))
+    trust = motion.trust_signal(steady, deviation, motion.CAUTION_FORECAST)
     for k in (1, 2, 3):
-        # Straight from the definitions: five displacements, each inverted on its own.
-        centre = motion.carry_forward(-flows[0], k, steady=steady)
-        fresh, loss = motion.spread_forecast(k)
-        points = [centre + s * axis for axis in (fresh * change, loss * steady) for s in (-1, 1)]
+        # Straight from the definitions: nine displacements, each inverted on its own.
+        centre = trust * motion.carry_forward(-flows[0], k, steady=steady)
+        fresh, loss, unforeseen = motion.spread_forecast(k)
+        across = deviation * torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+        axes = [fresh * change, loss * steady, unforeseen * across]
+        axes.append(unforeseen * (deviation - across))
+        points = [centre + s * axis for axis in axes for s in (-1, 1)]
         pictures = [
             motion.warp(
                 known[:, -1],
@@ -355,8 +368,11 @@ def test_every_parameter_gets_a_gradient() -> None:
     frames = clip(6, 32, 40)
     fill = network(frames[:, :2], frames[:, 4:], 2)
     forecast = network(frames[:, :3], None, 2)
+    longer = network(frames[:, :5], None, 1)  # two surprises are averaged, later ones weighed
     (
-        (fill - frames[:, 2:4]).square().mean() + (forecast - frames[:, 3:5]).square().mean()
+        (longer - frames[:, 5:]).square().mean()
+        + (fill - frames[:, 2:4]).square().mean()
+        + (forecast - frames[:, 3:5]).square().mean()
     ).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -371,8 +387,8 @@ def test_gradient_reaches_every_last_layer_from_the_start() -> None:
     (network(frames[:, :2], frames[:, 4:], 2) - frames[:, 2:4]).abs().mean().backward()
     for layer in (
         network.motion[-1],
-        network.coarse.correct,
-        network.fine.correct,
+        network.refinement.coarse.correct,
+        network.refinement.fine.correct,
         network.finish.correct,
     ):
         assert layer.weight.abs().max() == 0
@@ -458,15 +474,15 @@ PLACES = [(10, 10), (40, 100), (68, 76), (52, 66), (130, 145)]
         (
             "fill",
             [
-                [0.7289, 0.6044, 0.2160, 0.2340, 0.2772],
-                [0.6458, 0.5704, 0.1573, 0.1559, 0.2034],
+                [0.3315, 0.2508, -0.0638, 0.2408, 0.4754],
+                [0.3934, 0.4714, -0.1084, 0.2245, 0.4442],
             ],
         ),
         (
             "forecast",
             [
-                [0.8180, 0.5515, 0.6151, 0.6592, 0.5658],
-                [0.7623, 0.6799, 0.5577, 0.3954, 0.3504],
+                [0.3308, 0.2847, 0.3354, 0.3339, 0.5192],
+                [0.5186, 0.5452, 0.2937, 0.2608, 0.3695],
             ],
         ),
     ],
@@ -488,13 +504,13 @@ def test_stored_weights_keep_their_meaning(task: str, expected: list[list[float]
     [
         (
             "fill",
-            [0.2784, 0.3374, -0.2342, -0.0347, 0.4008],
+            [0.5605, -0.1652, -0.0086, 0.4643, 0.4428],
             [0.5231, 1.6028, -0.1630, -0.0450, 0.6974],
         ),
         (
             "forecast",
-            [0.3044, 0.2051, -0.1981, -0.0323, 0.4584],
-            [0.4911, 1.6335, -0.1658, -0.0428, 0.6814],
+            [0.5878, -0.1631, -0.0068, 0.4655, 0.4669],
+            [0.4988, 1.6311, -0.1661, -0.0420, 0.6686],
         ),
     ],
 )
@@ -505,7 +521,9 @@ def test_stored_weights_see_what_they_were_trained_to_see(
     network, frames = build_fixed_network(), make_fixed_frames()
     seen: dict[str, Tensor] = {}
     network.motion.register_forward_pre_hook(lambda _, parts: seen.update(state=parts[0]))
-    network.coarse.register_forward_pre_hook(lambda _, parts: seen.update(sources=parts[1]))
+    network.refinement.coarse.register_forward_pre_hook(
+        lambda _, parts: seen.update(sources=parts[1])
+    )
     if task == "fill":
         network(frames[:, :2], frames[:, 4:], 2)
     else:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,9 +21,12 @@ from framepred.motion import (
     invert_path,
     rescale_flow,
     resize,
+    spread_forecast,
+    spread_surprise,
     steady_speed,
     to_gray,
     trace_curve,
+    trust_signal,
     warp,
 )
 
@@ -409,3 +413,47 @@ def test_steady_speed_averages_two_steps_of_the_same_point() -> None:
     before[:, 0, :, :16] = 1
     steady = steady_speed(speed, -speed, before)
     assert float(steady[0, 0, 10, 12]) == pytest.approx((2 * 4 + 1) / 3)
+
+
+# ---- how far a speed can be trusted ------------------------------------------------------------
+
+
+def test_trust_is_the_best_gain_for_a_noisy_signal() -> None:
+    """Of all gains Wiener's leaves the smallest error; found here by trying them."""
+    generator = torch.Generator().manual_seed(3)
+    signal = torch.tensor([1.5, -0.5]).view(1, 2, 1, 1).expand(1, 2, 60, 60)
+    noise = 0.8
+    seen = signal + noise * torch.randn(1, 2, 60, 60, generator=generator)
+    gains = torch.linspace(0, 1, 101)
+    errors = torch.stack([(gain * seen - signal).square().mean() for gain in gains])
+    best = float(gains[errors.argmin()])
+    trust = trust_signal(signal, torch.full((1, 2, 60, 60), noise), 1.0)
+    assert trust.shape == (1, 1, 60, 60)
+    assert float(trust.mean()) == pytest.approx(best, abs=0.02)
+
+
+def test_trust_without_noise_and_without_signal() -> None:
+    speed, nothing = torch.full((1, 2, 9, 9), 2.0), torch.zeros(1, 2, 9, 9)
+    assert trust_signal(speed, nothing, 0.5).min() > 0.999
+    assert trust_signal(nothing, speed, 0.5).abs().max() == 0
+
+
+def test_surprise_is_a_deviation_in_pixels_of_the_finer_grid() -> None:
+    variance = torch.tensor([0.25, 4.0]).view(1, 2, 1, 1).expand(1, 2, 6, 8)
+    deviation = spread_surprise(variance, (24, 32))
+    assert deviation.shape == (1, 2, 24, 32)
+    torch.testing.assert_close(deviation[0, :, 5, 7], torch.tensor([0.5 * 4, 2.0 * 4]))
+
+
+@torch.enable_grad()
+def test_no_surprise_has_a_finite_gradient() -> None:
+    variance = torch.zeros(1, 2, 6, 8, requires_grad=True)
+    spread_surprise(variance, (24, 32)).sum().backward()
+    assert variance.grad is not None
+    assert variance.grad.isfinite().all()
+
+
+def test_a_forecast_is_less_certain_with_every_step() -> None:
+    spreads = [spread_forecast(k) for k in range(1, 12)]
+    for earlier, later in pairwise(spreads):
+        assert all(a < b for a, b in zip(earlier, later, strict=True))
