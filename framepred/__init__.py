@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .filling import fill_gaps
     from .forecasting import forecast
     from .futures import draw_futures
+    from .interpolation import interpolate
     from .predictor import Predictor
     from .reports import (
         CompareReport,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         ForecastReport,
         FuturesReport,
         GapReport,
+        InterpolateReport,
         Progress,
     )
     from .scanning import ScanReport, scan
@@ -57,6 +59,7 @@ __all__ = [
     "FuturesReport",
     "GapError",
     "GapReport",
+    "InterpolateReport",
     "MediaError",
     "ModelError",
     "OutputError",
@@ -70,6 +73,7 @@ __all__ = [
     "evaluate",
     "fill_gaps",
     "forecast",
+    "interpolate",
     "scan",
     "train",
 ]
@@ -80,6 +84,7 @@ _HOMES = {
     "ForecastReport": "reports",
     "FuturesReport": "reports",
     "GapReport": "reports",
+    "InterpolateReport": "reports",
     "Predictor": "predictor",
     "Progress": "reports",
     "ScanReport": "scanning",
@@ -88,6 +93,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "fill_gaps": "filling",
     "forecast": "forecasting",
+    "interpolate": "interpolation",
     "scan": "scanning",
     "train": "training",
 }

@@ -259,6 +259,72 @@ def forecast(
         batch.finish(json)
 
 
+@app.command("interpolate", epilog=_EXIT_CODES)
+def interpolate(
+    inputs: options.Inputs,
+    fps: options.Fps = None,
+    times: options.Times = None,
+    max_gap: options.MaxGap = 16,
+    dry_run: options.DryRun = False,
+    output: options.Output = None,
+    overwrite: options.Overwrite = False,
+    codec: options.Codec = None,
+    crf: options.Crf = None,
+    lossless: options.Lossless = False,
+    model: options.Model = "default",
+    device: options.Device = options.DeviceName.auto,
+    context: options.Context = 2,
+    reference: options.Reference = None,
+    json: options.Json = None,
+    progress: options.Progress = options.ProgressMode.auto,
+) -> None:
+    """Raise the frame rate of a video: make frames between those it has.
+
+    Writes clip.interpolated.mp4 beside clip.mp4, with the other streams copied. Across a scene
+    cut, in a long pause and behind the last frame the nearest frame is repeated.
+    """
+    if (fps is None) == (times is None):
+        raise typer.BadParameter("say how many: --fps RATE or --times N, one of the two")
+    rate = None if fps is None else _parse_rate(fps)
+    outputs = name_outputs(inputs, output, "interpolated")
+    check_json(json, [*inputs, *outputs.values()])
+    with _open_terminal(progress) as terminal:
+        from . import interpolation, video
+
+        def check(path: Path) -> None:
+            video.probe(path)
+            if not dry_run:
+                check_output(path, outputs[path], overwrite=overwrite)
+
+        batch = Batch(terminal, inputs)
+        batch.check(check)
+        predictor = None
+        if not dry_run and batch.remaining:
+            from .predictor import Predictor
+
+            predictor = Predictor.load(model, device=device.value)
+        batch.work(
+            lambda path, on_progress: interpolation.interpolate(
+                path,
+                outputs[path] if output is not None else None,
+                rate=rate,
+                times=times,
+                predictor=predictor,
+                max_gap=max_gap,
+                context=context,
+                reference=reference,
+                codec=codec,
+                crf=crf,
+                lossless=lossless,
+                dry_run=dry_run,
+                overwrite=overwrite,
+                on_progress=on_progress,
+            ),
+            show=terminal.show_interpolation,
+        )
+        batch.finish(json)
+
+
 @app.command("scan", epilog=_EXIT_CODES)
 def scan(
     inputs: options.Inputs,
@@ -612,6 +678,16 @@ def _read_insertions(texts: Sequence[str]) -> tuple[Insertion, ...]:
         return tuple(parse_insertion(text) for text in texts)
     except GapError as error:
         raise typer.BadParameter(str(error), param_hint="--insert") from None
+
+
+def _parse_rate(text: str) -> Fraction:
+    """Frames a second; nonsense is a usage error."""
+    from .rates import parse_rate
+
+    try:
+        return parse_rate(text)
+    except GapError as error:
+        raise typer.BadParameter(str(error), param_hint="--fps") from None
 
 
 def _parse_time(text: str | None) -> Fraction | None:

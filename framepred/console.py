@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         ForecastReport,
         GapReport,
         InstallationReport,
+        InterpolateReport,
         Seconds,
     )
     from .scanning import ScanReport
@@ -318,6 +319,33 @@ class Terminal:
                 )
             sheet.rows.append(("mean", "", *_scores(report.psnr, report.ssim)))
             self.write_sheet(sheet)
+
+    def show_interpolation(self, report: InterpolateReport) -> None:
+        """What was made, kept and held, on stderr."""
+        if self._mode == "machine":
+            return
+        n_held = sum(held.frames for held in report.frames_held)
+        counts = f"{_count(report.frames_made, 'frame')} made, {report.frames_kept} kept"
+        if report.frames_kept < report.frames_in:
+            counts += f" of {report.frames_in}"
+        if n_held:
+            why = ", ".join(f"{held.frames} {held.reason}" for held in report.frames_held)
+            counts += f", {n_held} held ({why})"
+        rates = f"{_rate(_inverse(report.rate_in))} to {_rate(_inverse(report.rate_out))}"
+        if report.dry_run:
+            self.say(f"{report.input}: {rates}: {counts}, to be written to {report.output}")
+        else:
+            self.say(
+                f"{report.input} -> {report.output}: {rates}: {counts}, "
+                f"{_count(report.streams_copied or 0, 'other stream')} copied, "
+                f"{_spent(report.seconds)}"
+            )
+        if report.frames_scored:
+            psnr, ssim = _scores(report.psnr, report.ssim)
+            self.say(f"{_count(report.frames_scored, 'frame')} scored: {psnr} dB, SSIM {ssim}")
+        if report.decode_errors:
+            self.say(f"{_count(report.decode_errors, 'packet')} could not be decoded")
+        self._tell_left_out(report.streams_left_out)
 
     def _show_futures(self, report: FuturesReport, *, with_scores: bool) -> None:
         for sample in report.samples:
@@ -649,6 +677,10 @@ def _count(n: int, noun: str) -> str:
 
 def _rate(step: Fraction | None) -> str:
     return "variable frame rate" if step is None else f"{float(1 / step):.6g} frames/s"
+
+
+def _inverse(value: Fraction | None) -> Fraction | None:
+    return None if value is None else 1 / value
 
 
 def _spent(seconds: Seconds) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "Device",
     "DeviceName",
     "DryRun",
+    "Fps",
     "FromTime",
     "GapFile",
     "HoldOut",
@@ -51,6 +52,7 @@ __all__ = [
     "Sound",
     "SoundName",
     "Tile",
+    "Times",
     "complete_model",
     "parse_detect",
     "parse_tile",
@@ -334,6 +336,30 @@ HoldOut = Annotated[
         metavar="",
         help="Hide the last N real frames, forecast them and score the forecast against them. "
         "A video is then written only with -o.",
+        rich_help_panel=WHAT,
+    ),
+]
+
+Fps = Annotated[
+    str | None,
+    typer.Option(
+        "--fps",
+        metavar="RATE",
+        help="So many frames a second, constant, whatever the video's were: 60, 59.94 or "
+        "60000/1001. Frames that it has where a new one is due are kept.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+Times = Annotated[
+    int | None,
+    typer.Option(
+        "--times",
+        metavar="N",
+        min=2,
+        max=64,
+        help="N times as many frames: all that are there, and others evenly between them.",
+        show_default=False,
         rich_help_panel=WHAT,
     ),
 ]

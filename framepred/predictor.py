@@ -21,6 +21,7 @@ from .errors import ModelError
 from .grids import choose_scale
 from .model import FramePredictor, Memory, arrange
 from .recall import Recall
+from .spacing import SpacedPredictor
 from .tiles import Tiling, make_large
 
 __all__ = ["Predictor", "choose_device", "choose_precision"]
@@ -83,6 +84,7 @@ class Predictor:
         # The weights of ``model`` must stay as they are: these remember what it made of a frame.
         self._features, self._flows = Recall(_FEATURE_BYTES), Recall(_FLOW_BYTES)
         self._latent: Tensor | None = None  # of the one future that is forecast, or None
+        self._spaced: SpacedPredictor | None = None
 
     @classmethod
     def load(
@@ -134,6 +136,47 @@ class Predictor:
         Raises ValueError if both are empty, or shapes or types do not match; ModelError if memory
         runs out, which smaller tiles could not help.
         """
+        return self._make(self.model, before, after, n_frames, None)
+
+    def interpolate(
+        self,
+        before: Frames | Sequence[Frames],
+        after: Frames | Sequence[Frames],
+        n_frames: int,
+        *,
+        steps: Sequence[int] | None = None,
+    ) -> Frames:
+        """Make frames between two real ones where none is missing, to raise the frame rate.
+
+        ::
+
+            before | | |  .  .  .  | | after      n_frames 3: known frames are 4 steps apart
+
+        As ``fill``, but the known frames are as far from one another as ``before[-1]`` is from
+        ``after[0]``, and the ``n_frames`` lie evenly between these two.
+
+        steps: which of the ``n_frames`` to make, from 1 on, rising; default: all.
+
+        Raises ValueError as ``fill`` does, if a side is empty, and for steps that are not there.
+        """
+        if not len(before) or not len(after):
+            raise ValueError("a frame on each side is needed to make some between them")
+        wanted = list(range(1, n_frames + 1)) if steps is None else list(steps)
+        if not wanted or wanted != sorted(set(wanted) & set(range(1, n_frames + 1))):
+            raise ValueError(f"expected rising steps from 1 to {n_frames}, got {steps}")
+        if self._spaced is None:
+            self._spaced = SpacedPredictor(self.model)
+        self._spaced.spacing = n_frames + 1
+        return self._make(self._spaced, before, after, n_frames, wanted)
+
+    def _make(
+        self,
+        model: FramePredictor,
+        before: Frames | Sequence[Frames],
+        after: Frames | Sequence[Frames],
+        n_frames: int,
+        steps: Sequence[int] | None,
+    ) -> Frames:
         sides = [np.asarray(side) for side in (before, after)]
         known = [side for side in sides if len(side)]
         if not known:
@@ -156,10 +199,11 @@ class Predictor:
         if not self.tiling.is_off and choose_scale(first.shape[1], first.shape[2]) > 1:
             with torch.inference_mode(), self._autocast():
                 return make_large(
-                    self.model,
+                    model,
                     sides[0],
                     sides[1],
                     n_frames,
+                    steps=steps,
                     memory=memory,
                     latent=latent,
                     device=self._device,
@@ -168,7 +212,9 @@ class Predictor:
         peak = 255.0 if first.dtype == np.uint8 else 65535.0
         tensors = [self._to_tensor(side, peak) if len(side) else None for side in sides]
         with torch.inference_mode(), self._autocast():
-            made = self.model(tensors[0], tensors[1], n_frames, memory=memory, latent=latent)[0]
+            made = model(
+                tensors[0], tensors[1], n_frames, steps=steps, memory=memory, latent=latent
+            )[0]
             scaled = (made.float().clamp(0, 1) * peak).round()
         pixels = scaled.permute(0, 2, 3, 1).cpu().numpy()
         return np.ascontiguousarray(pixels.astype(first.dtype))

@@ -28,8 +28,10 @@ __all__ = [
     "FrameScore",
     "FuturesReport",
     "GapReport",
+    "HeldReport",
     "InsertionReport",
     "InstallationReport",
+    "InterpolateReport",
     "MadeFrameReport",
     "OnProgress",
     "PackagedModel",
@@ -325,6 +327,45 @@ class FuturesReport(Report):
     mean_psnr: float | None  # dB, over the samples
     mean_ssim: float | None
     diversity: float  # grey levels of 255: deviation over the samples, mean over all pixels
+
+
+@dataclass(frozen=True)
+class HeldReport(Report):
+    """New frames for which the nearest real one is repeated."""
+
+    reason: str  # scene cut, pause, end of the video
+    frames: int
+
+
+@dataclass(frozen=True)
+class InterpolateReport(Report):
+    """What ``interpolate`` did. Scores are there only with a reference."""
+
+    input: Path
+    output: Path
+    frames_in: int
+    frames_kept: int  # of these; the others are not on the new grid
+    frames_made: int
+    frames_held: tuple[HeldReport, ...]
+    cuts: int
+    rate_in: Fraction | None  # frames a second; None: it varies
+    rate_out: Fraction | None
+    largest_shift: Fraction  # seconds that a frame is shown beside its time
+    decode_errors: int  # packets that could not be decoded
+    frames_scored: int
+    psnr: float | None  # dB, mean over the frames scored
+    ssim: float | None
+    streams_copied: int | None
+    streams_left_out: tuple[str, ...]  # what the output's container cannot hold
+    model: str | None
+    device: str | None
+    dry_run: bool
+    seconds: Seconds
+
+    @property
+    def frames_out(self) -> int:
+        """Frames of the output."""
+        return self.frames_kept + self.frames_made + sum(held.frames for held in self.frames_held)
 
 
 @dataclass(frozen=True)

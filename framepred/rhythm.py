@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-__all__ = ["Clock", "Rhythm", "find_rhythm", "find_runs", "find_step"]
+__all__ = ["Clock", "Rhythm", "find_rhythm", "find_runs", "find_step", "snap_step"]
 
 # A frame may come this far from its place on the grid (share of the step) and still be on it.
 _JITTER = Fraction(1, 10)
@@ -107,10 +107,10 @@ def find_rhythm(times: Sequence[Fraction], *, time_base: Fraction | None = None)
     exact = all(after - before == step for before, after in pairwise(clock.times))
     tick = 0 if exact else clock.tick
     doubt = Fraction(tick, clock.units_per_second * n_steps)
-    return Rhythm(_nominal(step / clock.units_per_second, doubt), n_missing)
+    return Rhythm(snap_step(step / clock.units_per_second, doubt), n_missing)
 
 
-def _nominal(step: Fraction, doubt: Fraction) -> Fraction:
+def snap_step(step: Fraction, doubt: Fraction) -> Fraction:
     """Return the common step nearest to `step`, if one is within the `doubt` about it."""
     nearest = min((1 / rate for rate in _NOMINAL_RATES), key=lambda common: abs(common - step))
     return nearest if abs(nearest - step) <= doubt else step

@@ -17,6 +17,7 @@ from .video import Frame, VideoReader, probe
 __all__ = [
     "HIGHEST_PSNR",
     "Score",
+    "ScoreMean",
     "TrueFrames",
     "check_same_size",
     "mean_score",
@@ -49,12 +50,32 @@ def score_image(image: np.ndarray, true: np.ndarray) -> Score:
 
 def mean_score(scores: Sequence[Score]) -> Score:
     """The mean over frames, measured ones only."""
-    decibels = [score.psnr for score in scores if score.psnr is not None]
-    similar = [score.ssim for score in scores if score.ssim is not None]
-    return Score(
-        sum(decibels) / len(decibels) if decibels else None,
-        sum(similar) / len(similar) if similar else None,
-    )
+    mean = ScoreMean()
+    for score in scores:
+        mean.add(score)
+    return mean.mean()
+
+
+class ScoreMean:
+    """The mean over frames that come one at a time, measured ones only."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._sums = [0.0, 0.0]
+        self._counts = [0, 0]
+
+    def add(self, score: Score) -> None:
+        """Count one frame."""
+        self.n += 1
+        for i, value in enumerate((score.psnr, score.ssim)):
+            if value is not None:
+                self._sums[i] += value
+                self._counts[i] += 1
+
+    def mean(self) -> Score:
+        """The mean so far."""
+        psnr, ssim = (s / n if n else None for s, n in zip(self._sums, self._counts, strict=True))
+        return Score(psnr, ssim)
 
 
 def check_same_size(reference: Path, other: Path) -> None:

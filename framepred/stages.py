@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def write_video(
     graft: Graft | None = None,
     delay: Delay = NO_DELAY,
     is_sound_moved: bool = False,
+    rate: Fraction | None = None,
+    time_base: Fraction | None = None,
 ) -> Iterator[VideoSink]:
     """Write as ``VideoWriter`` does, behind who hands over frames; the stage "encode".
 
@@ -81,6 +84,8 @@ def write_video(
                     overwrite=overwrite,
                     delay=delay,
                     is_sound_moved=is_sound_moved,
+                    rate=rate,
+                    time_base=time_base,
                 )
             with writer:
                 yield writer

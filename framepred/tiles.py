@@ -128,6 +128,7 @@ def make_large(
     after: Images,
     n_frames: int,
     *,
+    steps: Sequence[int] | None = None,
     memory: Memory,
     latent: Tensor | None,
     device: torch.device,
@@ -136,8 +137,9 @@ def make_large(
     """What ``model`` makes of large pictures, in bounded memory.
 
     before, after: (T, H, W, 3) uint8 or uint16 of one size, one side may be empty; the shorter
-    side has ``choose_scale`` above 1. Returns (n_frames, H, W, 3) of the same type; apart from
-    rounding the same as without tiles, whatever their size.
+    side has ``choose_scale`` above 1. steps: which of the n_frames to make, from 1 on; default:
+    all. Returns (len(steps), H, W, 3) of the same type; apart from rounding the same as without
+    tiles, whatever their size.
 
     Raises ModelError if memory runs out on the smallest tiles.
     """
@@ -146,10 +148,12 @@ def make_large(
     scale = choose_scale(height, width)
     small = torch.cat([_shrink(image, scale, device) for image in known])
     sides = [part.unsqueeze(0) if len(part) else None for part in small.tensor_split([len(before)])]
-    sketches = model.sketch(sides[0], sides[1], n_frames, memory=memory, latent=latent)
+    sketches = model.sketch(
+        sides[0], sides[1], n_frames, steps=steps, memory=memory, latent=latent
+    )
     one, two = find_sources(n_before=len(before), n_after=len(after))
     sources = (known[one], known[two])
-    made = np.empty((n_frames, height, width, 3), known[0].dtype)
+    made = np.empty((len(sketches), height, width, 3), known[0].dtype)
     tiling.side = tiling.choose(device)
     for sketch, image in zip(sketches, made, strict=True):
         composer = _Composer(model.finish, sources, sketch, scale)

@@ -88,6 +88,8 @@ class VideoWriter:
         overwrite: bool = False,
         delay: Delay = NO_DELAY,
         is_sound_moved: bool = False,
+        rate: Fraction | None = None,
+        time_base: Fraction | None = None,
     ) -> None:
         """Open the encoder and write the container's header, so that all that can fail fails now.
 
@@ -95,7 +97,8 @@ class VideoWriter:
         (default: visually lossless). Streams, chapters and attachments are copied when ``like``
         was opened with ``copy_streams``. delay: how much later the frames come than in ``like``,
         for those who move them. is_sound_moved: the packets and chapters are moved so too, except
-        those of a second video.
+        those of a second video. rate: frames a second where they are not the input's, a hint;
+        time_base: seconds of a tick that holds the times, where the container lets choose.
 
         Raises:
             OutputError: the file exists (and not ``overwrite``), is the input, cannot be written,
@@ -109,6 +112,8 @@ class VideoWriter:
         self._like = like
         self._delay = delay
         self._sound_delay = delay if is_sound_moved else NO_DELAY
+        self._rate = rate
+        self._time_base = time_base or like.info.time_base
         self._check_path(overwrite)
         if not like.info.pix_fmt:
             raise MediaError(f"{like.path}: not one picture could be decoded")
@@ -129,7 +134,7 @@ class VideoWriter:
         self._container: OutputContainer | None = None
         try:
             with self._translated():
-                options = _make_container_options(muxer, like)
+                options = _make_container_options(muxer, like, self._time_base)
                 self._container = av.open(
                     str(self._temporary.absolute()), "w", format=muxer, container_options=options
                 )
@@ -167,7 +172,8 @@ class VideoWriter:
         native = self._fit(frame)
         base = self._base
         tick = math.floor(frame.time / base + Fraction(1, 2))
-        duration = native.duration if frame.index >= 0 else 0  # unknown in frames that were made
+        # Unknown in frames that were made, and another where the rate is.
+        duration = native.duration if frame.index >= 0 and self._rate is None else 0
         length = duration * self._like.info.time_base
         if self._pending is not None:
             before = self._pending.pts or 0
@@ -415,13 +421,13 @@ class VideoWriter:
     def _add_video(self, container: OutputContainer, encoder: Encoder) -> VideoStream:
         info = self._like.info
         source = self._like.stream
-        rate = choose_rate(source)
+        rate = self._rate or choose_rate(source)
         stream = container.add_stream(encoder.name, rate=rate)
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         adopt_look(context, info, encoder)
-        self._base = 1 / rate if container.format.name == "avi" else info.time_base
-        if container.format.name == info.container == "avi":
+        self._base = 1 / rate if container.format.name == "avi" else self._time_base
+        if container.format.name == info.container == "avi" and self._rate is None:
             self._base = info.time_base
         stream.time_base = self._base
         context.time_base, context.framerate = choose_clock(encoder, rate, self._base)
@@ -623,14 +629,14 @@ def choose_clock(encoder: Encoder, rate: Fraction, base: Fraction) -> tuple[Frac
     return base, rate
 
 
-def _make_container_options(muxer: str, like: VideoReader) -> dict[str, str]:
+def _make_container_options(muxer: str, like: VideoReader, time_base: Fraction) -> dict[str, str]:
     if muxer == "mpegts":
         return {"mpegts_copyts": "1"}  # else it adds 1.4 s to all times
     if muxer in _NO_NEGATIVE:
         return {"preload": "0"}  # else it moves everything by up to half a second
     if muxer in _MP4_FAMILY:
         options = {}
-        clocks = [to_fraction(s.time_base) for s in like.container.streams.video]
+        clocks = [time_base, *(to_fraction(s.time_base) for s in like.container.streams.video)]
         clock = math.lcm(*(b.denominator for b in clocks if b is not None))
         if clock <= 2**24:  # one for all video tracks
             options["video_track_timescale"] = str(clock)

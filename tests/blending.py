@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +32,12 @@ class BlendPredictor:
         parts = [k / (n_frames + 1) for k in range(1, n_frames + 1)]
         made = [first * (1 - t) + last * t for t in parts]
         return np.rint(np.stack(made)).astype(before.dtype)
+
+    def interpolate(
+        self, before: Images, after: Images, n_frames: int, *, steps: Sequence[int]
+    ) -> Images:
+        made = self.fill(before, after, n_frames)
+        return made[[step - 1 for step in steps]]
 
     def forecast(self, context: Images, n_frames: int) -> Images:
         return self.fill(context, context[:0], n_frames)

@@ -212,6 +212,21 @@ def test_forecast_hold_out_prints_scores(run: Run, clip: Path) -> None:
     assert names(clip.parent) == ["clip.mkv"]
 
 
+def test_interpolate(run: Run, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 12, rate=24, codec="ffv1", audio=True)
+    result = run("interpolate", clip, "--fps", "59.94", "--lossless", "--json", "-")
+    assert result.code == 0
+    assert result.json["rate_out"] == pytest.approx(60000 / 1001)
+    assert result.json["streams_copied"] == 1
+    assert "24 frames/s to 59.9401 frames/s" in result.err
+    output = clip.with_name("clip.interpolated.mkv")
+    assert len(read_planes(output)) == 30
+    plan = run("interpolate", clip, "--times", 3, "-n")
+    assert "24 frames made, 12 kept" not in plan.err
+    assert "22 frames made, 12 kept, 2 held (2 end of the video)" in plan.err
+    assert names(tmp_path) == ["clip.interpolated.mkv", "clip.mkv"]
+
+
 def test_evaluate(run: Run, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mkv", 24, codec="ffv1")
     result = run("evaluate", clip, "--per-clip", 1, "--no-ssim", "--context", 2)
@@ -343,6 +358,10 @@ def test_a_batch_needs_a_folder_and_different_names(run: Run, clip: Path, tmp_pa
         ["forecast", "CLIP"],
         ["forecast", "CLIP", "--frames", "0"],
         ["forecast", "CLIP", "--frames", "2", "--from", "soon"],
+        ["interpolate", "CLIP"],
+        ["interpolate", "CLIP", "--fps", "fast"],
+        ["interpolate", "CLIP", "--fps", "60", "--times", "2"],
+        ["interpolate", "CLIP", "--times", "1"],
         ["evaluate", "CLIP", "--without", "thought"],
         ["evaluate", "CLIP", "--context", "0"],
         ["evaluate", "CLIP", "--context", "1,few"],
@@ -378,6 +397,8 @@ def test_wrong_usage(run: Run, clip: Path, arguments: list[str]) -> None:
         ["fill-gaps", "CLIP", "--reference", "FOLDER/absent.mkv"],
         ["forecast", "CLIP", "--frames", "2", "--from", "99"],
         ["forecast", "CLIP", "--frames", "99", "--hold-out"],
+        ["interpolate", "FOLDER/absent.mkv", "--times", "2"],
+        ["interpolate", "CLIP", "--times", "2", "--codec", "copy"],
         ["evaluate", "FOLDER/absent.mkv"],
         ["evaluate", "CLIP", "--context", "1,4", "--plot", "FOLDER/no/such/folder.svg"],
         ["compare", "CLIP", "FOLDER/absent.mkv"],

@@ -34,7 +34,8 @@ LAYERS = (
     {"composition"},
     {"refinement"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
-    {"unrolling", "repairs", "tiles"},
+    {"rates"},
+    {"unrolling", "repairs", "spacing", "tiles"},
     {"reader", "stack"},
     {"writer"},
     {"drops", "tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
@@ -46,6 +47,7 @@ LAYERS = (
     {"adaptation", "session", "views"},
     {"confidence", "journal"},
     {"calibration"},
+    {"interpolation"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
     {"benchmark", "futures", "moving_mnist"},
     {"console", "options", "plots"},
@@ -55,7 +57,7 @@ LAYERS = (
 )
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
-    "splicing", "smears", "insertion", "checksums", "sequences",
+    "splicing", "smears", "insertion", "checksums", "sequences", "rates",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {
@@ -63,7 +65,7 @@ OWNERS = {
     "torch": {
         "motion", "scenes", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",
-        "evaluation", "albums",
+        "evaluation", "albums", "spacing",
         "installation", "benchmark", "adaptation", "unrolling", "moving_mnist", "stack", "session",
         "tiles", "composition", "refinement",
     },
