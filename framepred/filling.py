@@ -25,7 +25,7 @@ from .errors import MediaError, OutputError
 from .fields import by_fields
 from .insertion import Insertion, SoundChoice, SoundRule, choose_sound
 from .journal import Journal, Outcome, name_window, open_journal
-from .outputs import check_output, copy_file, name_output
+from .outputs import check_output, copy_file, is_pipe, name_output
 from .reports import (
     AdaptationReport,
     FillReport,
@@ -156,6 +156,7 @@ def fill_gaps(
     moves = _choose_sound(scanned, sound) if insertions else None
     is_copied = codec == "copy" or (codec is None and crf is None)
     is_same = not plan.n_to_make and target.suffix == source.suffix and is_copied
+    is_same = is_same and not is_pipe(target)
     graft = None
     if codec == "copy" and not is_same and (plan.n_to_make or output is not None):
         graft = plan_graft(
@@ -217,6 +218,7 @@ def fill_gaps(
                 lossless=lossless,
                 overwrite=overwrite,
                 graft=graft,
+                step=plan.step,
                 delay=scanned.delay,
                 is_sound_moved=moves is not None and moves.is_moved,
             )

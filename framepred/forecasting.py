@@ -157,6 +157,7 @@ def forecast(
                     lossless=lossless,
                     overwrite=overwrite,
                     graft=graft,
+                    step=scanned.plan.step,
                 )
             )
         items = stack.enter_context(

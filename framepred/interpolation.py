@@ -36,7 +36,7 @@ from .video import Frame, Image, VideoReader, from_rgb, to_rgb
 if TYPE_CHECKING:
     from .predictor import Predictor
 
-__all__ = ["interpolate"]
+__all__ = ["Interpolator", "Tally", "choose_base", "interpolate", "make_report"]
 
 _AT_ONCE = 8  # new frames that are held at a time
 _EVEN = Fraction(1, 8)  # of an interval: others that differ by less count as evenly spaced
@@ -114,10 +114,19 @@ def interpolate(
         raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
     script = _Script.of(scanned, wanted, times, max_gap)
     if dry_run:
-        tally = _Tally()
+        tally = Tally()
         for _ in script.rehearse(tally):
             pass
-        return _report(scanned, script, target, tally, clock, dry_run=True)
+        return make_report(
+            source,
+            target,
+            tally,
+            clock,
+            rate_in=script.rate_in,
+            rate_out=script.rate,
+            n_errors=scanned.n_errors,
+            dry_run=True,
+        )
     if predictor is None:
         from .predictor import Predictor
 
@@ -137,7 +146,8 @@ def interpolate(
                 lossless=lossless,
                 overwrite=overwrite,
                 rate=script.rate,
-                time_base=script.choose_base(scanned.info.time_base),
+                time_base=choose_base(scanned.info.time_base, script.rate, times),
+                step=None if script.rate is None else 1 / script.rate,
             )
         )
         items = stack.enter_context(
@@ -148,7 +158,7 @@ def interpolate(
                 frame_threads=not scanned.is_damaged,
             )
         )
-        walk = _Walk(
+        walk = Interpolator(
             script.conversion,
             predictor,
             clock,
@@ -166,12 +176,14 @@ def interpolate(
                 on_progress(Progress("interpolate", item.index + 1, scanned.n_frames))
         for frame in walk.finish(script.usual):
             writer.write(frame)
-    return _report(
-        scanned,
-        script,
+    return make_report(
+        source,
         target,
         walk.tally,
         clock,
+        rate_in=script.rate_in,
+        rate_out=script.rate,
+        n_errors=scanned.n_errors,
         n_streams=writer.n_streams_copied,
         left_out=writer.left_out,
         predictor=predictor,
@@ -183,11 +195,11 @@ class _Script:
     """What a scan says about the times to come."""
 
     conversion: Conversion
-    rate: Fraction | None  # of the output; None: it varies
+    rate_in: Fraction | None  # None: it varies
+    rate: Fraction | None  # of the output
     usual: Fraction  # seconds from real frame to real frame
     times: list[Fraction]  # of the real frames
     cuts: frozenset[int]  # real frames that begin a shot
-    multiple: int
 
     @classmethod
     def of(
@@ -207,14 +219,10 @@ class _Script:
                 multiple, tick=tick, usual=usual, is_steady=plan.step is not None, max_gap=max_gap
             )
             rate = None if plan.step is None else multiple / plan.step
-        return cls(conversion, rate, usual, times, _find_cuts(plan), multiple or 1)
+        rate_in = None if plan.step is None else 1 / plan.step
+        return cls(conversion, rate_in, rate, usual, times, _find_cuts(plan))
 
-    def choose_base(self, base: Fraction) -> Fraction:
-        """A tick that holds the times of the input and of the output."""
-        fine = lcm(base.denominator * self.multiple, self.rate.numerator if self.rate else 1)
-        return Fraction(1, fine) if fine <= max(_FINEST_CLOCK, base.denominator) else base
-
-    def rehearse(self, tally: _Tally) -> Iterator[Stretch]:
+    def rehearse(self, tally: Tally) -> Iterator[Stretch]:
         """All stretches, without a picture."""
         for index, (time, following) in enumerate(pairwise(self.times), 1):
             stretch = self.conversion.pass_frame(time, following, is_cut=index in self.cuts)
@@ -223,6 +231,12 @@ class _Script:
         stretch = self.conversion.pass_last(self.times[-1], self.times[-1] + self.usual)
         tally.add(stretch)
         yield stretch
+
+
+def choose_base(base: Fraction, rate: Fraction | None, multiple: int | None) -> Fraction:
+    """A tick that holds the times of the input and of the output, if there is one."""
+    fine = lcm(base.denominator * (multiple or 1), rate.numerator if rate else 1)
+    return Fraction(1, fine) if fine <= max(_FINEST_CLOCK, base.denominator) else base
 
 
 def _find_tick(plan: Plan, times: list[Fraction], base: Fraction) -> Fraction:
@@ -242,7 +256,7 @@ def _find_cuts(plan: Plan) -> frozenset[int]:
     return frozenset(bisect_left(places, cut) for cut in plan.cuts)
 
 
-class _Tally:
+class Tally:
     """Counts of what was done, and the scores of the frames made."""
 
     def __init__(self) -> None:
@@ -274,7 +288,7 @@ class _Known:
         return to_rgb(self.frame)
 
 
-class _Walk:
+class Interpolator:
     """Takes the real frames in order and gives back all frames in order."""
 
     def __init__(
@@ -295,7 +309,7 @@ class _Walk:
         self._is_interlaced = is_interlaced
         self._known: deque[_Known] = deque()
         self._at = 0  # the one whose stretch is next
-        self.tally = _Tally()
+        self.tally = Tally()
 
     def take(self, frame: Frame, *, is_cut: bool) -> Iterator[Frame]:
         """Take the next real frame; yield the frames that can be written now."""
@@ -386,31 +400,34 @@ def _hold(stretch: Stretch, before: Frame, after: Frame) -> Iterator[Frame]:
         yield dataclasses.replace(near, time=time)
 
 
-def _report(
-    scanned: ScanReport,
-    script: _Script,
+def make_report(
+    source: Path,
     target: Path,
-    tally: _Tally,
+    tally: Tally,
     clock: StageClock,
     *,
+    rate_in: Fraction | None,
+    rate_out: Fraction | None,
+    n_errors: int = 0,
     n_streams: int | None = None,
     left_out: tuple[str, ...] = (),
     predictor: Predictor | None = None,
     dry_run: bool = False,
 ) -> InterpolateReport:
+    """Put together what was counted."""
     score = tally.scores.mean()
     return InterpolateReport(
-        input=scanned.info.path,
+        input=source,
         output=target,
         frames_in=tally.n_frames,
         frames_kept=tally.n_kept,
         frames_made=tally.n_made,
         frames_held=tuple(HeldReport(reason, n) for reason, n in sorted(tally.held.items())),
         cuts=tally.n_cuts,
-        rate_in=None if scanned.plan.step is None else 1 / scanned.plan.step,
-        rate_out=script.rate,
+        rate_in=rate_in,
+        rate_out=rate_out,
         largest_shift=tally.shift,
-        decode_errors=scanned.n_errors,
+        decode_errors=n_errors,
         frames_scored=tally.scores.n,
         psnr=score.psnr,
         ssim=score.ssim,

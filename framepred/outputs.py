@@ -11,7 +11,12 @@ from pathlib import Path
 from .errors import OutputError
 from .sequences import is_sequence, name_video
 
-__all__ = ["check_output", "copy_file", "name_output", "write_bytes", "write_text"]
+__all__ = ["check_output", "copy_file", "is_pipe", "name_output", "write_bytes", "write_text"]
+
+
+def is_pipe(path: str | Path) -> bool:
+    """Tell whether a name means standard input or output; a file named so is ``./-``."""
+    return str(path) == "-"
 
 
 def name_output(source: Path, word: str, *, output: Path | None = None) -> Path:
@@ -34,6 +39,8 @@ def check_output(source: Path, output: Path, *, overwrite: bool = False) -> None
     Raises:
         OutputError: it is the input, exists already, is a folder, or its folder is not writable.
     """
+    if is_pipe(output):
+        return
     if output.is_dir():
         raise OutputError(f"{output}: is a folder; give the name of a file")
     if output.exists():

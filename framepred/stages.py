@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .insertion import NO_DELAY, Delay
+from .outputs import is_pipe
+from .pipes import PipeWriter, choose_pictures, open_stdout
 from .relay import Behind, read_ahead, write_behind
 from .reports import StageClock
 from .video import Frame, Graft, Grafter, VideoInfo, VideoReader, VideoWriter
@@ -60,17 +62,25 @@ def write_video(
     is_sound_moved: bool = False,
     rate: Fraction | None = None,
     time_base: Fraction | None = None,
+    step: Fraction | None = None,
 ) -> Iterator[VideoSink]:
     """Write as ``VideoWriter`` does, behind who hands over frames; the stage "encode".
 
-    With a ``graft`` as ``Grafter`` does; codec, crf and lossless are then decided already.
+    To standard output as ``PipeWriter`` does, a frame every ``step`` seconds; nothing of the
+    encoding applies there. With a ``graft`` as ``Grafter`` does; codec, crf and lossless are then
+    decided already.
 
     What cannot be opened is refused at once. An error in writing is raised at a later call, or at
     the end of the block.
     """
 
     @contextmanager
-    def open_writer() -> Iterator[VideoWriter]:
+    def open_writer() -> Iterator[VideoWriter | PipeWriter]:
+        if is_pipe(target):
+            pictures = choose_pictures(like, None if step is None else 1 / step)
+            with PipeWriter(open_stdout(), pictures) as pipe:
+                yield pipe
+            return
         with VideoReader(like.path, copy_streams=copy_streams) as reader:
             if graft is not None:
                 writer: VideoWriter = Grafter(target, like=reader, graft=graft, overwrite=overwrite)
@@ -97,14 +107,14 @@ def write_video(
 class VideoSink:
     """A ``VideoWriter`` in another thread; made by ``write_video``."""
 
-    def __init__(self, behind: Behind[VideoWriter], clock: StageClock) -> None:
+    def __init__(self, behind: Behind[VideoWriter | PipeWriter], clock: StageClock) -> None:
         self._behind = behind
         self._clock = clock
 
     def write(self, frame: Frame) -> None:
         """Hand over a frame; from now on only its samples may be looked at."""
 
-        def job(writer: VideoWriter) -> None:
+        def job(writer: VideoWriter | PipeWriter) -> None:
             with self._clock.measure("encode"):
                 writer.write(frame)
 
@@ -113,7 +123,7 @@ class VideoSink:
     def copy(self, packet: Any) -> None:
         """Hand over a packet of another stream."""
 
-        def job(writer: VideoWriter) -> None:
+        def job(writer: VideoWriter | PipeWriter) -> None:
             with self._clock.measure("encode"):
                 writer.copy(packet)
 

@@ -41,6 +41,7 @@ __all__ = [
     "plan_gaps",
     "read_gaps",
     "resolve_gaps",
+    "to_slots",
     "to_ticks",
     "to_time",
 ]
@@ -378,6 +379,20 @@ def resolve_gaps(
             "at least one real frame must stay outside the gaps"
         )
     return tuple(gap for gap, _ in resolved)
+
+
+def to_slots(named: NamedGap, step: Fraction) -> SlotRange:
+    """The slots that a gap means on a timeline that begins at 0 and has one every ``step``.
+
+    Raises:
+        GapError: it holds no slot.
+    """
+    if isinstance(named, SlotRange):
+        return named
+    start, stop = (-(-(time - _NAMED_TOLERANCE) // step) for time in (named.start, named.stop))
+    if stop <= start:
+        raise GapError(f"gap {named} holds no frame: name a longer range")
+    return SlotRange(max(0, start), stop)
 
 
 def _resolve(named: NamedGap, times: Sequence[Fraction], origin: Fraction) -> Gap:

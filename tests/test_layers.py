@@ -35,7 +35,7 @@ LAYERS = (
     {"refinement"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"rates"},
-    {"unrolling", "repairs", "spacing", "tiles"},
+    {"unrolling", "repairs", "spacing", "tiles", "y4m"},
     {"reader", "stack"},
     {"writer"},
     {"drops", "tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
@@ -49,7 +49,7 @@ LAYERS = (
     {"calibration"},
     {"interpolation"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
-    {"benchmark", "futures", "moving_mnist"},
+    {"benchmark", "futures", "moving_mnist", "streaming"},
     {"console", "options", "plots"},
     {"study_options", "batches"},
     {"cli"},
@@ -57,11 +57,11 @@ LAYERS = (
 )
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
-    "splicing", "smears", "insertion", "checksums", "sequences", "rates",
+    "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {
-    "av": {"colour", "encoders", "minterpolate", "reader", "writer", "grafting"},
+    "av": {"colour", "encoders", "minterpolate", "reader", "writer", "grafting", "pipes"},
     "torch": {
         "motion", "scenes", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",
