@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Progress,
     )
     from .scanning import ScanReport, scan
+    from .streaming import fill_stream, forecast_stream, interpolate_stream
     from .training import train
 
 __version__ = "0.1.0"
@@ -72,8 +73,11 @@ __all__ = [
     "draw_futures",
     "evaluate",
     "fill_gaps",
+    "fill_stream",
     "forecast",
+    "forecast_stream",
     "interpolate",
+    "interpolate_stream",
     "scan",
     "train",
 ]
@@ -92,8 +96,11 @@ _HOMES = {
     "draw_futures": "futures",
     "evaluate": "evaluation",
     "fill_gaps": "filling",
+    "fill_stream": "streaming",
     "forecast": "forecasting",
+    "forecast_stream": "streaming",
     "interpolate": "interpolation",
+    "interpolate_stream": "streaming",
     "scan": "scanning",
     "train": "training",
 }

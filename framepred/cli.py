@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from . import __version__, options, study_options
+from . import __version__, options, stream_options, study_options
 from .batches import Batch, check_json, name_outputs, name_views, to_path
 from .errors import FramepredError, GapError
 from .outputs import check_output
@@ -87,6 +87,7 @@ def _main(
 
 @app.command("fill-gaps", epilog=_EXIT_CODES)
 def fill_gaps(
+    ctx: typer.Context,
     inputs: options.Inputs,
     gap: options.NamedGaps = None,
     gaps: options.GapFile = None,
@@ -100,6 +101,7 @@ def fill_gaps(
     codec: options.Codec = None,
     crf: options.Crf = None,
     lossless: options.Lossless = False,
+    raw: stream_options.Raw = None,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
     context: options.Context = 4,
@@ -122,10 +124,40 @@ def fill_gaps(
     side = options.parse_tile(tile)
     outputs = name_outputs(inputs, output, "filled")
     check_json(json, [*inputs, *outputs.values()])
+    is_stream = stream_options.check_streams(
+        ctx,
+        inputs,
+        output,
+        json,
+        raw,
+        never={"insert", "detect", "dry_run", "adapt", "reference", "report", "resume"},
+    )
     with _open_terminal(progress) as terminal:
         from . import filling, video
 
         named = _read_gaps(gap or [], gaps)
+        if is_stream and output is not None:
+            from . import streaming
+            from .predictor import Predictor
+
+            stream_options.run_stream(
+                terminal,
+                streaming.fill_stream,
+                output,
+                raw,
+                json=json,
+                show=terminal.show_fill,
+                gaps=named,
+                predictor=Predictor.load(model, device=device.value, tile=side),
+                max_gap=max_gap,
+                context=context,
+                self_check=self_check,
+                codec=codec,
+                crf=crf,
+                lossless=lossless,
+                overwrite=overwrite,
+            )
+            return
         insertions = _read_insertions(insert or [])
         views = name_views(inputs, overwrite=overwrite, report=report)
 
@@ -174,6 +206,7 @@ def fill_gaps(
 
 @app.command("forecast", epilog=_EXIT_CODES)
 def forecast(
+    ctx: typer.Context,
     inputs: options.Inputs,
     frames: options.NFrames,
     from_time: options.FromTime = None,
@@ -184,6 +217,7 @@ def forecast(
     codec: options.Codec = None,
     crf: options.Crf = None,
     lossless: options.Lossless = False,
+    raw: stream_options.Raw = None,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
     context: options.Context = 8,
@@ -204,6 +238,14 @@ def forecast(
     side = options.parse_tile(tile)
     outputs = name_outputs(inputs, output, "forecast")
     check_json(json, [*inputs, *outputs.values()])
+    is_stream = stream_options.check_streams(
+        ctx,
+        inputs,
+        output,
+        json,
+        raw,
+        never={"from_time", "hold_out", "adapt", "samples", "report"},
+    )
     start = _parse_time(from_time)
     writes = output is not None or not hold_out
     with _open_terminal(progress) as terminal:
@@ -211,6 +253,26 @@ def forecast(
         from .predictor import Predictor
 
         views = name_views(inputs, overwrite=overwrite, report=report)
+        if is_stream and output is not None:
+            from . import streaming
+
+            stream_options.run_stream(
+                terminal,
+                streaming.forecast_stream,
+                output,
+                raw,
+                json=json,
+                show=terminal.show_forecast,
+                n_frames=frames,
+                only_new=only_new,
+                predictor=Predictor.load(model, device=device.value, tile=side),
+                context=context,
+                codec=codec,
+                crf=crf,
+                lossless=lossless,
+                overwrite=overwrite,
+            )
+            return
 
         def check(path: Path) -> None:
             video.probe(path)
@@ -261,6 +323,7 @@ def forecast(
 
 @app.command("interpolate", epilog=_EXIT_CODES)
 def interpolate(
+    ctx: typer.Context,
     inputs: options.Inputs,
     fps: options.Fps = None,
     times: options.Times = None,
@@ -271,9 +334,11 @@ def interpolate(
     codec: options.Codec = None,
     crf: options.Crf = None,
     lossless: options.Lossless = False,
+    raw: stream_options.Raw = None,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
     context: options.Context = 2,
+    tile: options.Tile = "auto",
     reference: options.Reference = None,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
@@ -286,10 +351,37 @@ def interpolate(
     if (fps is None) == (times is None):
         raise typer.BadParameter("say how many: --fps RATE or --times N, one of the two")
     rate = None if fps is None else _parse_rate(fps)
+    side = options.parse_tile(tile)
     outputs = name_outputs(inputs, output, "interpolated")
     check_json(json, [*inputs, *outputs.values()])
+    is_stream = stream_options.check_streams(
+        ctx, inputs, output, json, raw, never={"dry_run", "reference"}
+    )
     with _open_terminal(progress) as terminal:
         from . import interpolation, video
+
+        if is_stream and output is not None:
+            from . import streaming
+            from .predictor import Predictor
+
+            stream_options.run_stream(
+                terminal,
+                streaming.interpolate_stream,
+                output,
+                raw,
+                json=json,
+                show=terminal.show_interpolation,
+                rate=rate,
+                times=times,
+                predictor=Predictor.load(model, device=device.value, tile=side),
+                max_gap=max_gap,
+                context=context,
+                codec=codec,
+                crf=crf,
+                lossless=lossless,
+                overwrite=overwrite,
+            )
+            return
 
         def check(path: Path) -> None:
             video.probe(path)
@@ -302,7 +394,7 @@ def interpolate(
         if not dry_run and batch.remaining:
             from .predictor import Predictor
 
-            predictor = Predictor.load(model, device=device.value)
+            predictor = Predictor.load(model, device=device.value, tile=side)
         batch.work(
             lambda path, on_progress: interpolation.interpolate(
                 path,

@@ -32,7 +32,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from .outputs import write_text
+from .outputs import is_pipe, write_text
 from .reports import FuturesReport, OnProgress, Progress, to_plain
 from .timeline import format_time
 
@@ -129,7 +129,7 @@ class Terminal:
     def fail(self, message: str, *, source: Path | None = None) -> None:
         """The one line of an error."""
         line = " ".join(message.split())
-        if source is not None and str(source) not in line:
+        if source is not None and not is_pipe(source) and str(source) not in line:
             line = f"{source}: {line}"
         if self._mode == "machine":
             self._emit({"event": "error", "input": to_plain(source), "message": line})
@@ -224,11 +224,11 @@ class Terminal:
             target = f", to be written to {report.output}" if report.output else ""
             self.say(f"{report.input}: {_count(n_asked, 'frame')} to make{target} (dry run)")
         elif not n_asked:
-            target = f"copied to {report.output}" if report.output else "no output written"
-            self.say(f"{report.input}: nothing to fill, {target}")
+            to = f"copied to {_name(report.output, 'output')}" if report.output else None
+            self.say(f"{report.input}: nothing to fill, {to or 'no output written'}")
         else:
             self.say(
-                f"{report.input} -> {report.output}: {_count(report.frames_made, 'frame')} made, "
+                f"{_route(report)}: {_count(report.frames_made, 'frame')} made, "
                 f"{_count(report.streams_copied or 0, 'other stream')} copied, "
                 f"{_spent(report.seconds)}"
             )
@@ -301,9 +301,8 @@ class Terminal:
         if isinstance(report, FuturesReport):
             self._show_futures(report, with_scores=with_scores)
             return
-        target = f" -> {report.output}" if report.output else ""
         self.say(
-            f"{report.input}{target}: {_count(report.frames_made, 'frame')} forecast from "
+            f"{_route(report)}: {_count(report.frames_made, 'frame')} forecast from "
             f"{format_time(report.time)} on, after {_count(report.context, 'real frame')}, "
             f"{_spent(report.seconds)}"
         )
@@ -336,7 +335,7 @@ class Terminal:
             self.say(f"{report.input}: {rates}: {counts}, to be written to {report.output}")
         else:
             self.say(
-                f"{report.input} -> {report.output}: {rates}: {counts}, "
+                f"{_route(report)}: {rates}: {counts}, "
                 f"{_count(report.streams_copied or 0, 'other stream')} copied, "
                 f"{_spent(report.seconds)}"
             )
@@ -681,6 +680,16 @@ def _rate(step: Fraction | None) -> str:
 
 def _inverse(value: Fraction | None) -> Fraction | None:
     return None if value is None else 1 / value
+
+
+def _name(path: Path, end: str) -> str:
+    return f"standard {end}" if is_pipe(path) else str(path)
+
+
+def _route(report: FillReport | ForecastReport | InterpolateReport) -> str:
+    """From where to where."""
+    source = _name(report.input, "input")
+    return source if report.output is None else f"{source} -> {_name(report.output, 'output')}"
 
 
 def _spent(seconds: Seconds) -> str:

@@ -135,7 +135,8 @@ Inputs = Annotated[
     typer.Argument(
         metavar="INPUT",
         help="One video, or several: then one that fails does not stop the others. Numbered "
-        "pictures are one too, by their folder or as frame_%05d.png.",
+        "pictures are one too, by their folder or as frame_%05d.png. '-' is standard input, "
+        "in y4m.",
         show_default=False,
     ),
 ]
@@ -370,7 +371,8 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="OUTPUT",
-        help="The new video, or a folder for it. Default: beside the input.",
+        help="The new video, or a folder for it, or '-': y4m on standard output. Default: beside "
+        "the input.",
         show_default=False,
         rich_help_panel=FILE,
     ),

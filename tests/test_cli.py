@@ -481,3 +481,131 @@ run()
         assert process.wait(timeout=20) == code
     assert "Traceback" not in said
     assert names(clip.parent) == ["clip.mkv"]
+
+
+# Pipes.
+
+
+@pytest.fixture
+def pipe(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, bytes, str]]:
+    """Run a command with bytes for standard input: exit code, standard output, standard error."""
+
+    def invoke(sent: bytes, *arguments: object) -> tuple[int, bytes, str]:
+        answer = CliRunner().invoke(app, [str(a) for a in arguments], input=sent)
+        if answer.exception is not None and not isinstance(answer.exception, SystemExit):
+            raise answer.exception
+        return answer.exit_code, answer.stdout_bytes, answer.stderr
+
+    return invoke
+
+
+def y4m(n: int) -> bytes:
+    frames = b"".join(b"FRAME\n" + bytes([10 * i % 256]) * (64 * 48) for i in range(n))
+    return b"YUV4MPEG2 W64 H48 F25:1 Ip A0:0 Cmono\n" + frames
+
+
+Pipe = Callable[..., tuple[int, bytes, str]]
+
+
+def test_pipes(pipe: Pipe, tmp_path: Path) -> None:
+    sent = y4m(30)
+    report = tmp_path / "report.json"
+    code, out, err = pipe(sent, "fill-gaps", "-", "--gap", "10:14", "-o", "-", "--json", report)
+    assert code == 0
+    assert len(out) == len(sent)
+    assert "standard input -> standard output: 4 frames made" in err
+    assert json.loads(report.read_text())["gaps"][0]["start"] == 10
+    code, out, _ = pipe(sent, "forecast", "-", "--frames", "5", "-o", "-")
+    assert (code, len(out)) == (0, len(y4m(35)))
+    code, out, _ = pipe(sent, "interpolate", "-", "--times", "2", "-o", "-")
+    assert (code, out.count(b"FRAME\n")) == (0, 60)
+    assert b"F50:1" in out[:40]
+    raw = sent[38:].replace(b"FRAME\n", b"")
+    raw_options = ["--raw", "64x48:gray:25", "-o", "-"]
+    code, out, _ = pipe(raw, "interpolate", "-", "--times", "2", *raw_options)
+    assert (code, len(out)) == (0, 60 * 64 * 48)
+
+
+def test_a_file_goes_to_a_pipe(pipe: Pipe, clip: Path) -> None:
+    code, out, err = pipe(b"", "fill-gaps", clip, "-o", "-")
+    assert code == 0
+    assert out.startswith(b"YUV4MPEG2 W64 H48 F25:1 ")
+    assert out.count(b"FRAME\n") == 24
+    assert "3 frames made" in err
+    assert names(clip.parent) == ["clip.mkv"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fill-gaps", "-", "--gap", "1:2"],
+        ["fill-gaps", "-", "--gap", "1:2", "-o", "-", "--json", "-"],
+        ["fill-gaps", "CLIP", "-o", "-", "--json", "-"],
+        ["fill-gaps", "-", "CLIP", "-o", "-"],
+        ["fill-gaps", "-", "--gap", "1:2", "-o", "-", "--adapt", "4"],
+        ["fill-gaps", "-", "--gap", "1:2", "-o", "-", "--crf", "4"],
+        ["fill-gaps", "-", "--gap", "1:2", "-o", "-", "--raw", "64x48"],
+        ["fill-gaps", "CLIP", "--raw", "64x48:gray:25"],
+        ["forecast", "-", "--frames", "2", "--from", "1", "-o", "-"],
+        ["forecast", "CLIP", "--frames", "2", "--hold-out", "-o", "-"],
+        ["interpolate", "-", "--times", "2", "-o", "-", "-n"],
+    ],
+)
+def test_what_goes_with_no_pipe(pipe: Pipe, clip: Path, arguments: list[str]) -> None:
+    code, out, _ = pipe(y4m(9), *[a.replace("CLIP", str(clip)) for a in arguments])
+    assert (code, out) == (2, b"")
+
+
+@pytest.mark.parametrize(
+    ("sent", "arguments", "words"),
+    [
+        (b"", ["fill-gaps", "-", "--gap", "1:2", "-o", "-"], "is empty"),
+        (b"hello\n", ["interpolate", "-", "--times", "2", "-o", "-"], "it is not y4m"),
+        (y4m(9), ["fill-gaps", "-", "-o", "-"], "name the gaps"),
+        (y4m(9)[:-5], ["interpolate", "-", "--times", "2", "-o", "FOLDER/x.mkv"], "within frame 8"),
+        (y4m(9), ["fill-gaps", "-", "--gap", "20:21", "-o", "FOLDER/x.mkv"], "0:9"),
+    ],
+)
+def test_a_pipe_that_fails_is_one_line(
+    pipe: Pipe, tmp_path: Path, sent: bytes, arguments: list[str], words: str
+) -> None:
+    code, _, err = pipe(sent, *[a.replace("FOLDER", str(tmp_path)) for a in arguments])
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: ")
+    assert words in err
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the shell of POSIX")
+def test_nobody_reads_standard_output(tmp_path: Path) -> None:
+    """A reader that leaves early: one line, exit code 1, and no complaint at the end."""
+    (tmp_path / "in.y4m").write_bytes(y4m(200))
+    command = [sys.executable, "-m", "framepred", "interpolate", "-", "--times", "2", "-o", "-"]
+    script = f"""
+import sys, framepred.predictor
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from blending import BlendPredictor
+framepred.predictor.Predictor.load = lambda *args, **options: BlendPredictor()
+from framepred.cli import run
+sys.argv = {command[2:]!r}
+run()
+"""
+    with (
+        (tmp_path / "in.y4m").open("rb") as source,
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(5000)
+        process.stdout.close()
+        said = process.stderr.read().decode()
+        assert process.wait(timeout=60) == 1
+    assert len(said.splitlines()) == 1, said
+    assert "closed by the program that reads it" in said

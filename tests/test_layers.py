@@ -40,6 +40,8 @@ LAYERS = (
     {"writer"},
     {"drops", "tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
     {"writer"},
+    {"tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
+    {"writer", "pipes"},
     {"grafting"},
     {"video"},
     {"scanning", "predictor", "clips", "scoring", "stages", "testcard", "albums"},
@@ -52,6 +54,7 @@ LAYERS = (
     {"benchmark", "futures", "moving_mnist", "streaming"},
     {"console", "options", "plots"},
     {"study_options", "batches"},
+    {"stream_options"},
     {"cli"},
     {"__main__"},
 )
@@ -75,7 +78,7 @@ OWNERS = {
     "PIL": {"pictures"},
     "jinja2": {"pages"},
     "rich": {"console", "cli"},
-    "typer": {"cli", "options", "study_options", "batches"},
+    "typer": {"cli", "options", "study_options", "stream_options", "batches"},
 }  # fmt: skip
 
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
