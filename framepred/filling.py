@@ -16,6 +16,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -194,9 +195,12 @@ def fill_gaps(
     journal = None
     with ExitStack() as stack:
         if predictor is not None:
+            place = target
+            if is_pipe(target):  # there is nothing to keep it beside
+                place = Path(stack.enter_context(TemporaryDirectory(prefix="framepred-"))) / "out"
             journal = stack.enter_context(
                 open_journal(
-                    target,
+                    place,
                     source=source,
                     network=predictor.fingerprint,
                     resume=resume,
