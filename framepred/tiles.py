@@ -148,9 +148,7 @@ def make_large(
     scale = choose_scale(height, width)
     small = torch.cat([_shrink(image, scale, device) for image in known])
     sides = [part.unsqueeze(0) if len(part) else None for part in small.tensor_split([len(before)])]
-    sketches = model.sketch(
-        sides[0], sides[1], n_frames, steps=steps, memory=memory, latent=latent
-    )
+    sketches = model.sketch(sides[0], sides[1], n_frames, steps=steps, memory=memory, latent=latent)
     one, two = find_sources(n_before=len(before), n_after=len(after))
     sources = (known[one], known[two])
     made = np.empty((len(sketches), height, width, 3), known[0].dtype)

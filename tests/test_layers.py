@@ -39,8 +39,6 @@ LAYERS = (
     {"reader", "stack"},
     {"writer"},
     {"drops", "tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
-    {"writer"},
-    {"tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
     {"writer", "pipes"},
     {"grafting"},
     {"video"},
