@@ -108,7 +108,7 @@ class _Scene:
 
 
 class Album:
-    """Looks at frames as they pass by; asked for the pictures when all is done.
+    """Looks at frames, or RGB pictures, as they pass by; asked for its own when all is done.
 
     Gaps beyond the 200 longest get no pictures. All pictures of 20 gaps or fewer have about five
     megabytes together, those of many gaps ten.
@@ -178,11 +178,11 @@ class Album:
         """The slot whose frame a player of the input shows at the time of this one."""
         return next((i for i in range(slot, -1, -1) if self._sources[i]), None)
 
-    def see_input(self, slot: int, frame: Frame) -> None:
+    def see_input(self, slot: int, frame: Frame | Image) -> None:
         """A real frame, in order; also one that will be replaced."""
         scenes = self._wanted.pop(slot, ())
         if scenes or slot in self._filmed:
-            image = to_rgb(frame)
+            image = _read(frame)
             if slot in self._filmed:
                 self._film[slot] = self._take_film(image)
             shown = self._display.show(image, side=self._side) if scenes else None
@@ -192,7 +192,7 @@ class Album:
         while self._open and self._is_done(self._open[0], slot):
             self._settle(self._open.pop(0))
 
-    def see_made(self, slot: int, frame: Frame, true: Frame | None = None) -> None:
+    def see_made(self, slot: int, frame: Frame | Image, true: Frame | Image | None = None) -> None:
         """A frame that was made, as it will be written, and the true one where that is known."""
         scene = next((s for s in self._open if s.start <= slot < s.stop), None)
         if scene is None:
@@ -200,7 +200,7 @@ class Album:
         is_looked_at = slot in scene.looked_at
         is_beside = any(slot in (other - 1, other + 1) for other in scene.looked_at)
         if slot in scene.on_film or is_looked_at or is_beside:
-            image = to_rgb(frame)
+            image = _read(frame)
             if slot in scene.on_film:
                 self._made_film[slot] = self._take_film(image)
             if is_looked_at or is_beside:
@@ -208,11 +208,11 @@ class Album:
         if true is not None:
             self.see_true(slot, true)
 
-    def see_true(self, slot: int, frame: Frame) -> None:
+    def see_true(self, slot: int, frame: Frame | Image) -> None:
         """The true frame of one that was made before."""
         for scene in self._open:
             if slot in scene.looked_at:
-                scene.true[slot] = self._display.show(to_rgb(frame), side=self._side)
+                scene.true[slot] = self._display.show(_read(frame), side=self._side)
 
     def finish(self) -> None:
         """Nothing more comes."""
@@ -302,6 +302,10 @@ class Album:
         painted = (paint_motion(flow, longest=longest), paint_doubt(small, agreement))
         field, doubt = (code_picture(image, max_bytes=self._motion_bytes) for image in painted)
         return Motion(neighbour, field, doubt, longest, float((agreement < 0.5).mean()))
+
+
+def _read(frame: Frame | Image) -> NDArray[np.generic]:
+    return to_rgb(frame) if isinstance(frame, Frame) else frame
 
 
 def make_display(info: VideoInfo) -> Display:

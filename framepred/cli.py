@@ -577,6 +577,7 @@ def evaluate(
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
     plot: study_options.Plot = None,
+    report: study_options.ScorePage = None,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
 ) -> None:
@@ -592,11 +593,11 @@ def evaluate(
         only={"sequences"},
         never={
             *("task", "windows", "per_clip", "context", "without", "ssim", "slow", "confidence"),
-            "samples",
+            *("samples", "report"),
         },
     )
     contexts = study_options.parse_contexts(context)
-    check_json(json, clips if plot is None else [*clips, plot])
+    check_json(json, [*clips, *(file for file in (plot, report) if file is not None)])
     if plot is not None:
         study_options.check_plot(plot, contexts, with_preset=preset is not None)
     with _open_terminal(progress) as terminal:
@@ -606,6 +607,10 @@ def evaluate(
             # At its first start on a machine it says on stderr that it collects the fonts.
             logging.getLogger("matplotlib").setLevel(logging.ERROR)
             from . import plots
+        if report is not None:
+            from .views import Views
+
+            Views(report=report, overwrite=True).check(clips[0], (*clips, plot))
         if preset is not None:
             from . import moving_mnist
 
@@ -624,12 +629,13 @@ def evaluate(
             if plot is not None:
                 plots.plot_strip(strip, plot)
             return
-        from . import evaluation
+        from . import evaluation, galleries
         from .predictor import Predictor
 
+        gallery = None if report is None else galleries.Gallery()
         predictor = Predictor.load(model, device=device.value)
         with terminal.follow(clips[0]) as on_progress:
-            report = evaluation.evaluate(
+            scores = evaluation.evaluate(
                 clips,
                 predictor=predictor,
                 windows=windows,
@@ -641,14 +647,19 @@ def evaluate(
                 with_slow=slow,
                 with_confidence=confidence,
                 n_samples=samples or 0,
+                gallery=gallery,
                 on_progress=on_progress,
             )
         if json != "-":
-            terminal.show_evaluation(report)
+            terminal.show_evaluation(scores)
         if json is not None:
-            terminal.write_json(json, report.as_dict())
+            terminal.write_json(json, scores.as_dict())
         if plot is not None:
-            plots.plot_contexts(report, plot)
+            plots.plot_contexts(scores, plot)
+        if report is not None and gallery is not None:
+            from .scoreboards import write_scores
+
+            write_scores(scores, gallery, report)
 
 
 @app.command("compare", epilog=_EXIT_CODES)

@@ -27,6 +27,7 @@ from .baselines import (
 from .calibration import ConfidenceLedger, ConfidenceReport
 from .clips import find_videos
 from .errors import EvaluationError
+from .galleries import Gallery
 from .model import FramePredictor
 from .predictor import Predictor
 from .protocol import (
@@ -34,6 +35,7 @@ from .protocol import (
     Score,
     Task,
     Window,
+    average_frames,
     average_scores,
     load_windows,
     score_window,
@@ -58,6 +60,9 @@ class MethodScore:
     psnr: dict[int, float]
     ssim: dict[int, float | None]
     seconds_per_frame: float
+    # By the number of hidden frames, the same for the first, second, ... of them.
+    psnr_by_frame: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    ssim_by_frame: dict[int, tuple[float | None, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ def evaluate(
     with_confidence: bool = False,
     n_samples: int = 0,
     seed: int = 1,
+    gallery: Gallery | None = None,
     on_progress: OnProgress = None,
 ) -> EvaluationReport:
     """Hide frames of clips, let the model and the baselines predict them, score each frame.
@@ -120,7 +126,8 @@ def evaluate(
     alone). with_slow: also the baselines that take seconds a frame. with_confidence: also estimate
     every frame as ``fill_gaps`` does, from self-checks beside the window, and hold the estimates
     against the truth. n_samples: also draw so many futures of every forecast, by ``seed``, and
-    score the best of them and their mean.
+    score the best of them and their mean. gallery: keeps pictures of the model's hardest and
+    easiest windows.
 
     Raises EvaluationError if no window fits, TrainingError or MediaError for unusable clips.
     """
@@ -146,6 +153,7 @@ def evaluate(
         if with_confidence:
             ledger.confidence = ConfidenceLedger(predictor, with_ssim=with_ssim)
         ledger.add_model(predictor, study)
+        ledger.gallery = gallery
     for part in dict.fromkeys(without):
         ablated = _ablate(predictor, part)
         for ledger in ledgers.values():
@@ -216,6 +224,16 @@ class _Row:
     seconds: float = 0.0
 
 
+def _remember(method: Method, made: list[Frames]) -> Method:
+    """The same method, which puts what it makes into a list too."""
+
+    def watch(before: Frames, after: Frames, n_frames: int) -> Frames:
+        made.append(method(before, after, n_frames))
+        return made[-1]
+
+    return watch
+
+
 class _Ledger:
     """Collects the scores of one task, method by method."""
 
@@ -233,6 +251,7 @@ class _Ledger:
         self.futures: list[Predictor] = []
         self.drawn: tuple[_Row, ...] = ()  # the best of the futures, and their mean
         self.apart: list[float] = []  # diversity, by window
+        self.gallery: Gallery | None = None
 
     def add_model(self, predictor: Predictor, study: Sequence[int]) -> None:
         name = f"framepred ({predictor.name})"
@@ -259,12 +278,8 @@ class _Ledger:
         made: list[Frames] = []
         scores = []
         for future in self.futures:
-
-            def watch(before: Frames, after: Frames, n: int, one: Predictor = future) -> Frames:
-                made.append(one.fill(before, after, n))  # type: ignore[arg-type]
-                return made[-1]
-
-            seconds, score = score_window(window, frames, watch, with_ssim=with_ssim)
+            method = _remember(future.fill, made)  # type: ignore[arg-type]
+            seconds, score = score_window(window, frames, method, with_ssim=with_ssim)
             scores.append(score)
             for row in self.drawn:
                 row.seconds += seconds
@@ -282,11 +297,16 @@ class _Ledger:
         self.windows.append(window)
         if not replace(window, n_context=self.longest).has_room(len(frames)):
             self.short.append(window)
+        first = next(row for row in self.rows if row.role == "model")
         for row in self.rows:
             shown = window if row.n_context is None else replace(window, n_context=row.n_context)
-            seconds, score = score_window(shown, frames, row.method, with_ssim=with_ssim)
+            made: list[Frames] = []
+            method = row.method if row is not first else _remember(row.method, made)
+            seconds, score = score_window(shown, frames, method, with_ssim=with_ssim)
             row.seconds += seconds
             row.scores.append(score)
+            if row is first and self.gallery is not None:
+                self.gallery.consider(shown, frames, made[0], score)
         if self.futures:
             self._draw(window, frames, with_ssim=with_ssim)
         if self.confidence is not None:
@@ -299,6 +319,7 @@ class _Ledger:
         methods = []
         for row in (*self.rows, *self.drawn):
             table = average_scores(self.windows, row.scores)
+            by_frame = average_frames(self.windows, row.scores)
             methods.append(
                 MethodScore(
                     method=row.name,
@@ -310,6 +331,11 @@ class _Ledger:
                         for column, (_, ssim, _) in table.items()
                     },
                     seconds_per_frame=row.seconds / n_made,
+                    psnr_by_frame={n: tuple(p for p, _ in pairs) for n, pairs in by_frame.items()},
+                    ssim_by_frame={
+                        n: tuple(None if math.isnan(s) else s for _, s in pairs)
+                        for n, pairs in by_frame.items()
+                    },
                 )
             )
         return TaskReport(

@@ -35,7 +35,15 @@ from .timeline import Plan, format_time
 from .video import VideoInfo
 from .wheels import paint_wheel
 
-__all__ = ["Chart", "make_chart", "render", "render_fill", "render_forecast"]
+__all__ = [
+    "Chart",
+    "describe_film",
+    "describe_looks",
+    "make_chart",
+    "render",
+    "render_fill",
+    "render_forecast",
+]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _COARSE_SIDE = 200  # pixels: smaller pictures are shown with their pixels
@@ -281,8 +289,13 @@ def describe_film(frame: FilmFrame, *, first: int = 0) -> _Labelled:
     return _Labelled(frame.role, frame.picture, frame.look, str(frame.slot + first))
 
 
-def describe_looks(looks: Sequence[Look], names: Mapping[str, str] = _AGAINST) -> dict[str, Any]:
-    """Large pictures, each once, and which of them are held against each other."""
+def describe_looks(
+    looks: Sequence[Look], names: Mapping[str, str] = _AGAINST, *, first: int = 0
+) -> dict[str, Any]:
+    """Large pictures, each once, and which of them are held against each other.
+
+    names: what the made frame can be held against, in order. first: the number of slot 0.
+    """
     layers: list[dict[str, Any]] = []
     places: dict[int, int] = {}
 
@@ -296,9 +309,9 @@ def describe_looks(looks: Sequence[Look], names: Mapping[str, str] = _AGAINST) -
 
     table = [
         {
-            "made": place(look.made, f"Made frame {look.slot}"),
+            "made": place(look.made, f"Made frame {look.slot + first}"),
             **{
-                key: place(getattr(look, key), f"{name}, frame {look.slot}")
+                key: place(getattr(look, key), f"{name}, frame {look.slot + first}")
                 for key, name in names.items()
             },
         }
@@ -320,8 +333,10 @@ def describe_looks(looks: Sequence[Look], names: Mapping[str, str] = _AGAINST) -
         "motions": [
             {
                 "look": index,
-                "label": str(look.slot),
-                "between": " and ".join(map(str, sorted((look.slot, look.motion.neighbour)))),
+                "label": str(look.slot + first),
+                "between": " and ".join(
+                    str(slot + first) for slot in sorted((look.slot, look.motion.neighbour))
+                ),
                 "field": look.motion.field,
                 "doubt": look.motion.doubt,
                 "longest": f"{look.motion.longest:.1f}",

@@ -30,6 +30,7 @@ __all__ = [
     "Score",
     "Task",
     "Window",
+    "average_frames",
     "average_scores",
     "load_windows",
     "score_window",
@@ -202,4 +203,26 @@ def average_scores(
     return {
         key: (float(np.mean([p for p, _ in rows])), float(np.mean([s for _, s in rows])), len(rows))
         for key, rows in sorted(table.items())
+    }
+
+
+def average_frames(
+    windows: Sequence[Window], scores: Sequence[Score]
+) -> dict[int, tuple[tuple[float, float], ...]]:
+    """Mean PSNR and SSIM of the first, second, ... hidden frame, by how many are hidden.
+
+    A perfect frame counts as 100 dB, as in ``average_scores``.
+    """
+    rows: dict[int, list[Score]] = {}
+    for window, score in zip(windows, scores, strict=True):
+        rows.setdefault(window.n_missing, []).append(score)
+    return {
+        n: tuple(
+            (
+                float(np.mean([min(score.psnr[k], 100.0) for score in alike])),
+                float(np.mean([score.ssim[k] for score in alike])),
+            )
+            for k in range(n)
+        )
+        for n, alike in sorted(rows.items())
     }

@@ -35,6 +35,7 @@ __all__ = [
     "Resume",
     "RunFolder",
     "Scenes",
+    "ScorePage",
     "Sequences",
     "Sizes",
     "Steps",
@@ -412,6 +413,17 @@ Plot = Annotated[
         metavar="FILE",
         help="Draw the study of --context, PSNR by its length, or with --preset some forecasts, to "
         "an .svg, .png or .pdf file.",
+        show_default=False,
+        rich_help_panel=TALK,
+    ),
+]
+ScorePage = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Also write a page: tables, charts beside the best baselines, and pictures of the "
+        "hardest and the easiest windows.",
         show_default=False,
         rich_help_panel=TALK,
     ),

@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch beside other work, 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -68,3 +68,32 @@ def browser() -> Iterator[Browser]:
                 "--disable-component-update",
             ],
         )
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open a file; whatever the page logs, throws or asks for fails the test in the end."""
+    contexts = []
+    wrong: list[str] = []
+
+    def run(path: Path, *, width: int = 1100, height: int = 900, **options: Any) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: wrong.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.split("#")[0] == path.as_uri() or request.url.startswith("data:")
+                else wrong.append(f"request: {request.url}")
+            ),
+        )
+        page.goto(path.as_uri())
+        return page
+
+    yield run
+    for context in contexts:
+        context.close()
+    assert wrong == []
