@@ -56,6 +56,13 @@ _FADE_LEVEL = 0.85
 # repeated picture now and then: one such frame may change by the larger share.
 _STILL = 0.35
 _REPAINTED = 0.6
+# A single one changes by less than that: a hand that shakes rests for a moment too. Where it rests
+# less than fully, the jump has to be larger.
+_STILL_ALONE = 0.22
+_AT_REST = 0.1
+_JUMP_UNLESS_AT_REST = 1.6
+# Of a longer run most frames change by less than this share.
+_STILL_MOSTLY = 0.25
 # Frames on each side whose motion is "the motion around".
 _AROUND = 6
 # Motion below this (levels of 0..255 in the most moving twentieth of the picture) is no motion.
@@ -66,8 +73,13 @@ _LEAST_JUMP = 4.0
 _UPPER = 0.5
 # The least jump after a freeze of 1, 2, ... frames, in steps of the motion around it: what was
 # hidden for n frames has moved on by n + 1 steps, though fast motion soon stops to look larger.
-_JUMPS = (1.25, 1.35, 1.45, 1.5)
-# Still frames at a fixed distance are a converted frame rate, unless something is skipped.
+_JUMPS = (1.25, 1.35, 1.45, 1.5, 1.5, 1.75)
+# A single still frame is part of a beat if this share of the frames at some fixed distance dip like
+# it, to so much of the motion beside them.
+_BEATS = 4  # on each side
+_REGULAR_DIPS = 0.75
+_DIP = 0.5
+# Longer still runs at a fixed distance are a converted frame rate, unless something is skipped.
 _JUMP_IF_REGULAR = 1.6
 _LONGEST_FREEZE = 240
 # So many holes, this share of them at the same distance, may be a cadence.
@@ -423,6 +435,16 @@ def _still_until(motion: Values, plain: Flags, start: int) -> int | None:
         if motion[stop] >= _STILL * around and not repainted:
             break
         stop += 1
+    if (
+        stop - start >= 3
+        and stop + 1 < n
+        and plain[stop]
+        and plain[stop + 1]
+        and motion[stop] < _REPAINTED * around
+        and motion[stop + 1] >= max(2 * motion[stop], _JUMPS[0] * around)
+        and np.median(motion[start:stop]) < _STILL_MOSTLY * around
+    ):
+        stop += 1  # repainted in part with what comes next
     return stop
 
 
@@ -434,24 +456,53 @@ def _is_freeze(observations: Observations, plain: Flags, start: int, stop: int) 
     around = _local(motion, plain, start, stop + 1, _AROUND)
     if len(around) < 2 or min(around) < _LEAST_MOTION:
         return False
-    if max(motion[start:stop]) >= _REPAINTED * min(around) or motion[stop] < _LEAST_JUMP:
+    n_still = stop - start
+    rests = motion[start : stop - 1] if n_still > 2 else motion[start:stop]
+    if max(rests) >= _REPAINTED * min(around) or motion[stop] < _LEAST_JUMP:
+        return False
+    if n_still > 2 and np.median(rests) >= _STILL_MOSTLY * min(around):
+        return False
+    if n_still == 1 and (motion[start] >= _STILL_ALONE * min(around) or _is_dip(motion, start)):
         return False
     first, last = max(1, start - _NEAR), min(len(motion), stop + 1 + _NEAR)
     near = np.r_[first:start, stop + 1 : last]
     near = near[plain[near]]
-    # Where half of the frames are repeated the median is no motion; the upper quarter is.
-    usual = max(min(around), _UPPER * float(np.quantile(motion[near], 0.75)))
+    # Each side has a motion of its own: what was hidden may have sped up.
+    usual = np.empty_like(motion)
+    for side, level, part in (
+        (near[near < start], around[0], slice(0, stop)),
+        (near[near > stop], around[1], slice(stop, None)),
+    ):
+        # Where half of the frames are repeated the median is no motion; the upper quarter is.
+        upper = float(np.quantile(motion[side], 0.75)) if len(side) else 0.0
+        usual[part] = max(level, _UPPER * upper)
     still = plain & (motion < _STILL * usual)
     if still[near].mean() > _MOST_STILL:
         return False
     sides = _local(drift, plain & ~still, start, stop + 1, _AROUND)
-    n_still = stop - start
     jump = _JUMPS[min(n_still, len(_JUMPS)) - 1]
+    if n_still == 1 and motion[start] >= _AT_REST * min(around):
+        jump = _JUMP_UNLESS_AT_REST
     if _is_regular(still, start):
         jump = max(jump, _JUMP_IF_REGULAR)
     if not sides or drift[stop] < jump * sum(sides) / len(sides):
         return False
     return not _is_cut(observations, plain, stop, start, stop - start + 1)
+
+
+def _is_dip(motion: Values, frame: int) -> bool:
+    """Tell whether the motion dips at a fixed distance, at this frame among others."""
+    last = len(motion) - 1
+    for beat in range(2, _NEAR + 1):
+        places = [frame + k * beat for k in range(-_BEATS, _BEATS + 1) if k]
+        dips = [
+            bool(motion[i] < _DIP * (motion[i - 1] + motion[i + 1]) / 2)
+            for i in places
+            if 1 < i < last
+        ]
+        if len(dips) >= 2 and sum(dips) >= max(2, _REGULAR_DIPS * len(dips)):
+            return True
+    return False
 
 
 def _is_regular(still: Flags, frame: int) -> bool:

@@ -175,7 +175,8 @@ def scan(
         )
     damage, cuts = _look(observations, timeline.slots, places, [*wanted, *smears], detect)
     drops: list[DropReport] = []
-    if "closed" in detect:
+    # Without a steady rate the motion of a step tells nothing.
+    if "closed" in detect and timeline.step is not None:
         drops = _suspect_drops(
             observations, timeline.slots, places, [*found, *smears, *damage], cuts
         )
