@@ -61,6 +61,8 @@ _REPAINTED = 0.6
 _STILL_ALONE = 0.22
 _AT_REST = 0.1
 _JUMP_UNLESS_AT_REST = 1.6
+# The last frame of a longer run may be repainted in part with what comes next.
+_REPAINTED_LAST = 0.7
 # Of a longer run most frames change by less than this share.
 _STILL_MOSTLY = 0.25
 # Frames on each side whose motion is "the motion around".
@@ -73,7 +75,10 @@ _LEAST_JUMP = 4.0
 _UPPER = 0.5
 # The least jump after a freeze of 1, 2, ... frames, in steps of the motion around it: what was
 # hidden for n frames has moved on by n + 1 steps, though fast motion soon stops to look larger.
-_JUMPS = (1.25, 1.35, 1.45, 1.5, 1.5, 1.75)
+_JUMPS = (1.25, 1.35, 1.45, 1.5)
+# So long a rest is likely meant, and motion that goes on from it is often quick.
+_LONG_REST = 12
+_JUMP_AFTER_LONG_REST = 1.75
 # A single still frame is part of a beat if this share of the frames at some fixed distance dip like
 # it, to so much of the motion beside them.
 _BEATS = 4  # on each side
@@ -440,11 +445,11 @@ def _still_until(motion: Values, plain: Flags, start: int) -> int | None:
         and stop + 1 < n
         and plain[stop]
         and plain[stop + 1]
-        and motion[stop] < _REPAINTED * around
+        and motion[stop] < _REPAINTED_LAST * around
         and motion[stop + 1] >= max(2 * motion[stop], _JUMPS[0] * around)
         and np.median(motion[start:stop]) < _STILL_MOSTLY * around
     ):
-        stop += 1  # repainted in part with what comes next
+        stop += 1
     return stop
 
 
@@ -481,6 +486,8 @@ def _is_freeze(observations: Observations, plain: Flags, start: int, stop: int) 
         return False
     sides = _local(drift, plain & ~still, start, stop + 1, _AROUND)
     jump = _JUMPS[min(n_still, len(_JUMPS)) - 1]
+    if n_still >= _LONG_REST:
+        jump = _JUMP_AFTER_LONG_REST
     if n_still == 1 and motion[start] >= _AT_REST * min(around):
         jump = _JUMP_UNLESS_AT_REST
     if _is_regular(still, start):

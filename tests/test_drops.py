@@ -68,9 +68,8 @@ def test_leap_counts_the_steps(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize("sigma", [0.0, 1.0])
-@pytest.mark.parametrize("speed", [0.5, 1.0, 1.5])
-def test_drop_is_found_and_counted(n: int, sigma: float, speed: float) -> None:
+@pytest.mark.parametrize(("speed", "sigma"), [(0.5, 0.0), (1.5, 0.0), (1.0, 1.0)])
+def test_drop_is_found_and_counted(n: int, speed: float, sigma: float) -> None:
     (found,) = find(noisy(drop(pan(60, speed=speed), 25, n), sigma))
     assert found.frame == 25
     assert abs(found.n_frames - n) <= (1 if n < 4 else 2)

@@ -51,15 +51,11 @@ def test_recipes_do_what_they_say(script: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not CLIPS, reason="the real clips are not here")
 def test_real_damage_is_found_and_nothing_else(script: Any) -> None:
-    """Three shots: a hand-held camera, a quick dog, things on a table."""
-    chosen = [path for path in CLIPS if path.stem in ("box_cv_0", "dog_eating", "sam2_04_coffee_1")]
-    recipes = ["whole", "frozen", "black", "missing", "closed", "repeated"]
-    tallies = script.measure(chosen, recipes)
+    """Two shots: a box turned in the hand, before a wall, and a cup of coffee."""
+    chosen = [path for path in CLIPS if path.stem in ("box_cv_0", "sam2_04_coffee_1")]
+    tallies = script.measure(chosen, ["frozen", "closed", "repeated"])
     for row, tally in tallies.items():
         assert not tally.false, row
-        if row.startswith(("frozen, crf", "black", "missing", "closed, n")):
-            assert tally.found == tally.reported, row
-    assert sum(tallies[f"frozen, crf {crf}"].found for crf in (18, 23, 28, 33)) >= 20  # of 24
-    for row in ("black", "missing"):
-        assert tallies[row].exact == tallies[row].made
-    assert sum(tallies[f"closed, n={n}"].found for n in (2, 3, 4, 8)) >= 8  # of 12
+        assert tally.reported == tally.found, row
+    assert sum(tallies[f"frozen, crf {crf}"].found for crf in (18, 23, 28, 33)) >= 14  # of 16
+    assert sum(tallies[f"closed, n={n}"].found for n in (2, 3, 4, 8)) >= 6  # of 8
