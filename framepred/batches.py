@@ -111,7 +111,8 @@ def name_views(
                     "same",
                     param_hint=hint,
                 )
-    return {path: name(path, overwrite=overwrite, **files) for path in inputs}
+    shared = len(set(inputs)) > 1
+    return {path: name(path, overwrite=overwrite, is_shared=shared, **files) for path in inputs}
 
 
 def to_path(json: str | None) -> Path | None:

@@ -112,6 +112,9 @@ def fill_gaps(
     seed: options.Seed = 1,
     reference: options.Reference = None,
     report: options.ReportFile = None,
+    preview: options.PreviewFile = None,
+    contact_sheet: options.ContactSheet = None,
+    frames_dir: options.FramesFolder = None,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
 ) -> None:
@@ -159,7 +162,14 @@ def fill_gaps(
             )
             return
         insertions = _read_insertions(insert or [])
-        views = name_views(inputs, overwrite=overwrite, report=report)
+        views = name_views(
+            inputs,
+            overwrite=overwrite,
+            report=report,
+            preview=preview,
+            contact_sheet=contact_sheet,
+            frames_dir=frames_dir,
+        )
 
         def check(path: Path) -> None:
             video.probe(path)
@@ -666,6 +676,7 @@ def evaluate(
 def compare(
     reference: options.ReferenceInput,
     other: options.Other,
+    plot: options.PlotFile = None,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
 ) -> None:
@@ -673,9 +684,15 @@ def compare(
 
     Frames are paired by their time after the first frame. --json has the scores of every frame.
     """
-    check_json(json, [reference, other])
+    check_json(json, [reference, other, *(() if plot is None else (plot,))])
+    if plot is not None:
+        study_options.check_suffix(plot)
     with _open_terminal(progress) as terminal:
         from . import comparison
+
+        if plot is not None:
+            for video in (reference, other):
+                check_output(video, plot, overwrite=True)
 
         with terminal.follow(other) as on_progress:
             report = comparison.compare(reference, other, on_progress=on_progress)
@@ -683,6 +700,11 @@ def compare(
             terminal.show_comparison(report)
         if json is not None:
             terminal.write_json(json, report.as_dict())
+        if plot is not None:
+            logging.getLogger("matplotlib").setLevel(logging.ERROR)  # as in ``evaluate``
+            from .plots import plot_comparison
+
+            plot_comparison(report, plot)
 
 
 @app.command("benchmark", epilog=_EXIT_CODES)

@@ -8,7 +8,7 @@ grow with the length of the video.
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -318,6 +318,8 @@ class _Filler:
         self._watch = watch
         self._self_check = self_check
         self._tasks = deque(list_tasks(plan, context if self_check else None))
+        self._plan = plan
+        self._n_open = Counter(task.gap for task in self._tasks)  # tasks to be done, by gap
         # The first slot that any task from here on looks at: what lies before it can go.
         firsts = accumulate((task.first for task in reversed(self._tasks)), min)
         self._needed_from = deque(reversed(list(firsts)))
@@ -409,6 +411,12 @@ class _Filler:
                 scores = self.scores[task.gap]
                 scores.estimated += outcome.scores
                 scores.evidence.note(task, outcome.calms, outcome.scores)
+        self._n_open[task.gap] -= 1
+        if not self._n_open[task.gap]:
+            planned = self._plan.gaps[task.gap]
+            self._watch.see_scores(
+                task.gap, _report_frames(planned, self._plan, self.scores[task.gap])
+            )
         self._needed_from.popleft()
         needed_from = self._needed_from[0] if self._needed_from else len(self._slots)
         for slot in [slot for slot in self._shown if slot < needed_from]:

@@ -18,6 +18,7 @@ __all__ = [
     "WHAT",
     "Adapt",
     "Codec",
+    "ContactSheet",
     "Context",
     "Crf",
     "Detect",
@@ -25,6 +26,7 @@ __all__ = [
     "DeviceName",
     "DryRun",
     "Fps",
+    "FramesFolder",
     "FromTime",
     "GapFile",
     "HoldOut",
@@ -41,6 +43,8 @@ __all__ = [
     "Other",
     "Output",
     "Overwrite",
+    "PlotFile",
+    "PreviewFile",
     "Progress",
     "ProgressMode",
     "Reference",
@@ -427,6 +431,46 @@ ReportFile = Annotated[
         metavar="FILE.html",
         help="Also write a page that shows what was done: pictures, scores, the reason of every "
         "decision. With several videos a folder for their pages.",
+        show_default=False,
+        rich_help_panel=TALK,
+    ),
+]
+PreviewFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--preview",
+        metavar="FILE.mp4",
+        help="Also write a small video: as it played beside the filled one, the gaps framed.",
+        show_default=False,
+        rich_help_panel=TALK,
+    ),
+]
+ContactSheet = Annotated[
+    Path | None,
+    typer.Option(
+        "--contact-sheet",
+        metavar="FILE.png",
+        help="Also write one picture with the frames around every gap.",
+        show_default=False,
+        rich_help_panel=TALK,
+    ),
+]
+FramesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--frames-dir",
+        metavar="DIR",
+        help="Also write the made frames alone, as PNG in a new folder, with a list in JSON.",
+        show_default=False,
+        rich_help_panel=TALK,
+    ),
+]
+PlotFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw PSNR and SSIM frame by frame, to an .svg, .png or .pdf file.",
         show_default=False,
         rich_help_panel=TALK,
     ),

@@ -15,8 +15,9 @@ from .outputs import write_bytes
 if TYPE_CHECKING:
     from .evaluation import EvaluationReport, MethodScore, TaskReport
     from .moving_mnist import Strip
+    from .reports import CompareReport
 
-__all__ = ["plot_contexts", "plot_strip"]
+__all__ = ["plot_comparison", "plot_contexts", "plot_strip"]
 
 _PANEL = 2.5  # inches, wide and high
 _MODEL, _BASELINE = "#0b62a8", "#8a4b08"  # apart in hue and in lightness, for any eye and printer
@@ -37,6 +38,28 @@ def plot_contexts(report: EvaluationReport, output: Path) -> None:
     rows = figure.subfigures(len(report.tasks), 1, squeeze=False)[:, 0]
     for row, task in zip(rows, report.tasks, strict=True):
         _draw_task(row, task, report.model)
+    _write(figure, output)
+
+
+def plot_comparison(report: CompareReport, output: Path) -> None:
+    """Draw PSNR (dB) and SSIM of every pair of frames by time; formats and errors as above.
+
+    Identical frames stand at 100 dB. The dashed line is the mean.
+    """
+    times = [float(frame.time) for frame in report.frames]
+    rows = [("PSNR, dB", [frame.psnr for frame in report.frames], report.psnr)]
+    if report.ssim is not None:
+        rows.append(("SSIM", [frame.ssim for frame in report.frames], report.ssim))
+    figure = Figure(figsize=(3.2 * _PANEL, 0.9 * _PANEL * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), 1, squeeze=False, sharex=True)[:, 0]
+    for panel, (label, values, mean) in zip(panels, rows, strict=True):
+        drawn = [float("nan") if value is None else value for value in values]
+        panel.plot(times, drawn, ".-", color=_MODEL, linewidth=1, markersize=4)
+        panel.axhline(mean, color=_BASELINE, linestyle="--", label=f"mean {mean:.4g}")
+        panel.set_ylabel(label)
+        panel.grid(alpha=0.3)
+        panel.legend(loc="best")
+    panels[-1].set_xlabel("time in the reference, s")
     _write(figure, output)
 
 

@@ -51,6 +51,7 @@ __all__ = [
     "WithSsim",
     "Without",
     "check_plot",
+    "check_suffix",
     "list_given",
     "parse_contexts",
     "parse_losses",
@@ -159,12 +160,17 @@ def list_given(
     return given
 
 
-def check_plot(plot: Path, contexts: int | tuple[int, ...] | None, *, with_preset: bool) -> None:
-    """Refuse a plot of nothing or in no known format: a usage error."""
+def check_suffix(plot: Path) -> None:
+    """Refuse a plot in no known format: a usage error."""
     if plot.suffix.lower() not in PLOT_SUFFIXES:
         raise typer.BadParameter(
             f"{plot}: the name must end in one of {', '.join(PLOT_SUFFIXES)}", param_hint="--plot"
         )
+
+
+def check_plot(plot: Path, contexts: int | tuple[int, ...] | None, *, with_preset: bool) -> None:
+    """Refuse a plot of nothing or in no known format: a usage error."""
+    check_suffix(plot)
     if not (with_preset or isinstance(contexts, tuple)):
         raise typer.BadParameter(
             "there is nothing to draw without several lengths, --context 1,2,4",

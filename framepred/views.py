@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import OutputError
-from .outputs import check_output, name_output, write_text
+from .outputs import check_output, name_output, write_bytes, write_text
 
 if TYPE_CHECKING:
     from .albums import Album
-    from .reports import FillReport, ForecastReport, FuturesReport
+    from .reports import FillReport, ForecastReport, FuturesReport, MadeFrameReport
+    from .stills import Stills
     from .timeline import Plan
     from .video import Frame, VideoInfo
 
@@ -36,8 +37,14 @@ class Watcher(Protocol):
     def see_true(self, slot: int, frame: Frame) -> None:
         """The true frame of one that was made before."""
 
+    def see_scores(self, index: int, frames: tuple[MadeFrameReport, ...]) -> None:
+        """All frames of a planned gap have been made, and all self-checks for it."""
+
     def finish(self) -> None:
         """Nothing more comes."""
+
+    def abandon(self) -> None:
+        """Leave nothing behind: something went wrong."""
 
 
 class Watch:
@@ -46,6 +53,7 @@ class Watch:
     def __init__(self) -> None:
         self.watchers: list[Watcher] = []
         self.album: Album | None = None
+        self.stills: Stills | None = None
 
     def see_input(self, slot: int, frame: Frame) -> None:
         """As ``Watcher`` has it."""
@@ -62,12 +70,20 @@ class Watch:
         for watcher in self.watchers:
             watcher.see_true(slot, frame)
 
+    def see_scores(self, index: int, frames: tuple[MadeFrameReport, ...]) -> None:
+        """As ``Watcher`` has it."""
+        for watcher in self.watchers:
+            watcher.see_scores(index, frames)
+
 
 @dataclass(frozen=True)
 class Views:
     """Which views are wanted, and where they go; None: not wanted."""
 
     report: Path | None = None  # a page, HTML
+    preview: Path | None = None  # a video, MP4: as it played beside the filled one
+    contact_sheet: Path | None = None  # a picture, PNG: the frames around every gap
+    frames_dir: Path | None = None  # a folder of the made frames, PNG, and a list of them
     overwrite: bool = False
 
     def check(self, source: Path, others: Iterable[Path | None] = ()) -> None:
@@ -84,7 +100,12 @@ class Views:
             if path.absolute() in taken:
                 raise OutputError(f"{path}: is already the name of another file; choose another")
             taken.add(path.absolute())
-            check_output(source, path, overwrite=self.overwrite)
+            if path == self.frames_dir:
+                from .stills import check_folder
+
+                check_folder(path, overwrite=self.overwrite)
+            else:
+                check_output(source, path, overwrite=self.overwrite)
 
     def _list_paths(self) -> list[Path]:
         paths = (getattr(self, each.name) for each in fields(self))
@@ -94,15 +115,32 @@ class Views:
     def watch(self, info: VideoInfo, plan: Plan) -> Iterator[Watch]:
         """Watch a video being filled; on an error nothing is left behind."""
         watch = Watch()
-        if self.report is not None:
+        try:
+            self._begin(watch, info, plan)
+            yield watch
+            for watcher in watch.watchers:
+                watcher.finish()
+        except BaseException:
+            for watcher in watch.watchers:
+                watcher.abandon()
+            raise
+
+    def _begin(self, watch: Watch, info: VideoInfo, plan: Plan) -> None:
+        if self.report is not None or self.contact_sheet is not None:
             from .albums import Album, make_display
 
             n_albums = self.n_futures if isinstance(self, FutureViews) else 1
             watch.album = Album(plan, make_display(info), n_albums=n_albums)
             watch.watchers.append(watch.album)
-        yield watch
-        for watcher in watch.watchers:
-            watcher.finish()
+        if self.preview is not None:
+            from .previews import Preview
+
+            watch.watchers.append(Preview(self.preview, info, plan))
+        if self.frames_dir is not None:
+            from .stills import Stills
+
+            watch.stills = Stills(self.frames_dir, info, overwrite=self.overwrite)
+            watch.watchers.append(watch.stills)
 
     def show_fill(
         self, report: FillReport, *, info: VideoInfo, plan: Plan, watch: Watch | None = None
@@ -112,11 +150,17 @@ class Views:
         Raises:
             OutputError: the disk refuses.
         """
+        if watch is not None and watch.stills is not None:
+            watch.stills.publish(report)
         if self.report is not None:
             from .pages import render_fill
 
             album = None if watch is None else watch.album
             write_text(self.report, render_fill(report, info=info, plan=plan, album=album))
+        if self.contact_sheet is not None and watch is not None and watch.album is not None:
+            from .contacts import draw_sheet
+
+            write_bytes(self.contact_sheet, draw_sheet(report, watch.album))
         return report
 
     def show_forecast(
@@ -162,10 +206,21 @@ class FutureViews(Views):
             write_text(self.report, page)
 
 
-def name_views(source: Path, *, report: Path | None = None, overwrite: bool = False) -> Views:
+def name_views(
+    source: Path,
+    *,
+    report: Path | None = None,
+    preview: Path | None = None,
+    contact_sheet: Path | None = None,
+    frames_dir: Path | None = None,
+    is_shared: bool = False,
+    overwrite: bool = False,
+) -> Views:
     """The views of one video; a path that is a folder stands for a file of the usual name there.
 
-    ``clip.mp4`` -> ``clip.report.html``
+    ``clip.mp4`` -> ``clip.report.html``, ``clip.preview.mp4``, ``clip.contact-sheet.png``; the
+    made frames go into ``frames_dir`` itself, or if that ``is_shared`` with other videos, into
+    ``clip.frames`` there.
     """
 
     def name(path: Path | None, word: str, suffix: str) -> Path | None:
@@ -173,4 +228,12 @@ def name_views(source: Path, *, report: Path | None = None, overwrite: bool = Fa
             return path
         return name_output(source, word, output=path).with_suffix(suffix)
 
-    return Views(report=name(report, "report", ".html"), overwrite=overwrite)
+    if frames_dir is not None and is_shared:
+        frames_dir = name_output(source, "frames", output=frames_dir).with_suffix("")
+    return Views(
+        report=name(report, "report", ".html"),
+        preview=name(preview, "preview", ".mp4"),
+        contact_sheet=name(contact_sheet, "contact-sheet", ".png"),
+        frames_dir=frames_dir,
+        overwrite=overwrite,
+    )

@@ -114,6 +114,23 @@ def test_report_page(run: Run, clip: Path, tmp_path: Path) -> None:
     assert run("fill-gaps", clip, "-y", "--report", page).code == 0
 
 
+def test_views_beside_the_video(run: Run, clip: Path, tmp_path: Path) -> None:
+    views = ("--preview", "p.mp4", "--contact-sheet", "c.png", "--frames-dir", "made")
+    asked = [tmp_path / word if k % 2 else word for k, word in enumerate(views)]
+    assert run("fill-gaps", clip, *asked).code == 0
+    assert {"p.mp4", "c.png", "made"} <= set(names(tmp_path))
+    again = run("fill-gaps", clip, "-o", tmp_path / "o.mkv", *asked)
+    assert again.code == 1
+    assert "p.mp4" in one_error(again)
+
+
+def test_compare_draws_a_plot(run: Run, clip: Path, tmp_path: Path) -> None:
+    assert run("compare", clip, clip, "--plot", tmp_path / "x.svg").code == 0
+    assert (tmp_path / "x.svg").read_text().count("<svg") == 1
+    assert run("compare", clip, clip, "--plot", tmp_path / "x.gif").code == 2
+    assert run("compare", clip, clip, "--plot", tmp_path / "no" / "x.svg").code == 1
+
+
 def test_report_pages_of_several_videos_go_to_a_folder(
     run: Run, clip: Path, tmp_path: Path
 ) -> None:

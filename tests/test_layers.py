@@ -16,7 +16,7 @@ PACKAGE = ROOT / "framepred"
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
     {"errors"},
-    {"sequences", "series", "wheels", "pictures", "charts"},
+    {"sequences", "series", "wheels", "pictures", "captions", "charts"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"leaps"},
     {
@@ -42,8 +42,8 @@ LAYERS = (
     {"writer", "pipes"},
     {"grafting"},
     {"video"},
-    {"scanning", "predictor", "clips", "scoring", "stages", "testcard", "albums"},
-    {"learner", "digits", "pages", "galleries"},
+    {"scanning", "predictor", "clips", "scoring", "stages", "testcard", "albums", "stills"},
+    {"learner", "digits", "pages", "galleries", "previews", "contacts"},
     {"adaptation", "session", "views"},
     {"confidence", "journal"},
     {"calibration"},
@@ -62,7 +62,10 @@ STDLIB_ONLY = {
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {
-    "av": {"colour", "encoders", "minterpolate", "reader", "writer", "grafting", "pipes"},
+    "av": {
+        "previews", "stills",
+        "colour", "encoders", "minterpolate", "reader", "writer", "grafting", "pipes",
+    },
     "torch": {
         "motion", "scenes", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",
@@ -73,7 +76,7 @@ OWNERS = {
     "skimage": {"metrics", "baselines"},
     "safetensors": {"checkpoint"},
     "matplotlib": {"plots", "charts"},
-    "PIL": {"pictures"},
+    "PIL": {"pictures", "captions"},
     "jinja2": {"pages"},
     "rich": {"console", "cli"},
     "typer": {"cli", "options", "study_options", "stream_options", "batches"},
