@@ -483,6 +483,7 @@ def train(
     max_gap: study_options.TrainMaxGap = 8,
     forecast_share: study_options.ForecastShare = 0.3,
     scenes: study_options.Scenes = 0.0,
+    compile: study_options.Compile = False,
     learning_rate: study_options.LearningRate = 4e-4,
     loss: study_options.Losses = "laplacian,charbonnier",
     validate_every: study_options.ValidateEvery = 1000,
@@ -508,7 +509,16 @@ def train(
         preset,
         clips,
         only={"hidden", "layers"},
-        never={"validation", "initial", "crop", "max_gap", "forecast_share", "scenes", "cache_gb"},
+        never={
+            "validation",
+            "initial",
+            "crop",
+            "max_gap",
+            "forecast_share",
+            "scenes",
+            "compile_",
+            "cache_gb",
+        },
     )
     check_json(json, clips)
     settings: dict[str, Any] = {
@@ -548,6 +558,7 @@ def train(
                     max_gap=max_gap,
                     forecast_share=forecast_share,
                     scenes=scenes,
+                    compile=compile,
                     **settings,
                 ),
                 validation=validation or None,

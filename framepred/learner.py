@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .checkpoint import Network, load_state, save_state
 from .clips import Batch
+from .compiling import compile_parts, explain_failures
 from .errors import TrainingError
 from .grids import choose_scale
 from .losses import FLOW, LOSSES, compute_flow_error, compute_loss
@@ -52,6 +53,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0  # gradients longer than this are shortened to it
     ema_decay: float = 0.999  # of the averaged weights that are validated and packaged
+    compile: bool = False  # the network's parts by torch.compile: minutes first, faster steps then
     losses: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0, "charbonnier": 1.0})
     seed: int = 1
     validate_every: int = 1000  # steps
@@ -111,6 +113,10 @@ class Learner:
     ) -> None:
         self.processes = processes or Processes()
         self.model: Network = arrange(model, device).train()  # type: ignore[arg-type]
+        if config.compile:
+            if not isinstance(model, FramePredictor):
+                raise TrainingError("only the network for videos can be compiled")
+            compile_parts(model)
         self._network = self.processes.distribute(self.model, device)
         self.config = config
         self.device = device
@@ -158,23 +164,8 @@ class Learner:
         Leaves the weights alone if it or its gradient is not finite; unless ``deferred``, raises
         TrainingError then.
         """
-        weights = dict(self.config.losses)
-        flow_weight = weights.pop(FLOW, 0.0)
-        knows_flow = flow_weight > 0 and batch.scene is not None
-        with (
-            _observe(self.model, knows_flow) as flows,
-            torch.autocast(
-                self.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16
-            ),
-        ):
-            made = self._network(batch.before, batch.after, batch.situation.n_missing, steps=steps)
-        truth = torch.stack([batch.missing[:, k - 1] for k in steps], 1)
-        loss = compute_loss(weights, made.flatten(0, 1), truth.flatten(0, 1))
-        if knows_flow:
-            loss = loss + flow_weight * _compare_flows(batch, steps, flows)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        loss = loss.detach()
+        with explain_failures() if self.config.compile else nullcontext():
+            loss = self._descend(batch, steps, precision)
         length = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self._unchecked.append((self.step, torch.stack((loss, length))))
         if self.deferred:
@@ -193,6 +184,26 @@ class Learner:
                 list(self.averaged.values()), list(self.model.parameters()), 1 - decay
             )
         return loss
+
+    def _descend(self, batch: Batch, steps: list[int], precision: torch.dtype) -> Tensor:
+        """The loss of a batch; its gradient is with the parameters then."""
+        weights = dict(self.config.losses)
+        flow_weight = weights.pop(FLOW, 0.0)
+        knows_flow = flow_weight > 0 and batch.scene is not None
+        with (
+            _observe(self.model, knows_flow) as flows,
+            torch.autocast(
+                self.device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16
+            ),
+        ):
+            made = self._network(batch.before, batch.after, batch.situation.n_missing, steps=steps)
+        truth = torch.stack([batch.missing[:, k - 1] for k in steps], 1)
+        loss = compute_loss(weights, made.flatten(0, 1), truth.flatten(0, 1))
+        if knows_flow:
+            loss = loss + flow_weight * _compare_flows(batch, steps, flows)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        return loss.detach()
 
     def check(self) -> None:
         """Wait for the device; TrainingError if a loss or a gradient so far was not finite."""

@@ -17,6 +17,7 @@ __all__ = [
     "BenchmarkSeconds",
     "CacheGb",
     "Clips",
+    "Compile",
     "CountOnly",
     "Crop",
     "EvaluateContext",
@@ -343,6 +344,16 @@ Scenes = Annotated[
         max=1,
         help="Share of the steps that learn from synthetic scenes: layers cut out of the clips, "
         "and random textures, whose motion is known exactly.",
+        rich_help_panel=HOW,
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        metavar="",
+        help="Compile the network's parts with torch.compile first: minutes, then faster steps. "
+        "Needs a C++ compiler.",
         rich_help_panel=HOW,
     ),
 ]

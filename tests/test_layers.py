@@ -35,7 +35,7 @@ LAYERS = (
     {"refinement"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"rates"},
-    {"unrolling", "repairs", "spacing", "tiles", "y4m"},
+    {"unrolling", "repairs", "spacing", "tiles", "y4m", "compiling"},
     {"reader", "stack"},
     {"writer"},
     {"drops", "tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
@@ -69,7 +69,7 @@ OWNERS = {
     "torch": {
         "motion", "scenes", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",
-        "evaluation", "albums", "spacing",
+        "evaluation", "albums", "spacing", "compiling",
         "installation", "benchmark", "adaptation", "unrolling", "moving_mnist", "stack", "session",
         "tiles", "composition", "refinement",
     },
