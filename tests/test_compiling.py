@@ -16,6 +16,7 @@ from framepred.learner import Learner, TrainConfig
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 
 
+@pytest.mark.slow
 def test_parts_do_the_same_compiled() -> None:
     torch.compiler.reset()
     plain = build_network(strength=0.05)
