@@ -5,9 +5,11 @@ Heavy modules are imported inside the commands, so that ``framepred --help`` ans
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -47,8 +49,15 @@ app = typer.Typer(
 )
 
 
+_talk: dict[str, Any] = {}  # how all commands talk, as said before the command
+
+
 def run() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names and arrows that a code page lacks are better spelt out than an end of the work.
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="backslashreplace")
     # Threads that spin while they wait make torch several times slower when another program keeps
     # a core busy. The variable is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -71,6 +80,10 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
+    ctx: typer.Context,
+    config: options.Config = None,
+    quiet: options.Quiet = False,
+    log_file: options.LogFile = None,
     version: Annotated[
         bool,
         typer.Option(
@@ -82,7 +95,44 @@ def _main(
         ),
     ] = False,
 ) -> None:
-    pass
+    from .settings import SettingsError
+
+    if log_file is not None and (log_file.is_dir() or not log_file.absolute().parent.is_dir()):
+        raise typer.BadParameter(f"{log_file} is not a place for a file", param_hint="--log-file")
+    _talk.update({"is_terse": quiet, "log_file": log_file})
+    try:
+        ctx.default_map = _load_defaults(ctx, config)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error), param_hint="--config") from None
+
+
+def _load_defaults(ctx: typer.Context, config: Path | None) -> dict[str, Any]:
+    """What a file of settings says, and have --help show it."""
+    from .settings import check_settings, read_settings
+
+    found = read_settings(Path(), config)
+    if found is None:
+        return {}
+    commands: dict[str, Any] = getattr(ctx.command, "commands", {})
+    parameters = {
+        name: {
+            option.lstrip("-"): parameter
+            for parameter in command.params
+            for option in parameter.opts
+            if option.startswith("--")
+        }
+        for name, command in commands.items()
+    }
+    names = {
+        command: {option: parameter.name for option, parameter in each.items()}
+        for command, each in parameters.items()
+    }
+    defaults = check_settings(*found, names)
+    for command, values in defaults.items():
+        for parameter in parameters[command].values():
+            if parameter.name in values:
+                parameter.show_default = True
+    return dict(defaults)
 
 
 @app.command("fill-gaps", epilog=_EXIT_CODES)
@@ -133,7 +183,10 @@ def fill_gaps(
         output,
         json,
         raw,
-        never={"insert", "detect", "dry_run", "adapt", "reference", "report", "resume"},
+        never={
+            *("insert", "detect", "dry_run", "adapt", "reference", "resume"),
+            *("report", "preview", "contact_sheet", "frames_dir"),
+        },
     )
     with _open_terminal(progress) as terminal:
         from . import filling, video
@@ -785,7 +838,7 @@ def _open_terminal(progress: options.ProgressMode, *, quiet: bool = False) -> It
     """Turn what went wrong into one line and an exit code."""
     from .console import Terminal
 
-    terminal = Terminal(progress.value, quiet=quiet)
+    terminal = Terminal(progress.value, quiet=quiet, **_talk)
     try:
         yield terminal
     except FramepredError as error:

@@ -6,6 +6,7 @@ stderr. With ``--progress machine`` stderr holds nothing but one JSON object a l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from .errors import OutputError
 from .outputs import is_pipe, write_text
 from .reports import FuturesReport, OnProgress, Progress, to_plain
 from .timeline import format_time
@@ -105,16 +108,29 @@ class Terminal:
     """Where a command talks to the person, or to the program, that started it.
 
     ``progress``: "auto" (a bar on a terminal, else nothing), "bar", "machine" or "none".
-    ``quiet``: people and programs are not told anything.
+    ``quiet``: people and programs are not told anything. ``is_terse``: people are told errors only.
+    ``log_file``: gets the lines for people too.
+
+    Raises:
+        OutputError: the log file cannot be written.
     """
 
-    def __init__(self, progress: str = "auto", *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        progress: str = "auto",
+        *,
+        quiet: bool = False,
+        is_terse: bool = False,
+        log_file: Path | None = None,
+    ) -> None:
         self._out = Console(soft_wrap=False, highlight=False, quiet=quiet)
-        self._err = Console(stderr=True, highlight=False, quiet=quiet)
-        if quiet:
+        self._alarm = Console(stderr=True, highlight=False, quiet=quiet)
+        self._err = Console(stderr=True, highlight=False, quiet=quiet or is_terse)
+        self._log_file = None if quiet else log_file
+        if quiet or (is_terse and progress != "machine"):
             progress = "none"
         if not self._err.is_terminal and "COLUMNS" not in os.environ:
-            self._err.width = _LOG_WIDTH
+            self._err.width = self._alarm.width = _LOG_WIDTH
         if progress == "auto":
             progress = "bar" if self._err.is_terminal else "none"
         self._mode = progress
@@ -123,6 +139,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """One line for people."""
+        self._log(text)
         if self._mode != "machine":
             self._err.print(escape(text), soft_wrap=True)
 
@@ -131,10 +148,24 @@ class Terminal:
         line = " ".join(message.split())
         if source is not None and not is_pipe(source) and str(source) not in line:
             line = f"{source}: {line}"
+        with contextlib.suppress(OutputError):  # it may be what has failed
+            self._log(f"error: {line}")
         if self._mode == "machine":
             self._emit({"event": "error", "input": to_plain(source), "message": line})
         else:
-            self._err.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
+            self._alarm.print(f"[bold red]error:[/] {escape(line)}", soft_wrap=True)
+
+    def _log(self, text: str) -> None:
+        if self._log_file is None:
+            return
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        try:
+            with self._log_file.open("a", encoding="utf-8") as file:
+                file.write(f"{now} {' '.join(text.split())}\n")
+        except OSError as error:
+            raise OutputError(
+                f"{self._log_file}: cannot be written ({error.strerror}); choose another --log-file"
+            ) from None
 
     @contextmanager
     def follow(self, source: Path | None = None) -> Iterator[OnProgress]:
@@ -170,7 +201,11 @@ class Terminal:
 
     def write_json(self, target: str, payload: object) -> None:
         """Write one JSON object to stdout (``-``) or to a file."""
-        text = json.dumps(to_plain(payload), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        # What a code page lacks is escaped as JSON has it.
+        is_plain = target == "-" and not sys.stdout.encoding.lower().startswith("utf")
+        text = (
+            json.dumps(to_plain(payload), indent=2, ensure_ascii=is_plain, allow_nan=False) + "\n"
+        )
         if target == "-":
             sys.stdout.write(text)
             sys.stdout.flush()

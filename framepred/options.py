@@ -18,6 +18,7 @@ __all__ = [
     "WHAT",
     "Adapt",
     "Codec",
+    "Config",
     "ContactSheet",
     "Context",
     "Crf",
@@ -34,6 +35,7 @@ __all__ = [
     "Inputs",
     "Insertions",
     "Json",
+    "LogFile",
     "Lossless",
     "MaxGap",
     "Model",
@@ -47,6 +49,7 @@ __all__ = [
     "PreviewFile",
     "Progress",
     "ProgressMode",
+    "Quiet",
     "Reference",
     "ReferenceInput",
     "ReportFile",
@@ -475,6 +478,32 @@ PlotFile = Annotated[
         rich_help_panel=TALK,
     ),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Defaults of the options, a table for each command. Default: framepred.toml, or "
+        "[tool.framepred] of pyproject.toml, in this folder.",
+        show_default=False,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "-q", "--quiet", metavar="", help="Say nothing but errors. Before the command, as all here."
+    ),
+]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        help="Append what is said to a file too, each line with its time.",
+        show_default=False,
+    ),
+]
+
 Json = Annotated[
     str | None,
     typer.Option(

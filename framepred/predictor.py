@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import html
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -239,6 +240,14 @@ class Predictor:
         one = copy.copy(self)
         one._latent = torch.randn(number, 1, 4, generator=generator)[-1].to(self._device)
         return one
+
+    def _repr_html_(self) -> str:
+        """One line for notebooks."""
+        millions = sum(weights.numel() for weights in self.model.parameters()) / 1e6
+        return (
+            f"<b>Predictor</b> {html.escape(self.name)} ({millions:.2f} million weights) on "
+            f"{html.escape(self.device)}"
+        )
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(

@@ -8,6 +8,7 @@ what JSON knows. A field that was not measured is ``None``, never a made-up numb
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_MOST_DRAWN = 20  # items of a list in a notebook
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
@@ -83,6 +86,27 @@ def to_plain(value: object) -> Plain:
     raise TypeError(f"a report cannot hold a {type(value).__name__}")
 
 
+def _draw_table(values: dict[str, Plain]) -> str:
+    """Values by name as HTML; what is in them is escaped."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{_draw(value)}</td></tr>"
+        for name, value in values.items()
+    )
+    return f"<table>{rows}</table>"
+
+
+def _draw(value: Plain) -> str:
+    """A value as HTML: long lists are cut short."""
+    if isinstance(value, dict):
+        return _draw_table(value)
+    if isinstance(value, list):
+        more = f"<br>and {len(value) - _MOST_DRAWN} more" if len(value) > _MOST_DRAWN else ""
+        return "<br>".join(_draw(item) for item in value[:_MOST_DRAWN]) + more
+    if value is None:
+        return "&ndash;"
+    return html.escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
 @dataclass(frozen=True)
 class Report:
     """Base of all reports: a frozen record that can be written as one JSON object."""
@@ -92,6 +116,10 @@ class Report:
         plain = to_plain(self)
         assert isinstance(plain, dict)
         return plain
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        return f"<b>{type(self).__name__}</b>{_draw_table(self.as_dict())}"
 
 
 @dataclass(frozen=True)

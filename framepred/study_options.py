@@ -148,7 +148,7 @@ def list_given(
     given = {
         name
         for name in ctx.params
-        if (source := ctx.get_parameter_source(name)) is not None and source.name != "DEFAULT"
+        if (source := ctx.get_parameter_source(name)) is not None and "DEFAULT" not in source.name
     }
     wrong = sorted(given & (only if preset is None else never))
     if wrong:

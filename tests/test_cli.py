@@ -626,3 +626,61 @@ run()
         assert process.wait(timeout=60) == 1
     assert len(said.splitlines()) == 1, said
     assert "closed by the program that reads it" in said
+
+
+# Settings, and how commands talk.
+
+
+def test_a_file_of_settings_gives_defaults(
+    run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("framepred.toml").write_text('[scan]\ngap = ["2:4"]\ndetect = ""\n')
+    result = run("scan", clip, "--json", "-")
+    assert [gap["kind"] for gap in result.json["gaps"]] == ["named", "missing", "missing"]
+    over = run("scan", clip, "--gap", "5:6", "--json", "-")
+    assert [(gap["start"]) for gap in over.json["gaps"] if gap["kind"] == "named"] == [5]
+    Path("other.toml").write_text("[scan]\nmax-gap = 1\n")
+    other = run("--config", "other.toml", "scan", clip, "--json", "-")
+    assert [gap["action"] for gap in other.json["gaps"]] == ["fill", "leave"]
+    Path("other.toml").write_text("[fill-gaps]\nmax-gap = 77\ncodec = 'ffv1'\n")
+    said = run("--config", "other.toml", "fill-gaps", "--help").out
+    assert "77" in said
+    assert "default: ffv1" in said
+    Path("framepred.toml").write_text("[scan]\nmaxgap = 1\n")
+    wrong = run("scan", clip)
+    assert wrong.code == 2
+    assert "did you mean" in wrong.err
+
+
+def test_quiet_and_log_file(run: Run, clip: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    result = run("--quiet", "--log-file", log, "fill-gaps", clip)
+    assert (result.code, result.out, result.err) == (0, "", "")
+    again = run("-q", "--log-file", log, "fill-gaps", clip)
+    assert again.code == 1
+    one_error(again)
+    first, *_, last = log.read_text().splitlines()
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 .*3 frames made", first)
+    assert "error: " in last
+    assert run("--log-file", tmp_path / "no" / "log.txt", "scan", clip).code == 2
+
+
+@pytest.mark.slow
+def test_a_code_page_without_the_signs_is_no_end(tmp_path: Path) -> None:
+    """As on Windows: a name that cp1252 lacks, in JSON and in what is said."""
+    source = write_clip(tmp_path / "\u6620\u753b.mkv", 4, codec="ffv1")
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    for arguments in (["scan", str(source), "--json", "-"], ["scan", str(source)]):
+        done = subprocess.run(
+            [sys.executable, "-m", "framepred", *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            check=True,
+        )
+        assert b"Traceback" not in done.stderr
+        if "--json" in arguments:
+            assert json.loads(done.stdout.decode("cp1252"))["input"] == str(source)
+        else:
+            assert rb"\u6620" in done.stderr

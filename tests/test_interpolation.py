@@ -244,6 +244,12 @@ def test_progress_goes_to_the_end(tmp_path: Path) -> None:
 # The network.
 
 
+def test_a_predictor_shows_itself_in_a_notebook(predictor: Predictor) -> None:
+    named = Predictor(predictor.model, name="<b>", device=predictor._device)
+    assert "&lt;b&gt; (" in named._repr_html_()
+    assert "million weights) on cpu" in named._repr_html_()
+
+
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     return Predictor.load("default", device="cpu")

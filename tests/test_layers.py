@@ -16,7 +16,7 @@ PACKAGE = ROOT / "framepred"
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
     {"errors"},
-    {"sequences", "series", "wheels", "pictures", "captions", "charts"},
+    {"sequences", "series", "wheels", "pictures", "captions", "charts", "settings"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"leaps"},
     {
@@ -58,7 +58,7 @@ LAYERS = (
 )
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
-    "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m",
+    "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m", "settings",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {

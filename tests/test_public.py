@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import tomllib
 from pathlib import Path
 
@@ -50,3 +51,23 @@ def test_installation_is_described() -> None:
     assert set(report.libraries) >= {"torch", "av"}
     for model in list_models():
         assert model.path.stat().st_size == model.bytes
+
+
+@pytest.mark.parametrize("name", framepred.__all__)
+def test_every_public_function_is_typed(name: str) -> None:
+    """Every parameter and every result has a type, and every parameter that may be left out."""
+    value = getattr(framepred, name)
+    functions = [value] if inspect.isfunction(value) else []
+    if inspect.isclass(value):
+        functions = [
+            member
+            for key, member in vars(value).items()
+            if inspect.isfunction(member) and not key.startswith("_")
+        ]
+        assert all(function.__doc__ for function in functions if name == "Predictor")
+    for function in functions:
+        signature = inspect.signature(function)
+        assert signature.return_annotation is not inspect.Signature.empty, function
+        for parameter in list(signature.parameters.values()):
+            typed = parameter.annotation is not inspect.Parameter.empty
+            assert typed or parameter.name in ("self", "cls"), (function, parameter)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from framepred.reports import GapReport, Seconds, StageClock, to_plain
+from framepred.reports import GapReport, HeldReport, Report, Seconds, StageClock, to_plain
 
 
 def test_plain_values_are_json() -> None:
@@ -72,3 +73,26 @@ def test_clock_counts_a_stage_that_fails() -> None:
     with pytest.raises(ValueError, match="broken"):
         fail()
     assert clock.seconds().encode >= 0.01
+
+
+def test_a_report_shows_itself_in_a_notebook_and_escapes() -> None:
+    report = HeldReport("<script>&", 3)
+    assert report._repr_html_() == (
+        "<b>HeldReport</b><table>"
+        "<tr><th style='text-align:left'>reason</th><td>&lt;script&gt;&amp;</td></tr>"
+        "<tr><th style='text-align:left'>frames</th><td>3</td></tr></table>"
+    )
+    many = FrameScores(tuple(HeldReport(str(i), i) for i in range(25)), None, 1 / 3)
+    drawn = many._repr_html_()
+    assert "and 5 more" in drawn
+    assert "&ndash;" in drawn
+    assert "0.3333" in drawn
+
+
+@dataclass(frozen=True)
+class FrameScores(Report):
+    """A report of reports, for a test."""
+
+    items: tuple[HeldReport, ...]
+    nothing: float | None
+    number: float
