@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,17 @@ def run() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _terminate)  # unless nohup asked to ignore it
-    app()
+    try:
+        app()
+    except SystemExit as leave:
+        if isinstance(leave.code, int) and leave.code > 128:
+            # All blocks have been left and all files removed. An encoder that is given up would
+            # first finish the large frames that it has in hand, for seconds.
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):
+                    stream.flush()
+            os._exit(leave.code)
+        raise
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:

@@ -35,7 +35,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import OutputError
+from .errors import MediaError, OutputError
 from .scoring import Score
 from .sequences import find_images, is_sequence
 
@@ -77,6 +77,9 @@ def identify_input(path: Path) -> str:
     """What tells a video file from another one: its size, its first and its last bytes.
 
     Of numbered pictures: their names, sizes and times of change.
+
+    Raises:
+        MediaError: it cannot be read.
     """
     digest = hashlib.blake2b(digest_size=_DIGEST)
     if is_sequence(path):
@@ -85,12 +88,15 @@ def identify_input(path: Path) -> str:
                 found = file.stat()
                 digest.update(repr((file.name, found.st_size, found.st_mtime_ns)).encode())
         return digest.hexdigest()
-    with path.open("rb") as file_:
-        size = file_.seek(0, os.SEEK_END)
-        digest.update(str(size).encode())
-        for place in (0, max(0, size - _ENDS)):
-            file_.seek(place)
-            digest.update(file_.read(_ENDS))
+    try:
+        with path.open("rb") as video:
+            size = video.seek(0, os.SEEK_END)
+            digest.update(str(size).encode())
+            for place in (0, max(0, size - _ENDS)):
+                video.seek(place)
+                digest.update(video.read(_ENDS))
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read any more ({error.strerror})") from error
     return digest.hexdigest()
 
 
@@ -112,6 +118,7 @@ def open_journal(
     on_note: is given lines for people.
 
     Raises:
+        MediaError: the input cannot be read any more.
         OutputError: another run is at work on this output, or a link or a file is in the way.
     """
     journal = Journal(output, on_note=on_note)
@@ -138,6 +145,7 @@ class Journal:
         self.is_inherited = False  # an earlier run has begun it
         self._on_note = on_note
         self._job: dict[str, str] = {}
+        self._is_asked_for = False
         self._is_read = False
         self._is_full = False
         self._room: int | None = None  # bytes that may still be written
@@ -151,6 +159,7 @@ class Journal:
     def begin(self, job: dict[str, str], *, resume: bool) -> None:
         """Lock the folder, and look at what an earlier run has left in it."""
         self._job = {"format": _FORMAT, **job}
+        self._is_asked_for = resume
         if self.folder.is_symlink() or (self.folder.exists() and not self.folder.is_dir()):
             raise OutputError(f"{self.folder}: is in the way of this run's journal; remove it")
         self.is_inherited = self.folder.exists()
@@ -238,6 +247,8 @@ class Journal:
 
     def _stop(self, reason: str) -> None:
         self._is_full = True
+        if not self._is_asked_for:
+            return
         self.note(f"{self.output}: from here on --resume would have to begin again ({reason})")
 
     def _take_lock(self) -> None:
@@ -255,6 +266,8 @@ class Journal:
                 "name"
             ) from None
         except OSError as error:
+            if not self.is_inherited:
+                self.folder.rmdir()
             raise OutputError(
                 f"{self.folder}: cannot be used ({error.strerror}); remove it"
             ) from error

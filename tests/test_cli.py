@@ -466,8 +466,8 @@ def test_help_names_every_option(run: Run) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are a matter of POSIX")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_nothing(clip: Path, number: int, code: int) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_leaves_nothing(clip: Path, name: str, code: int) -> None:
     script = f"""
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
@@ -479,6 +479,11 @@ class Slow(BlendPredictor):
     def fill(self, *args):
         print("half way", flush=True)
         time.sleep(60)
+class Lingering:
+    # Like an encoder that first finishes what it has in hand.
+    def __del__(self):
+        time.sleep(60)
+lingering = Lingering()
 framepred.predictor.Predictor.load = lambda *args, **options: Slow()
 sys.argv = ["framepred", "fill-gaps", {str(clip)!r}]
 run()
@@ -493,9 +498,9 @@ run()
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "half way\n"
-        process.send_signal(number)
-        said = process.stderr.read()
-        assert process.wait(timeout=20) == code
+        process.send_signal(getattr(signal, name))
+        said = process.communicate(timeout=20)[1]
+        assert process.returncode == code
     assert "Traceback" not in said
     assert names(clip.parent) == ["clip.mkv"]
 
@@ -684,3 +689,65 @@ def test_a_code_page_without_the_signs_is_no_end(tmp_path: Path) -> None:
             assert json.loads(done.stdout.decode("cp1252"))["input"] == str(source)
         else:
             assert rb"\u6620" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits are a matter of POSIX")
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_full_disk_is_one_line(clip: Path, resume: list[str]) -> None:
+    script = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from blending import BlendPredictor
+import framepred.predictor
+from framepred.cli import run
+framepred.predictor.Predictor.load = lambda *args, **options: BlendPredictor()
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # as good as a full disk
+sys.argv = ["framepred", "fill-gaps", {str(clip)!r}, *{resume!r}]
+run()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    *notes, error = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert "grows larger than this system allows" in error
+    assert len(notes) == 2 * len(resume)  # that it begins anew, and that it may be gone on with
+    kept = [".clip.filled.mkv.journal"] if resume else []
+    assert names(clip.parent) == [*kept, "clip.mkv"]
+
+
+def test_an_input_that_vanishes_is_one_line(
+    run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from framepred import filling
+
+    scan = filling.scan
+
+    def scan_and_lose(path: Path, **options: Any) -> Any:
+        found = scan(path, **options)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(filling, "scan", scan_and_lose)
+    result = run("fill-gaps", clip)
+    assert result.code == 1
+    assert "clip.mkv: cannot be read any more" in one_error(result)
+    assert names(clip.parent) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are a matter of POSIX")
+def test_a_folder_that_cannot_be_written_is_one_line(
+    run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    result = run("fill-gaps", clip, "-o", "/proc/out.mkv")  # not even the superuser may
+    assert result.code == 1
+    assert "/proc/out.mkv" in one_error(result)
+    monkeypatch.setattr(os, "open", refuse)
+    result = run("fill-gaps", clip, "--lossless")
+    assert result.code == 1
+    assert "Permission denied" in one_error(result)
+    assert names(clip.parent) == ["clip.mkv"]
