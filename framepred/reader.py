@@ -36,6 +36,9 @@ _LEAST_STEP = Fraction(1, 1000)  # seconds between frames whose times had to be 
 # Decoders that conceal damage without a word, unless asked to refuse it. A camera whose every
 # picture breaks the standard is not asked.
 _STRICT = {"mjpeg": "explode", "png": "crccheck+explode", "apng": "crccheck+explode"}
+# Pixels of the largest picture that is decoded: 16K (15360x8640) and a little more. A header of a
+# few bytes can promise more than any memory holds.
+_BOUND = {"max_pixels": str(2**27)}  # for the decoders, and where FFmpeg looks at formats
 _N_STRICT = 8  # packets of which a strict decoder must take one
 
 
@@ -130,7 +133,7 @@ class VideoReader:
         self.container = open_input(self.path)
         self.stream = _choose_stream(self.container, self.path)
         options = _choose_options(self.path, self.info.codec)
-        self.stream.codec_context.options = options
+        self.stream.codec_context.options = {**_BOUND, **options}
         self._checker = Ffv1Checker() if self.info.codec == "ffv1" else None
         self._damaged: set[int | None] = set()  # stamps of packets that are known to be damaged
         if frame_threads:
@@ -331,14 +334,14 @@ def open_input(path: Path) -> InputContainer:
         raise MediaError(f"{path}: the file is empty; give a video file")
     try:
         # An absolute path is never taken for a URL or an option, whatever the name looks like.
-        return av.open(str(path.absolute()), "r", metadata_errors="replace")
+        return av.open(str(path.absolute()), "r", metadata_errors="replace", options=_BOUND)
     except (FFmpegError, OSError) as error:
         raise MediaError(f"{path}: not a readable video ({describe_error(error)})") from error
 
 
 def _open_image(file: Path) -> InputContainer:
     # Without "none", FFmpeg would look for numbers in the name.
-    options = {"pattern_type": "none", "framerate": str(RATE)}
+    options = {"pattern_type": "none", "framerate": str(RATE), **_BOUND}
     return av.open(str(file.absolute()), "r", format="image2", options=options)
 
 
@@ -347,7 +350,10 @@ def _open_first(path: Path) -> InputContainer:
     for file in find_images(path).files[:_N_PROBE_PACKETS]:
         with contextlib.suppress(FFmpegError, OSError, IndexError, StopIteration):
             with _open_image(file) as container:
-                container.streams.video[0].codec_context.options = {"err_detect": "explode"}
+                container.streams.video[0].codec_context.options = {
+                    **_BOUND,
+                    "err_detect": "explode",
+                }
                 next(container.decode(video=0))
             return _open_image(file)
     raise MediaError(f"{path}: none of its pictures can be read; give a video file")
@@ -424,6 +430,7 @@ def read_end(stream: Stream) -> Fraction | None:
 
 def _read_first(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
     """The first picture, or None when none of the first packets gives one."""
+    stream.codec_context.options = dict(_BOUND)
     stream.thread_type = "AUTO"  # as the reader: decoders differ
     packets: Iterator[Packet[Any]] = container.demux(stream)
     for _ in range(_N_PROBE_PACKETS):
@@ -445,7 +452,7 @@ def _choose_options(path: Path, codec: str) -> dict[str, str]:
     """How strict the decoder is to be: as strict as any of the first packets allows."""
     if codec not in _STRICT:
         return {}
-    options = {"err_detect": _STRICT[codec]}
+    options = {**_BOUND, "err_detect": _STRICT[codec]}
     with open_input(path) as container:
         stream = _choose_stream(container, path)
         stream.codec_context.options = options

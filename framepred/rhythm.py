@@ -27,6 +27,7 @@ _CATCH_UP = 4
 _RATE_CHANGE = 12
 # A longer silence is a pause in the recording: no frames were lost that could be made again.
 _LONGEST_HOLE = Fraction(60)
+_MOST_STEPS = 60 * 240  # in such a silence, at the highest of rates: a clock may tick much faster
 _NOMINAL_RATES = tuple(
     sorted(
         [Fraction(n) for n in (5, 6, 8, 10, 12, 15, 16, 18, 20, 24, 25, 30, 48, 50, 60)]
@@ -178,7 +179,8 @@ def _count_missing(
     n_missing: dict[int, int] = {}
     spent: set[int] = set()
     for i, n_steps in long.items():
-        if i in changed or intervals[i] > _LONGEST_HOLE * units_per_second:
+        is_pause = intervals[i] > _LONGEST_HOLE * units_per_second or n_steps > _MOST_STEPS
+        if i in changed or is_pause:
             continue
         caught_up = Fraction(0)
         for j in _neighbours(i, len(intervals), long):

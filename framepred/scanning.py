@@ -147,7 +147,7 @@ def scan(
     if not times:
         raise MediaError(
             f"{path}: none of its frames can be decoded ({seen.n_errors} packets failed); "
-            "the file is damaged, encrypted, or has no pictures"
+            "the file is damaged, encrypted, or has no pictures, or larger ones than are decoded"
         )
     if on_progress is not None:
         on_progress(Progress("scan", len(times), len(times)))

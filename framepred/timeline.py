@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
-from .errors import GapError
+from .errors import GapError, MediaError
 from .rhythm import Clock, Rhythm, find_rhythm, find_runs
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
 Kind = Literal["missing", "corrupt", "smeared", "frozen", "black", "closed", "inserted", "named"]
 Action = Literal["fill", "forecast", "backcast", "split", "hold", "leave"]
 
+_MOST_MISSING = 2**22  # in all holes together: two days at 25 a second
 # Named times are printed to the millisecond, so they find a slot at this distance.
 _NAMED_TOLERANCE = Fraction(1, 1000)
 
@@ -213,6 +214,9 @@ def lay_slots(
     :param packet_times: of the coded frames, in any order; those without a time are left out.
     :param time_base: the container's tick, which says how exact the times are.
     :param is_variable: the rate is known to vary, so that a long interval is no hole.
+
+    Raises:
+        MediaError: more frames are missing than any video has.
     """
     if not frame_times:
         return Timeline((), None, ())
@@ -224,6 +228,12 @@ def lay_slots(
     times = [time for time, _ in known]
     rhythm = Rhythm(None, {}) if is_variable else find_rhythm(times, time_base=time_base)
 
+    n_missing = sum(rhythm.n_missing.values())
+    if n_missing > _MOST_MISSING:
+        raise MediaError(
+            f"its {len(frame_times)} frames leave room for {n_missing} missing ones, which is no "
+            "video's work: check its times, or give it new ones"
+        )
     slots: list[Slot] = []
     corrupt: list[int] = []
     missing: list[int] = []
