@@ -10,8 +10,7 @@ import contextlib
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,22 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
 from rich.table import Table
-from rich.text import Text
 
+from .bars import Ticker, show_bars
 from .errors import OutputError
 from .outputs import is_pipe, write_text
-from .reports import FuturesReport, OnProgress, Progress, to_plain
+from .reports import FuturesReport, OnProgress, to_plain
 from .timeline import format_time
 
 if TYPE_CHECKING:
@@ -65,7 +54,6 @@ __all__ = ["Sheet", "Terminal"]
 _LOG_WIDTH = 160  # characters of a line in a log file, where nothing has a width
 _MAX_ROWS = 40  # gaps that a summary lists; the JSON report always has all of them
 _NARROWEST_TEXT = 24  # characters: words in a narrower column cannot be read
-_MIN_INTERVAL = 0.1  # seconds between two progress events of a machine
 
 
 @dataclass
@@ -171,20 +159,10 @@ class Terminal:
     def follow(self, source: Path | None = None) -> Iterator[OnProgress]:
         """Show progress while the block runs; yields the callback for the library."""
         if self._mode == "machine":
-            yield _Ticker(self._emit, source)
+            yield Ticker(self._emit, source)
         elif self._mode == "bar":
-            bars = Bars(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=None if self._err.width >= 60 else 10),
-                MofNCompleteColumn(),
-                _RateColumn(),
-                TimeRemainingColumn(compact=True),
-                console=self._err,
-                transient=True,
-                expand=True,
-            )
-            with bars:
-                yield _BarUpdater(bars, source.name if source else None)
+            with show_bars(self._err, source.name if source else None) as update:
+                yield update
         else:
             yield None
 
@@ -614,59 +592,6 @@ class Terminal:
 def _scores_line(task: str, scores: dict[int, float]) -> str:
     """Scores by gap length or step, in order: PSNR, but for one table."""
     return " / ".join(f"{value:.2f}" for value in scores.values()) + " dB" * (task != "mse")
-
-
-class _Ticker:
-    """Progress as JSON lines, a few a second, and always the last of a stage."""
-
-    def __init__(self, emit: Callable[[dict[str, object]], None], source: Path | None) -> None:
-        self._emit = emit
-        self._source = source
-        self._stage = ""
-        self._next = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if progress.stage == self._stage and now < self._next and progress.done != progress.total:
-            return
-        self._stage, self._next = progress.stage, now + _MIN_INTERVAL
-        self._emit(
-            {
-                "event": "progress",
-                "input": to_plain(self._source),
-                "stage": progress.stage,
-                "done": progress.done,
-                "total": progress.total,
-            }
-        )
-
-
-class _BarUpdater:
-    """Progress as bars, one for each stage."""
-
-    def __init__(self, bars: Bars, name: str | None) -> None:
-        self._bars = bars
-        self._name = f"{escape(name)} " if name else ""
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.stage not in self._tasks:
-            for task in self._tasks.values():
-                self._bars.update(task, visible=False)
-            self._tasks[progress.stage] = self._bars.add_task(
-                f"{self._name}{progress.stage}", total=progress.total
-            )
-        self._bars.update(
-            self._tasks[progress.stage], completed=progress.done, total=progress.total
-        )
-
-
-class _RateColumn(ProgressColumn):
-    """Frames a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
 
 
 def _gap_sheet(gaps: Sequence[GapReport]) -> Sheet:

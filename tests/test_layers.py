@@ -50,6 +50,7 @@ LAYERS = (
     {"interpolation"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
     {"benchmark", "futures", "moving_mnist", "streaming"},
+    {"bars"},
     {"console", "options", "plots", "scoreboards"},
     {"study_options", "batches"},
     {"stream_options"},
@@ -78,7 +79,7 @@ OWNERS = {
     "matplotlib": {"plots", "charts"},
     "PIL": {"pictures", "captions"},
     "jinja2": {"pages"},
-    "rich": {"console", "cli"},
+    "rich": {"bars", "console", "cli"},
     "typer": {"cli", "options", "study_options", "stream_options", "batches"},
 }  # fmt: skip
 
