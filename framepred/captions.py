@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-__all__ = ["KIND_COLOURS", "Canvas"]
+__all__ = ["KIND_COLOURS", "SUFFIXES", "Canvas"]
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
+
+SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 _PAPER: Colour = (18, 20, 24)
 _INK: Colour = (233, 235, 239)
@@ -66,8 +68,8 @@ class Canvas:
         """What is on it, (H, W, 3)."""
         return np.asarray(self._picture)
 
-    def code(self) -> bytes:
-        """What is on it, as PNG."""
+    def code(self, suffix: str = ".png") -> bytes:
+        """What is on it, in the format of a file's ending, one of ``SUFFIXES``."""
         coded = io.BytesIO()
-        self._picture.save(coded, "PNG", optimize=False)
+        self._picture.save(coded, SUFFIXES[suffix.lower()], quality=70)
         return coded.getvalue()

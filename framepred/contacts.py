@@ -15,8 +15,10 @@ _SPACE = 8
 _LINE = 26
 
 
-def draw_sheet(report: FillReport, album: Album) -> bytes:
-    """Draw the frames around every gap, the made ones framed in the colour of its kind; PNG.
+def draw_sheet(report: FillReport, album: Album, *, suffix: str = ".png") -> bytes:
+    """Draw the frames around every gap, the made ones framed in the colour of its kind.
+
+    suffix: which format, by the ending of a file; one of ``captions.SUFFIXES``.
 
     Gaps that the album has no pictures of stand there with their line of text alone.
     """
@@ -54,7 +56,7 @@ def draw_sheet(report: FillReport, album: Album) -> bytes:
                 faint=True,
             )
         top += height
-    return canvas.code()
+    return canvas.code(suffix)
 
 
 def _caption(gap: GapReport) -> str:

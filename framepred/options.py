@@ -453,7 +453,7 @@ ContactSheet = Annotated[
     typer.Option(
         "--contact-sheet",
         metavar="FILE.png",
-        help="Also write one picture with the frames around every gap.",
+        help="Also write one picture (.png, .webp, .jpg) with the frames around every gap.",
         show_default=False,
         rich_help_panel=TALK,
     ),

@@ -610,6 +610,7 @@ def _list_forecast_facts(
         rows.append(("Nearest to the real frames", f"future {futures.best}"))
     rows += describe_rest(first.streams_copied, first.streams_left_out, first.adaptation)
     rows.append(("Network", f"{first.model}, on {first.device}"))
+    rows += describe_tiles(first.tile_px, first.tile_halvings)
     if len(reports) == 1:
         rows.append(("Time", describe_time(first.seconds)))
     return rows
@@ -643,6 +644,7 @@ def _list_facts(report: FillReport, info: VideoInfo) -> list[tuple[str, str]]:
         rows.append(("Inserted", f"{longer}; {report.inserted.reason}"))
     if report.model is not None:
         rows.append(("Network", f"{report.model}, on {report.device}"))
+    rows += describe_tiles(report.tile_px, report.tile_halvings)
     if not report.dry_run:
         rows.append(("Time", describe_time(report.seconds)))
     return rows
@@ -676,6 +678,14 @@ def describe_rest(
             ("Adaptation", f"{word} after {adaptation.steps_done} steps: {adaptation.reason}{gain}")
         )
     return rows
+
+
+def describe_tiles(side: int | None, n_halvings: int) -> list[tuple[str, str]]:
+    """Whether frames were made in parts."""
+    if side is None:
+        return []
+    halved = f"; memory ran out {_count(n_halvings, 'time')}" if n_halvings else ""
+    return [("Made in tiles", f"of {side} pixels{halved}")]
 
 
 def describe_time(seconds: Seconds) -> str:

@@ -82,7 +82,7 @@ class Views:
 
     report: Path | None = None  # a page, HTML
     preview: Path | None = None  # a video, MP4: as it played beside the filled one
-    contact_sheet: Path | None = None  # a picture, PNG: the frames around every gap
+    contact_sheet: Path | None = None  # a picture, PNG, WebP or JPEG: the frames around every gap
     frames_dir: Path | None = None  # a folder of the made frames, PNG, and a list of them
     overwrite: bool = False
 
@@ -106,6 +106,11 @@ class Views:
                 check_folder(path, overwrite=self.overwrite)
             else:
                 check_output(source, path, overwrite=self.overwrite)
+            if path == self.contact_sheet:
+                from .captions import SUFFIXES
+
+                if path.suffix.lower() not in SUFFIXES:
+                    raise OutputError(f"{path}: must end in one of {', '.join(SUFFIXES)}")
 
     def _list_paths(self) -> list[Path]:
         paths = (getattr(self, each.name) for each in fields(self))
@@ -160,7 +165,8 @@ class Views:
         if self.contact_sheet is not None and watch is not None and watch.album is not None:
             from .contacts import draw_sheet
 
-            write_bytes(self.contact_sheet, draw_sheet(report, watch.album))
+            suffix = self.contact_sheet.suffix
+            write_bytes(self.contact_sheet, draw_sheet(report, watch.album, suffix=suffix))
         return report
 
     def show_forecast(

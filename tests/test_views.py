@@ -100,6 +100,14 @@ def test_a_contact_sheet_frames_what_was_made(clip: Path, tmp_path: Path) -> Non
     assert sum(full) == 2 * 70
 
 
+def test_a_contact_sheet_comes_in_the_format_of_its_name(clip: Path, tmp_path: Path) -> None:
+    fill(clip, Views(contact_sheet=tmp_path / "sheet.WEBP"))
+    with Image.open(tmp_path / "sheet.WEBP") as found:
+        assert found.format == "WEBP"
+    with pytest.raises(OutputError, match="must end in"):
+        fill(clip, Views(contact_sheet=tmp_path / "sheet.bmp"))
+
+
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
 def test_made_frames_are_written_as_deep_as_they_are(tmp_path: Path, pix_fmt: str) -> None:
     source = tmp_path / "clip.mkv"
