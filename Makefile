@@ -4,12 +4,13 @@ PYTHON ?= python3
 MEDIA ?= samples/media
 BIN := $(VENV)/bin
 
-.PHONY: help install demo samples test test-fast test-gpu lint format types check clean
+.PHONY: help install demo samples picture test test-fast test-gpu lint format types check clean
 
 help:
 	@echo "make demo     fill and forecast the sample clips, print the score table"
 	@echo "make test     run the test suite"
 	@echo "make check    lint, types and tests, as CI does"
+	@echo "make picture  draw the picture of the README"
 	@echo "make samples  make the sample clips in $(MEDIA)"
 	@echo "make install  only create $(VENV)"
 
@@ -23,6 +24,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 samples: install
 	$(BIN)/python samples/make_samples.py $(MEDIA)
+
+picture: samples
+	$(BIN)/framepred fill-gaps $(MEDIA)/crossing-holes.mkv -y --contact-sheet samples/gaps.webp
 
 demo: samples
 	$(BIN)/framepred fill-gaps $(MEDIA)/crossing-holes.mkv --reference $(MEDIA)/crossing.mkv -y
