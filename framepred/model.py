@@ -34,7 +34,6 @@ from .grids import choose_scale, fill_plane, pad, read_size
 from .layers import Decoder, FeaturePyramid, Levels, build_conv, build_zero_conv
 from .motion import (
     AGREEMENT_FLOOR,
-    CAUTION_FILL,
     CAUTION_FORECAST,
     DAMPING_FILL,
     DAMPING_FORECAST,
@@ -317,9 +316,6 @@ class FramePredictor(nn.Module):
         straight = across / n_total
         speed, steady, lasting = near.speeds or (straight, straight, straight)
         small = rescale_flow(across, grid)
-        believed: Tensor | float = DAMPING_FILL
-        if near.deviation is not None:
-            believed = trust_signal(speed - straight, near.deviation, CAUTION_FILL)
         fixed = torch.cat(
             (
                 seen,
@@ -339,7 +335,7 @@ class FramePredictor(nn.Module):
         ):
             damping, curvature, push, spread, _ = learned.split((1, 2, 2, 1, 2), 1)
             room = n_total * t * (1 - t)
-            bend = trace_curve(across, speed, t, n_total, believed + damping)
+            bend = trace_curve(across, speed, t, n_total, DAMPING_FILL + damping)
             axis = (SPREAD_FILL * room) * (speed - straight) * spread.exp()
             paths.append(_Path(bend + (curvature * 2 + push) * room, (axis,), (), view))
         return paths

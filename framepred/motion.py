@@ -20,7 +20,6 @@ from torch import Tensor
 
 __all__ = [
     "AGREEMENT_FLOOR",
-    "CAUTION_FILL",
     "CAUTION_FORECAST",
     "DAMPING_FILL",
     "DAMPING_FORECAST",
@@ -55,8 +54,7 @@ AGREEMENT_FLOOR = 1.5
 # Half-width of what the damping across a gap may as well be: how much the paths there differ.
 SPREAD_FILL = 0.5
 
-# How much the noise of past speeds counts against what a gap's curve, or a forecast, builds on.
-CAUTION_FILL = 0.4
+# How much the noise of past speeds counts against the speed that a forecast builds on.
 CAUTION_FORECAST = 0.1
 
 # Share of the speed that survives a step when it dies down: the pessimist's guess.

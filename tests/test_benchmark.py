@@ -20,6 +20,7 @@ from framepred import benchmark as bench
 from framepred import predictor
 from framepred.benchmark import BenchmarkReport, Variant, benchmark, choose_width, count_operations
 from framepred.cli import app
+from framepred.model import ModelConfig
 from framepred.predictor import Predictor, choose_precision
 
 CPU = torch.device("cpu")
@@ -31,6 +32,7 @@ class Stub(nn.Module):
 
     def __init__(self, seconds_per_pixel: float = 0.0) -> None:
         super().__init__()
+        self.config = ModelConfig()
         self.conv = nn.Conv2d(3, 5, 3, padding=1)
         self._seconds_per_pixel = seconds_per_pixel
 
