@@ -471,6 +471,7 @@ def test_a_signal_leaves_nothing(clip: Path, name: str, code: int) -> None:
     script = f"""
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # so do those that outlive their terminal
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from blending import BlendPredictor
 import framepred.predictor
