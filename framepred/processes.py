@@ -49,6 +49,7 @@ class Processes:
             device_ids=None if device.index is None else [device.index],
             broadcast_buffers=False,
             gradient_as_bucket_view=True,
+            find_unused_parameters=True,  # what remembers is idle where the context is short
         )
 
     def gather(self, tensor: Tensor) -> list[Tensor]:

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise, product
@@ -298,31 +297,14 @@ def test_gaps_anywhere(tmp_path: Path, ffmpeg: str, codec: str, gaps: list[str])
     assert [time for time, _ in read_planes(output)] == make_times(N)
 
 
-def is_noticed(path: Path) -> bool:
-    """Whether a plain decoder misses a picture of a clip, or flags one."""
-    with av.open(str(path)) as container:
-        assert isinstance(container, InputContainer)
-        n_sound = 0
-        for packet in container.demux(container.streams.video[0]):
-            with contextlib.suppress(av.error.InvalidDataError):
-                n_sound += sum(not frame.is_corrupt for frame in packet.decode())
-    return n_sound < N
-
-
-@pytest.mark.parametrize(
-    ("places", "where"), [((9,), "head"), (range(9, 20), "body"), ((16,), "head")]
-)
+@pytest.mark.parametrize(("index", "where"), [(9, "head"), (11, "body"), (16, "head")])
 def test_pictures_that_do_not_decode_are_not_copied(
-    tmp_path: Path, ffmpeg: str, places: Sequence[int], where: str
+    tmp_path: Path, ffmpeg: str, index: int, where: str
 ) -> None:
     source, output = tmp_path / "clip.mp4", tmp_path / "out.mp4"
-    # Encoders differ from processor to processor, and some noise reads like a picture.
-    for index in places:
-        write_clip(source, N, lossless=False, b_frames=2, gop=GOP, options={"crf": "4"})
-        bad = read_packets(source)[0][index][3]
-        damage_packets(source, [index], where=where)
-        if is_noticed(source):
-            break
+    write_clip(source, N, lossless=False, b_frames=2, gop=GOP, options={"crf": "4"})
+    bad = read_packets(source)[0][index][3]
+    damage_packets(source, [index], where=where)
     damaged = read_packets(source)[0][index][3]
     assert damaged != bad
     report, copied = fill(source, output)
