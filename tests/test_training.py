@@ -513,7 +513,8 @@ def test_noticed_late_the_weights_are_left_alone_all_the_same(
         run.learn(batch, [1], torch.float32)
     for name, parameter in run.model.named_parameters():
         assert torch.equal(parameter, before[name])
-        assert run.optimizer.state[parameter]["step"] == 2
+        if parameter.grad is not None:  # what remembers more than this batch shows is idle
+            assert run.optimizer.state[parameter]["step"] == 2
     with pytest.raises(TrainingError, match=f"the {what} became (inf|nan) at step 2:"):
         run.save(tmp_path)
     assert (tmp_path / "state.safetensors").read_bytes() == sound
