@@ -4,13 +4,14 @@ PYTHON ?= python3
 MEDIA ?= samples/media
 BIN := $(VENV)/bin
 
-.PHONY: help install demo samples picture test test-fast test-gpu lint format types check clean
+.PHONY: help install demo samples docs picture test test-fast test-gpu lint format types check clean
 
 help:
 	@echo "make demo     fill and forecast the sample clips, print the score table"
 	@echo "make test     run the test suite"
 	@echo "make check    lint, types and tests, as CI does"
 	@echo "make picture  draw the picture of the README"
+	@echo "make docs     build the documentation into build/site"
 	@echo "make samples  make the sample clips in $(MEDIA)"
 	@echo "make install  only create $(VENV)"
 
@@ -36,6 +37,9 @@ demo: samples
 	@echo
 	@echo "Repaired:  $(MEDIA)/crossing-holes.filled.mkv from crossing-holes.mkv; the truth: crossing.mkv"
 	@echo "Forecast:  $(MEDIA)/flight.forecast.mov from flight.mov"
+
+docs: install
+	$(BIN)/mkdocs build --strict --quiet
 
 test: install
 	$(BIN)/python -m pytest
