@@ -88,7 +88,11 @@ def parse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Parse:
     monkeypatch.setenv("COLUMNS", "200")
     for name in _CALLED:
         monkeypatch.setattr(name, _reach_training if name.endswith(".train") else _reach)
-    for name in ("framepred.video.probe", "framepred.cli.check_output"):
+    for name in (
+        "framepred.video.probe",
+        "framepred.cli.check_output",
+        "framepred.studies.check_output",
+    ):
         monkeypatch.setattr(name, lambda *_, **__: None)
     monkeypatch.setattr("framepred.views.Views.check", lambda *_, **__: None)
     monkeypatch.setattr(framepred.predictor.Predictor, "load", lambda *_, **__: BlendPredictor())

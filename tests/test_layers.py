@@ -53,6 +53,8 @@ LAYERS = (
     {"bars"},
     {"console", "options", "plots", "scoreboards"},
     {"study_options", "batches"},
+    {"terminals"},
+    {"studies"},
     {"stream_options"},
     {"cli"},
     {"__main__"},
@@ -80,7 +82,9 @@ OWNERS = {
     "PIL": {"pictures", "captions"},
     "jinja2": {"pages"},
     "rich": {"bars", "console", "cli"},
-    "typer": {"cli", "options", "study_options", "stream_options", "batches"},
+    "typer": {
+        "cli", "options", "study_options", "stream_options", "batches", "studies", "terminals",
+    },
 }  # fmt: skip
 
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
