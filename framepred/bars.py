@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from .reports import Progress, to_plain
+from .reports import Progress, Seconds, to_plain
 
 __all__ = ["Ticker", "show_bars"]
 
@@ -42,22 +42,23 @@ class Ticker:
         if progress.stage == self._stage and now < self._next and progress.done != progress.total:
             return
         self._stage, self._next = progress.stage, now + _MIN_INTERVAL
-        self._emit(
-            {
-                "event": "progress",
-                "input": to_plain(self._source),
-                "stage": progress.stage,
-                "done": progress.done,
-                "total": progress.total,
-            }
-        )
+        event: dict[str, object] = {
+            "event": "progress",
+            "input": to_plain(self._source),
+            "stage": progress.stage,
+            "done": progress.done,
+            "total": progress.total,
+        }
+        if progress.seconds is not None:
+            event["seconds"] = to_plain(progress.seconds)
+        self._emit(event)
 
 
 @contextmanager
 def show_bars(console: Console, name: str | None) -> Iterator[Callable[[Progress], None]]:
     """Show a bar for the stage at hand, gone when the block is over."""
     is_wide = console.width >= 60
-    bars = Bars(
+    bars = _Bars(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None if is_wide else 10),
         MofNCompleteColumn(),
@@ -71,24 +72,50 @@ def show_bars(console: Console, name: str | None) -> Iterator[Callable[[Progress
         yield _BarUpdater(bars, _shorten(name, max(8, console.width // 4)))
 
 
+class _Bars(Bars):
+    """Bars, and below them a line that says what the work waits for."""
+
+    shares = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.shares:
+            yield Text(self.shares, style="dim", no_wrap=True, overflow="ellipsis")
+
+
 class _BarUpdater:
     """Progress as bars, one for each stage."""
 
-    def __init__(self, bars: Bars, name: str | None) -> None:
+    def __init__(self, bars: _Bars, name: str | None) -> None:
         self._bars = bars
         self._name = f"{escape(name)} " if name else ""
         self._tasks: dict[str, TaskID] = {}
+        self._begin: Seconds | None = None  # when the stage at hand began
 
     def __call__(self, progress: Progress) -> None:
         if progress.stage not in self._tasks:
             for task in self._tasks.values():
                 self._bars.update(task, visible=False)
+            self._begin = progress.seconds
             self._tasks[progress.stage] = self._bars.add_task(
                 f"{self._name}{progress.stage}", total=progress.total
             )
         self._bars.update(
             self._tasks[progress.stage], completed=progress.done, total=progress.total
         )
+        self._bars.shares = _tell_shares(self._begin, progress.seconds)
+
+
+def _tell_shares(begin: Seconds | None, now: Seconds | None) -> str:
+    """How busy decoder, network and encoder were meanwhile: the others wait for the busiest one."""
+    if begin is None or now is None or now.total - begin.total < _SETTLED:
+        return ""
+    elapsed = now.total - begin.total
+    parts = [
+        f"{name} {min((getattr(now, name) - getattr(begin, name)) / elapsed, 1):.0%}"
+        for name in ("decode", "model", "encode")
+    ]
+    return f"busy: {', '.join(parts)}"
 
 
 class _RateColumn(ProgressColumn):

@@ -45,8 +45,9 @@ app = typer.Typer(
 def run() -> None:
     """Entry point of the console script."""
     for stream in (sys.stdout, sys.stderr):
-        # Names and arrows that a code page lacks are better spelt out than an end of the work.
-        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+        # Arrows that a code page lacks, and bytes of names that are no text, are better spelt out
+        # than an end of the work.
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     # Threads that spin while they wait make torch several times slower when another program keeps
     # a core busy. The variable is read when torch is loaded.
@@ -83,6 +84,7 @@ def _main(
     ctx: typer.Context,
     config: options.Config = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     log_file: options.LogFile = None,
     version: Annotated[
         bool,
@@ -99,20 +101,22 @@ def _main(
 
     if log_file is not None and (log_file.is_dir() or not log_file.absolute().parent.is_dir()):
         raise typer.BadParameter(f"{log_file} is not a place for a file", param_hint="--log-file")
-    set_manners(is_terse=quiet, log_file=log_file)
+    if quiet and verbose:
+        raise typer.BadParameter("does not go with --quiet", param_hint="--verbose")
     try:
-        ctx.default_map = _load_defaults(ctx, config)
+        ctx.default_map, notes = _load_defaults(ctx, config)
     except SettingsError as error:
         raise typer.BadParameter(str(error), param_hint="--config") from None
+    set_manners(is_terse=quiet, is_verbose=verbose, log_file=log_file, notes=notes)
 
 
-def _load_defaults(ctx: typer.Context, config: Path | None) -> dict[str, Any]:
-    """What a file of settings says, and have --help show it."""
+def _load_defaults(ctx: typer.Context, config: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """What a file of settings says, also in words; and have --help show it."""
     from .settings import check_settings, read_settings
 
     found = read_settings(Path(), config)
     if found is None:
-        return {}
+        return {}, []
     commands: dict[str, Any] = getattr(ctx.command, "commands", {})
     parameters = {
         name: {
@@ -132,7 +136,9 @@ def _load_defaults(ctx: typer.Context, config: Path | None) -> dict[str, Any]:
         for parameter in parameters[command].values():
             if parameter.name in values:
                 parameter.show_default = True
-    return dict(defaults)
+    values = defaults.get(ctx.invoked_subcommand or "", {})
+    told = ", ".join(f"{name} = {value!r}" for name, value in values.items())
+    return dict(defaults), [f"defaults from {found[0]}: {told or 'none for this command'}"]
 
 
 @app.command("fill-gaps", epilog=EXIT_CODES)
@@ -189,7 +195,7 @@ def fill_gaps(
         },
     )
     with open_terminal(progress) as terminal:
-        from . import filling, video
+        from . import filling, summaries, video
 
         named = _read_gaps(gap or [], gaps)
         if is_stream and output is not None:
@@ -202,7 +208,7 @@ def fill_gaps(
                 output,
                 raw,
                 json=json,
-                show=terminal.show_fill,
+                show=partial(summaries.show_fill, terminal),
                 gaps=named,
                 predictor=Predictor.load(model, device=device.value, tile=side),
                 max_gap=max_gap,
@@ -262,7 +268,7 @@ def fill_gaps(
                 on_progress=on_progress,
                 on_note=terminal.say,
             ),
-            show=terminal.show_fill,
+            show=partial(summaries.show_fill, terminal),
         )
         batch.finish(json)
 
@@ -312,7 +318,7 @@ def forecast(
     start = _parse_time(from_time)
     writes = output is not None or not hold_out
     with open_terminal(progress) as terminal:
-        from . import forecasting, futures, video
+        from . import forecasting, futures, summaries, video
         from .predictor import Predictor
 
         views = name_views(inputs, overwrite=overwrite, report=report)
@@ -325,7 +331,7 @@ def forecast(
                 output,
                 raw,
                 json=json,
-                show=terminal.show_forecast,
+                show=partial(summaries.show_forecast, terminal),
                 n_frames=frames,
                 only_new=only_new,
                 predictor=Predictor.load(model, device=device.value, tile=side),
@@ -378,9 +384,7 @@ def forecast(
                 on_progress=on_progress,
             )
 
-        batch.work(
-            work, show=lambda report: terminal.show_forecast(report, with_scores=json != "-")
-        )
+        batch.work(work, show=partial(summaries.show_forecast, terminal, with_scores=json != "-"))
         batch.finish(json)
 
 
@@ -421,7 +425,7 @@ def interpolate(
         ctx, inputs, output, json, raw, never={"dry_run", "reference"}
     )
     with open_terminal(progress) as terminal:
-        from . import interpolation, video
+        from . import interpolation, summaries, video
 
         if is_stream and output is not None:
             from . import streaming
@@ -433,7 +437,7 @@ def interpolate(
                 output,
                 raw,
                 json=json,
-                show=terminal.show_interpolation,
+                show=partial(summaries.show_interpolation, terminal),
                 rate=rate,
                 times=times,
                 predictor=Predictor.load(model, device=device.value, tile=side),
@@ -475,7 +479,7 @@ def interpolate(
                 overwrite=overwrite,
                 on_progress=on_progress,
             ),
-            show=terminal.show_interpolation,
+            show=partial(summaries.show_interpolation, terminal),
         )
         batch.finish(json)
 
@@ -498,7 +502,7 @@ def scan(
     kinds = options.parse_detect(detect)
     check_json(json, inputs)
     with open_terminal(progress) as terminal:
-        from . import scanning, video
+        from . import scanning, summaries, video
 
         named = _read_gaps(gap or [], gaps)
         batch = Batch(terminal, inputs)
@@ -512,7 +516,7 @@ def scan(
                 context=context,
                 on_progress=on_progress,
             ),
-            show=None if json == "-" else terminal.show_scan,
+            show=None if json == "-" else partial(summaries.show_scan, terminal),
         )
         batch.finish(json)
 

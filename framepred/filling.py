@@ -8,6 +8,7 @@ grow with the length of the video.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .confidence import GapEvidence, estimate_score, measure_calm
+from .decisions import explain_gap, explain_made
 from .errors import MediaError, OutputError
 from .fields import by_fields
 from .insertion import Insertion, SoundChoice, SoundRule, choose_sound
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
     from .predictor import Predictor
 
 __all__ = ["fill_gaps"]
+
+_log = logging.getLogger(__name__)
 
 
 def fill_gaps(
@@ -151,6 +155,8 @@ def fill_gaps(
             on_progress=on_progress,
         )
     plan = scanned.plan
+    for planned in plan.gaps:
+        _log.info("%s", explain_gap(plan, planned, context=context))
     show = partial(views.show_fill, info=scanned.info, plan=plan)
     if scanned.n_frames < 2:
         raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
@@ -164,9 +170,9 @@ def fill_gaps(
             scanned.info, list_wishes(plan), output=target, crf=crf, lossless=lossless
         )
     if dry_run:
-        planned = target if plan.n_to_make else None
+        to_write = target if plan.n_to_make else None
         return show(
-            _report(scanned, planned, clock.seconds(), moves=moves, graft=graft, dry_run=True)
+            _report(scanned, to_write, clock.seconds(), moves=moves, graft=graft, dry_run=True)
         )
     if not plan.n_to_make:
         if output is None:
@@ -250,12 +256,12 @@ def fill_gaps(
             if isinstance(item, Frame):
                 _write(writer, filler.take(item))
                 if on_progress is not None:
-                    on_progress(Progress("fill", filler.n_done, len(plan.slots)))
+                    on_progress(Progress("fill", filler.n_done, len(plan.slots), clock.seconds()))
             else:
                 writer.copy(item)
         _write(writer, filler.finish(source))
         if on_progress is not None:
-            on_progress(Progress("fill", filler.n_done, len(plan.slots)))
+            on_progress(Progress("fill", filler.n_done, len(plan.slots), clock.seconds()))
     report = _report(
         scanned,
         target,
@@ -414,9 +420,9 @@ class _Filler:
         self._n_open[task.gap] -= 1
         if not self._n_open[task.gap]:
             planned = self._plan.gaps[task.gap]
-            self._watch.see_scores(
-                task.gap, _report_frames(planned, self._plan, self.scores[task.gap])
-            )
+            frames = _report_frames(planned, self._plan, self.scores[task.gap])
+            _log.info("%s", explain_made(planned, frames))
+            self._watch.see_scores(task.gap, frames)
         self._needed_from.popleft()
         needed_from = self._needed_from[0] if self._needed_from else len(self._slots)
         for slot in [slot for slot in self._shown if slot < needed_from]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from .predictor import Predictor
 
 __all__ = ["forecast"]
+
+_log = logging.getLogger(__name__)
 
 
 def forecast(
@@ -102,6 +105,13 @@ def forecast(
     with clock.measure("decode"):
         scanned = scan(source, context=context, on_progress=on_progress)
     outlook = _look_ahead(scanned.plan, source, n_frames, start, context, hold_out=hold_out)
+    shown = outlook.task
+    _log.info(
+        "forecast from frames %d:%d, %d of at most %d: a cut, a gap or the start ends them; "
+        "first new time %s, then every %s s",
+        *(shown.first, shown.start, outlook.n_context, context, format_time(outlook.times[0])),
+        scanned.plan.step or "(usual step)",
+    )
     graft = None
     if codec == "copy" and writes:
         if only_new:
@@ -186,7 +196,9 @@ def forecast(
             else:
                 walk.take(item)
                 if on_progress is not None:
-                    on_progress(Progress("forecast", item.index + 1, scanned.n_frames))
+                    on_progress(
+                        Progress("forecast", item.index + 1, scanned.n_frames, clock.seconds())
+                    )
         if not walk.made:
             raise MediaError(
                 f"{source}: it gave fewer frames at the second reading than at the first; "

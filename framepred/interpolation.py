@@ -7,6 +7,7 @@ stretch at hand, and of the new ones only a few, so that memory does not grow wi
 from __future__ import annotations
 
 import dataclasses
+import logging
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from .predictor import Predictor
 
 __all__ = ["Interpolator", "Tally", "choose_base", "interpolate", "make_report"]
+
+_log = logging.getLogger(__name__)
 
 _AT_ONCE = 8  # new frames that are held at a time
 _EVEN = Fraction(1, 8)  # of an interval: others that differ by less count as evenly spaced
@@ -113,6 +116,13 @@ def interpolate(
     if scanned.n_frames < 2:
         raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
     script = _Script.of(scanned, wanted, times, max_gap)
+    _log.info(
+        "%d real frames, usually one every %s s, to %s; a real frame is kept where it is due "
+        "within %s s; held across %d cuts and in pauses of more than %d frames",
+        *(len(script.times), script.usual),
+        f"{script.rate} a second" if times is None else f"{times} times as many",
+        *(script.conversion.tick, len(script.cuts), max_gap),
+    )
     if dry_run:
         tally = Tally()
         for _ in script.rehearse(tally):
@@ -173,7 +183,9 @@ def interpolate(
             for frame in walk.take(item, is_cut=item.index in script.cuts):
                 writer.write(frame)
             if on_progress is not None:
-                on_progress(Progress("interpolate", item.index + 1, scanned.n_frames))
+                on_progress(
+                    Progress("interpolate", item.index + 1, scanned.n_frames, clock.seconds())
+                )
         for frame in walk.finish(script.usual):
             writer.write(frame)
     return make_report(

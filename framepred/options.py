@@ -60,6 +60,7 @@ __all__ = [
     "SoundName",
     "Tile",
     "Times",
+    "Verbose",
     "complete_model",
     "parse_detect",
     "parse_tile",
@@ -492,6 +493,15 @@ Quiet = Annotated[
     bool,
     typer.Option(
         "-q", "--quiet", metavar="", help="Say nothing but errors. Before the command, as all here."
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "-v",
+        "--verbose",
+        metavar="",
+        help="Say also what was decided about every gap and why, and what was chosen by what.",
     ),
 ]
 LogFile = Annotated[

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import html
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from .spacing import SpacedPredictor
 from .tiles import Tiling, make_large
 
 __all__ = ["Predictor", "choose_device", "choose_precision"]
+
+_log = logging.getLogger(__name__)
 
 # What is remembered of frames: enough for the context of a gap at 1080p.
 _FEATURE_BYTES = 2**28
@@ -105,7 +108,12 @@ class Predictor:
         """
         chosen = choose_device(device)
         model, _ = load_model(name_or_path)
-        return cls(model, name=str(name_or_path), device=chosen, tile=tile)
+        predictor = cls(model, name=str(name_or_path), device=chosen, tile=tile)
+        _log.info(
+            "network %s on %s (asked for: %s), convolutions in %s",
+            *(name_or_path, chosen, device, str(predictor._precision).removeprefix("torch.")),
+        )
+        return predictor
 
     @property
     def device(self) -> str:

@@ -53,11 +53,15 @@ Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one stage of the work is; ``total`` is None where nobody can know."""
+    """How far one stage of the work is; ``total`` is None where nobody can know.
+
+    ``seconds`` is what has been spent so far, over all stages of the work, where that is counted.
+    """
 
     stage: str
     done: int
     total: int | None
+    seconds: Seconds | None = None
 
 
 OnProgress = Callable[[Progress], None] | None

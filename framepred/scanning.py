@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
+from .decisions import explain_timeline
 from .detection import (
     Observations,
     Observer,
@@ -31,6 +33,7 @@ from .timeline import (
     NamedGap,
     Plan,
     Slot,
+    format_time,
     lay_slots,
     parse_gap,
     plan_gaps,
@@ -39,6 +42,8 @@ from .timeline import (
 from .video import Frame, Image, VideoInfo, VideoReader, read_thumbnail, to_rgb
 
 __all__ = ["ScanReport", "read_slots", "scan"]
+
+_log = logging.getLogger(__name__)
 
 _N_STEPS = 15  # times between frames of which the median is the usual one
 _REPORT_EVERY = 8  # frames between two calls of on_progress
@@ -142,6 +147,7 @@ def scan(
     seen = _watch(path, keep_signatures=bool(named), frame_threads=True, on_progress=on_progress)
     # Frames behind an error at the very end are lost without a word where threads are flushed.
     if seen.is_damaged or seen.lacks_frames:
+        _log.info("%s: damage met: read again from the start, in one thread", path)
         seen = _watch(path, keep_signatures=True, frame_threads=False, on_progress=on_progress)
     info, times, packet_times = seen.info, seen.times, seen.packet_times
     if not times:
@@ -193,7 +199,7 @@ def scan(
         max_gap=max_gap,
         context=context,
     )
-    return ScanReport(
+    report = ScanReport(
         info=info,
         plan=plan,
         n_frames=len(times),
@@ -205,6 +211,27 @@ def scan(
         ),
         delay=delay,
     )
+    _note(report, detect)
+    return report
+
+
+def _note(report: ScanReport, detect: Collection[Kind]) -> None:
+    """Tell those who listen what was found, and by what."""
+    info = report.info
+    _log.info(
+        "%s: %s, %s %dx%d %s; %d frames read, %d packets not decodable, %d times moved; looked "
+        "for: %s",
+        *(info.path, info.container, info.codec, info.width, info.height, info.pix_fmt),
+        *(report.n_frames, report.n_errors, report.n_repaired_times),
+        ", ".join(kind for kind in get_args(Kind) if kind in detect) or "nothing",
+    )
+    for line in explain_timeline(report.plan):
+        _log.info("%s", line)
+    for drop in report.drops:
+        _log.info(
+            "before frame %d at %s frames seem to be closed up: %s; left so",
+            *(drop.start, format_time(drop.time), drop.reason),
+        )
 
 
 def _list_damaged(gaps: Iterable[Gap], keys: Sequence[int], repairs: Iterable[int]) -> set[int]:

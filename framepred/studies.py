@@ -89,6 +89,8 @@ def train(
     }
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     with open_terminal(progress, quiet=not is_first) as terminal:
+        from . import findings
+
         start: Callable[..., TrainReport]
         if preset is not None:
             from . import moving_mnist
@@ -131,10 +133,10 @@ def train(
                 resume=resume,
                 device=device.value,
                 on_progress=on_progress,
-                on_event=terminal.show_event,
+                on_event=partial(findings.show_event, terminal),
             )
         if is_first and json != "-":
-            terminal.show_training(report)
+            findings.show_training(terminal, report)
         if is_first and json is not None:
             terminal.write_json(json, report.as_dict())
 
@@ -180,6 +182,8 @@ def evaluate(
     if plot is not None:
         study_options.check_plot(plot, contexts, with_preset=preset is not None)
     with open_terminal(progress) as terminal:
+        from . import findings
+
         if plot is not None:
             for clip in clips:
                 check_output(clip, plot, overwrite=True)
@@ -202,7 +206,7 @@ def evaluate(
                     on_progress=on_progress,
                 )
             if json != "-":
-                terminal.show_digits(digits)
+                findings.show_digits(terminal, digits)
             if json is not None:
                 terminal.write_json(json, digits.as_dict())
             if plot is not None:
@@ -230,7 +234,7 @@ def evaluate(
                 on_progress=on_progress,
             )
         if json != "-":
-            terminal.show_evaluation(scores)
+            findings.show_evaluation(terminal, scores)
         if json is not None:
             terminal.write_json(json, scores.as_dict())
         if plot is not None:
@@ -256,7 +260,7 @@ def compare(
     if plot is not None:
         study_options.check_suffix(plot)
     with open_terminal(progress) as terminal:
-        from . import comparison
+        from . import comparison, findings
 
         if plot is not None:
             for video in (reference, other):
@@ -265,7 +269,7 @@ def compare(
         with terminal.follow(other) as on_progress:
             report = comparison.compare(reference, other, on_progress=on_progress)
         if json != "-":
-            terminal.show_comparison(report)
+            findings.show_comparison(terminal, report)
         if json is not None:
             terminal.write_json(json, report.as_dict())
         if plot is not None:
@@ -295,13 +299,14 @@ def benchmark(
     check_json(json, [])
     with open_terminal(progress) as terminal:
         from . import benchmark as bench
+        from . import findings
         from .predictor import Predictor
 
         predictor = Predictor.load(model, device=device.value)
         if count:
             counted = bench.count_operations(predictor, heights=heights or (256, 1080))
             if json != "-":
-                terminal.show_count(counted)
+                findings.show_count(terminal, counted)
             if json is not None:
                 terminal.write_json(json, counted.as_dict())
             return
@@ -314,7 +319,7 @@ def benchmark(
                 on_progress=on_progress,
             )
         if json != "-":
-            terminal.show_benchmark(report)
+            findings.show_benchmark(terminal, report)
         if json is not None:
             terminal.write_json(json, report.as_dict())
 
@@ -323,10 +328,11 @@ def info(json: options.Json = None) -> None:
     """Print versions, the devices that can compute, and the packaged models."""
     check_json(json, [])
     with open_terminal(options.ProgressMode.none) as terminal:
+        from . import findings
         from .installation import describe_installation
 
         report = describe_installation()
         if json != "-":
-            terminal.show_installation(report)
+            findings.show_installation(terminal, report)
         if json is not None:
             terminal.write_json(json, report.as_dict())

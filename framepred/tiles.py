@@ -14,6 +14,7 @@ the whole known picture, however far they have moved. So what is made does not d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,6 +34,8 @@ from .model import FramePredictor, Memory
 from .motion import rescale_flow, resize, warp_spread
 
 __all__ = ["SMALLEST_TILE", "Tiling", "is_out_of_memory", "make_large"]
+
+_log = logging.getLogger(__name__)
 
 Images = NDArray[Any]  # (T, H, W, 3) RGB, uint8 or uint16
 
@@ -74,6 +77,8 @@ class Tiling:
         free = _count_free(device)
         while free is not None and side > SMALLEST_TILE and 2 * _TILE_BYTES * side**2 > free:
             side //= 2
+        if free is not None:
+            _log.info("%.1f GB are free on %s", free / 1e9, device)
         return side
 
     def halve(self) -> None:
@@ -152,7 +157,9 @@ def make_large(
     one, two = find_sources(n_before=len(before), n_after=len(after))
     sources = (known[one], known[two])
     made = np.empty((len(sketches), height, width, 3), known[0].dtype)
-    tiling.side = tiling.choose(device)
+    if tiling.side is None:
+        tiling.side = tiling.choose(device)
+        _log.info("made in tiles of %d pixels: %dx%d is large", tiling.side, width, height)
     for sketch, image in zip(sketches, made, strict=True):
         composer = _Composer(model.finish, sources, sketch, scale)
         while not _compose_all(composer, image, tiling.side):

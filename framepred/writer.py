@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import math
 import os
 import secrets
@@ -39,6 +40,8 @@ from .reader import (
 )
 
 __all__ = ["VideoWriter"]
+
+_log = logging.getLogger(__name__)
 
 # Containers that FFmpeg lets write anything, readable or not.
 _HELD = {
@@ -119,6 +122,13 @@ class VideoWriter:
             raise MediaError(f"{like.path}: not one picture could be decoded")
         muxer = self._find_muxer()
         self.encoder = self._choose(muxer, codec, crf, lossless)
+        told = [f"{name}={value}" for name, value in self.encoder.options.items()]
+        _log.info(
+            "%s: encoded by %s in %s%s, for %s",
+            *(self.path, self.encoder.name, self.encoder.pix_fmt),
+            f" ({', '.join(told)})" if told else "",
+            f"the input's {like.info.codec}" if codec is None else f"the codec asked for, {codec}",
+        )
         self.left_out = self._list_losses(muxer)
         self._streams: dict[int, Stream] = {}
         self._last_dts: dict[int, int] = {}

@@ -8,7 +8,7 @@ from rich.progress import Progress as Bars
 from rich.progress import Task
 
 from framepred import bars
-from framepred.reports import Progress
+from framepred.reports import Progress, Seconds
 
 
 def make_task(done: int, total: int | None, elapsed: float) -> Task:
@@ -49,3 +49,17 @@ def test_bars_fit_their_terminal(width: int, name: str) -> None:
     lines = [line for line in file.getvalue().splitlines() if "interpolate" in line]
     assert lines
     assert "5/20000" in lines[-1]
+
+
+@pytest.mark.parametrize("width", [40, 60, 120])
+def test_shares_of_the_stages_since_the_stage_began(width: int) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system=None)
+    with bars.show_bars(console, "clip.mp4") as update:
+        update(Progress("scan", 5, 5))
+        update(Progress("fill", 1, 100, Seconds(decode=10, total=10)))
+        update(Progress("fill", 2, 100, Seconds(decode=10.1, model=1, total=11)))
+        assert "busy" not in file.getvalue()  # too soon to tell
+        update(Progress("fill", 9, 100, Seconds(decode=10.5, model=9.5, encode=2, total=20)))
+    lines = [line for line in file.getvalue().splitlines() if "busy" in line]
+    assert lines[-1].strip() == "busy: decode 5%, model 95%, encode 20%"[:width]

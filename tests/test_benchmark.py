@@ -227,6 +227,7 @@ def test_the_command_prints_a_table(call: Callable[..., tuple[int, str, str]]) -
 @pytest.mark.usefixtures("_small")
 def test_skips_are_told_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     from framepred.console import Terminal
+    from framepred.findings import show_benchmark
 
     report = benchmark(wrap(Stub()), heights=(64,), seconds=0.1)
     skip = bench.Skip(
@@ -235,7 +236,7 @@ def test_skips_are_told_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     terminal = Terminal("none")
     monkeypatch.setattr(terminal, "say", said.append)
-    terminal.show_benchmark(replace(report, skipped=(skip,)))
+    show_benchmark(terminal, replace(report, skipped=(skip,)))
     assert said[-1] == (
         "skipped: model (g=1, batch 1, float32) at 720p, 1080p: "
         "720p would take about 24 s, more than --seconds 4"

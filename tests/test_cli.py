@@ -659,6 +659,44 @@ def test_a_file_of_settings_gives_defaults(
     assert "did you mean" in wrong.err
 
 
+def test_verbose_says_why(run: Run, clip: Path, tmp_path: Path) -> None:
+    plain = run("fill-gaps", clip)
+    log = tmp_path / "log.txt"
+    told = run("-v", "--log-file", log, "fill-gaps", clip, "-y")
+    assert told.code == 0
+    assert told.out == ""
+    assert "frames 8:9, 00:00:00.320: missing: no packet has these times" in told.err
+    assert "frames 15:17: fill: 2 missing frames" in told.err
+    assert "shown: 11:15, 17:21" in told.err
+    assert "encoded by ffv1 in yuv420p (level=3, slicecrc=1), for the input's ffv1" in told.err
+    assert "frames 8:9: made; self-check" in told.err
+    assert "no packet has these times" in log.read_text()
+    assert "no packet" not in plain.err
+    assert "no packet" not in run("fill-gaps", clip, "-y").err  # the manner has gone again
+
+
+def test_verbose_for_programs(run: Run, clip: Path) -> None:
+    told = run("-v", "fill-gaps", clip, "--progress", "machine")
+    events = [json.loads(line) for line in told.err.splitlines()]
+    notes = [event["message"] for event in events if event["event"] == "note"]
+    assert any("no packet has these times" in note for note in notes)
+
+
+def test_verbose_names_the_settings(
+    run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("framepred.toml").write_text("[scan]\nmax-gap = 3\n")
+    assert "defaults from framepred.toml: max_gap = 3" in run("-v", "scan", clip).err
+    assert "none for this command" in run("-v", "fill-gaps", clip, "-n").err
+
+
+def test_quiet_and_verbose_exclude_each_other(run: Run, clip: Path) -> None:
+    result = run("-q", "-v", "scan", clip)
+    assert result.code == 2
+    assert "--verbose" in result.err
+
+
 def test_quiet_and_log_file(run: Run, clip: Path, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     result = run("--quiet", "--log-file", log, "fill-gaps", clip)

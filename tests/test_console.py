@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from rich.console import Console
 from framepred.console import Sheet, Terminal
 from framepred.errors import OutputError
 from framepred.reports import FillReport, GapReport, Progress, Seconds
+from framepred.summaries import show_fill
 
 
 def make_gap(start: int, action: str = "fill") -> GapReport:
@@ -77,6 +80,37 @@ def test_a_narrow_table_has_its_reasons_below() -> None:
     assert max(len(line) for line in lines) <= 34
 
 
+def test_where_no_columns_fit_every_row_has_lines_of_its_own() -> None:
+    assert draw(SHEET, 10) == [
+        "1:2",
+        "  dB 33.1",
+        "  a reason",
+        "  of some",
+        "  length",
+        "  [really]",
+        "10:12",
+        "  dB -",
+        "  b",
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 120])
+def test_summaries_break_between_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    report = make_report(3, input=Path("a clip.mp4"))
+    show_fill(Terminal(), report)
+    said = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().err)
+    assert max(map(len, said.splitlines())) <= width
+    whole = {word for gap in report.gaps for word in gap.reason.split()}
+    assert whole <= set(said.split())
+    assert "clip.filled.mp4:" in said.split()
+
+
 def test_a_pipe_gets_tabs() -> None:
     assert SHEET.as_text() == (
         "slots\tdB\treason\n1:2\t33.1\ta reason of some length [really]\n10:12\t-\tb\n"
@@ -84,7 +118,7 @@ def test_a_pipe_gets_tabs() -> None:
 
 
 def test_summary_is_for_people_and_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal().show_fill(make_report())
+    show_fill(Terminal(), make_report())
     said = capsys.readouterr()
     assert said.out == ""
     assert "clip.mp4 -> clip.filled.mp4: 4 frames made, 1 other stream copied" in said.err
@@ -94,17 +128,17 @@ def test_summary_is_for_people_and_goes_to_stderr(capsys: pytest.CaptureFixture[
 
 
 def test_summary_of_many_gaps_is_short(capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal().show_fill(make_report(100))
+    show_fill(Terminal(), make_report(100))
     assert "and 60 more (--json lists all)" in capsys.readouterr().err
 
 
 def test_summary_when_nothing_was_to_be_filled(capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal().show_fill(make_report(0, output=None))
+    show_fill(Terminal(), make_report(0, output=None))
     assert capsys.readouterr().err == "clip.mp4: nothing to fill, no output written\n"
 
 
 def test_summary_names_what_was_lost(capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal().show_fill(make_report(decode_errors=3, streams_left_out=("stream 2 (subtitle)",)))
+    show_fill(Terminal(), make_report(decode_errors=3, streams_left_out=("stream 2 (subtitle)",)))
     said = capsys.readouterr().err
     assert "3 packets could not be decoded" in said
     assert "stream 2 (subtitle)" in said
@@ -121,7 +155,7 @@ def test_progress_for_machines_is_one_object_a_line(capsys: pytest.CaptureFixtur
     terminal.say("not for machines")
     terminal.fail("broken:\n badly", source=source)
     terminal.finish(source, Path("out.mp4"))
-    terminal.show_fill(make_report())
+    show_fill(terminal, make_report())
     said = capsys.readouterr()
     assert said.out == ""
     events = [json.loads(line) for line in said.err.splitlines()]
@@ -181,3 +215,34 @@ def test_json_to_stdout_and_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
     with pytest.raises(OutputError, match="folder"):
         terminal.write_json(str(tmp_path / "no" / "report.json"), {})
+
+
+def test_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"clip\xff.mp4")
+    log = tmp_path / "log.txt"
+    terminal = Terminal("machine", log_file=log)
+    terminal.write_json("-", {"input": Path(name), "umlaut": "ü"})
+    terminal.write_json(str(tmp_path / "report.json"), {"input": Path(name)})
+    terminal.finish(Path(name), None)
+    terminal.say(f"{name}: broken")
+    said = capsys.readouterr()
+    said.out.encode("utf-8")
+    assert "ü" in said.out
+    assert json.loads(said.out)["input"] == name
+    assert json.loads(said.err)["input"] == name
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["input"] == name
+    assert "clip\\udcff.mp4: broken" in log.read_text(encoding="utf-8")
+
+
+def test_the_log_has_the_table_too(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    show_fill(Terminal(is_terse=True, log_file=log), make_report())
+    assert "2 missing frames: filled from 4 before and 4 after" in log.read_text()
+
+
+def test_progress_for_machines_has_the_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal("machine").follow(Path("clip.mp4")) as on_progress:
+        assert on_progress is not None
+        on_progress(Progress("fill", 5, 5, Seconds(1, 2, 3, 4)))
+    event = json.loads(capsys.readouterr().err)
+    assert event["seconds"] == {"decode": 1, "model": 2, "encode": 3, "total": 4}

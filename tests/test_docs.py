@@ -84,6 +84,7 @@ def parse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Parse:
     for folder in ("repaired", "pages"):
         (tmp_path / folder).mkdir()
     (tmp_path / "gaps.txt").write_text("2:4\n")
+    (tmp_path / "settings.toml").write_text("[fill-gaps]\nmax-gap = 8\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     for name in _CALLED:
@@ -111,7 +112,12 @@ def test_every_command_of_the_pages_is_understood(parse: Parse) -> None:
     wrong = []
     for command in ours:
         if len(command.words) == 1 or command.words[0] == "COMMAND":
-            assert command.words[0] in {*_list_subcommands(), "COMMAND", *SHELL_OPTIONS}, command
+            assert command.words[0] in {
+                *_list_subcommands(),
+                "COMMAND",
+                "--help",
+                *SHELL_OPTIONS,
+            }, command
             continue
         try:
             parse(command.words)
@@ -243,7 +249,7 @@ _NOT_HERE = {
 RUN = [
     words
     for words in dict.fromkeys(each.words for each in COMMANDS if each.program == "framepred")
-    if words[0] in ("fill-gaps", "forecast", "interpolate", "scan", "compare", "info")
+    if {"fill-gaps", "forecast", "interpolate", "scan", "compare", "info"} & set(words)
     and len(words) > 1  # scan and fill-gaps by name alone are mentioned, not shown
     and words[1] not in ("-", "samples/media/crossing-holes.mkv")  # a pipe; the samples' own test
     and not _NOT_HERE.keys() & set(words)
@@ -262,6 +268,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clip(folder / "repaired.mp4", frames[:20])
     write_clip(folder / "half.mp4", frames[:24:2], rate=Fraction(25, 2))
     (folder / "gaps.txt").write_text("20:22  # by hand\n")
+    (folder / "settings.toml").write_text("[fill-gaps]\nmax-gap = 8\n")
     for name in ("repaired", "pages", "shot"):
         (folder / name).mkdir()
     for number in (1, 2, 3, 4, 6, 7, 8, 9):
@@ -277,7 +284,7 @@ def test_commands_of_the_pages_run(
 ) -> None:
     monkeypatch.chdir(media)
     monkeypatch.setattr(framepred.predictor.Predictor, "load", lambda *_, **__: BlendPredictor())
-    may_exist = ("-y",) if words[0] in ("fill-gaps", "forecast", "interpolate") else ()
+    may_exist = ("-y",) if {"fill-gaps", "forecast", "interpolate"} & set(words) else ()
     answer = CliRunner().invoke(app, [*words, *may_exist])
     if answer.exception is not None and not isinstance(answer.exception, SystemExit):
         raise answer.exception

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "framepred"
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
     {"errors"},
-    {"sequences", "series", "wheels", "pictures", "captions", "charts", "settings"},
+    {"phrases", "sequences", "series", "wheels", "pictures", "captions", "charts", "settings"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"leaps"},
     {
@@ -34,7 +34,7 @@ LAYERS = (
     {"composition"},
     {"refinement"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
-    {"rates"},
+    {"rates", "decisions"},
     {"unrolling", "repairs", "spacing", "tiles", "y4m", "compiling"},
     {"reader", "stack"},
     {"writer"},
@@ -52,7 +52,7 @@ LAYERS = (
     {"benchmark", "futures", "moving_mnist", "streaming"},
     {"bars"},
     {"console", "options", "plots", "scoreboards"},
-    {"study_options", "batches"},
+    {"study_options", "batches", "summaries", "findings"},
     {"terminals"},
     {"studies"},
     {"stream_options"},
@@ -62,6 +62,7 @@ LAYERS = (
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
     "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m", "settings",
+    "phrases", "decisions",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {
