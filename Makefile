@@ -41,8 +41,9 @@ demo: samples
 docs: install
 	$(BIN)/mkdocs build --strict --quiet
 
+# One process a core, each with one thread: several threads in several processes wait for each other.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-fast: install
 	$(BIN)/python -m pytest -m "not slow"
