@@ -64,10 +64,10 @@ def check_streams(
     for name in refused:
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            pipe = "standard input" if name in never and reads else "standard output"
-            raise typer.BadParameter(
-                f"does not go with {pipe}", param_hint=f"--{name.replace('_', '-')}"
-            )
+            why = "does not go with standard output, which has the pictures as they are"
+            if name in never and reads:
+                why = "does not go with standard input, which is read once; give a file"
+            raise typer.BadParameter(why, param_hint=f"--{name.replace('_', '-')}")
     return reads
 
 
