@@ -144,7 +144,7 @@ Inputs = Annotated[
         metavar="INPUT",
         help="One video, or several: then one that fails does not stop the others. Numbered "
         "pictures are one too, by their folder or as frame_%05d.png. '-' is standard input, "
-        "y4m, which is read once: fill-gaps finds nothing in it by itself, so that --gap names all.",
+        "y4m, read once: fill-gaps finds nothing in it by itself, --gap has to name what is wrong.",
         show_default=False,
     ),
 ]

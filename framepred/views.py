@@ -158,7 +158,7 @@ class Views:
         if watch is not None and watch.stills is not None:
             watch.stills.publish(report)
         if self.report is not None:
-            from .pages import render_fill
+            from .gap_pages import render_fill
 
             album = None if watch is None else watch.album
             write_text(self.report, render_fill(report, info=info, plan=plan, album=album))
@@ -174,7 +174,7 @@ class Views:
     ) -> None:
         """The same of a forecast; ``plan`` has it as its only gap."""
         if self.report is not None:
-            from .pages import render_forecast
+            from .forecast_pages import render_forecast
 
             page = render_forecast([report], info=info, plan=plan, albums=[watch.album])
             write_text(self.report, page)
@@ -203,7 +203,7 @@ class FutureViews(Views):
             OutputError: the disk refuses.
         """
         if self.report is not None and self.seen:
-            from .pages import render_forecast
+            from .forecast_pages import render_forecast
 
             reports, infos, plans, albums = zip(*self.seen, strict=True)
             page = render_forecast(

@@ -17,7 +17,7 @@ from synthetic import make_frames, make_times, write_clip
 
 from framepred.albums import FilmFrame, GapAlbum, Look, Motion
 from framepred.filling import fill_gaps
-from framepred.pages import render_fill
+from framepred.gap_pages import render_fill
 from framepred.pictures import Picture, code_picture
 from framepred.reports import FillReport, GapReport, MadeFrameReport, Seconds
 from framepred.timeline import Gap, Plan, Slot, plan_gaps

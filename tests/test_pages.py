@@ -16,8 +16,9 @@ from framepred.errors import OutputError
 from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
 from framepred.futures import draw_futures
-from framepred.pages import render, render_fill
-from framepred.reports import FillReport, Seconds
+from framepred.gap_pages import render_fill
+from framepred.pages import render
+from framepred.reports import DropReport, FillReport, Seconds
 from framepred.scanning import scan
 from framepred.scoring import score_image
 from framepred.video import open_rgb_frames
@@ -210,6 +211,40 @@ class Chooser(SlidePredictor):
 
     def pick_future(self, number: int, *, seed: int) -> SlidePredictor:
         return SlidePredictor((number, 1))
+
+
+def test_suspected_drops_have_a_section_and_a_place_on_the_timeline(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mkv", 20, codec="ffv1")
+    scanned = scan(source, insert=["5:4"])
+    assert scanned.plan.slots[14].moved  # behind the insertion all is later
+    drops = (
+        DropReport(10, Fraction(10, 25), 3, f"moves on twice {HOSTILE}"),
+        DropReport(2, Fraction(2, 25), 1, "too"),
+    )
+    report = FillReport(
+        *(source, None, 20, 0, 0, None, (), 0, None, (), None, None, None, True, Seconds()),
+        drops=drops,
+    )
+    text = render_fill(report, info=scanned.info, plan=scanned.plan, album=None)
+    page = Reader(text)
+    assert "2 suspected drops, left so" in page.text
+    assert "Before frame 10" in page.text
+    assert "--insert 10:3" in page.text
+    assert HOSTILE in page.text
+    assert not page.find("img", onerror="alert(1)")
+    places = [tag["style"] for tag in page.find("li", class_="drop")]
+    assert places == [f"left: {round(100 * slot / 24, 3)}%" for slot in (14, 2)]
+    marks = [tag for tag in page.find("a") if tag.get("href") == "#drops"]
+    assert marks[0]["aria-label"] == (
+        "Suspected drop before frame 10 at 00:00:00.400, about 3 frames"
+    )
+    assert page.find("h2", id="drops")
+
+
+def test_without_suspected_drops_there_is_no_section(fill: Fill, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mkv", 12, codec="ffv1")
+    _, page = fill(source)
+    assert not page.find("h2", id="drops")
 
 
 def test_nothing_to_fill_is_said(fill: Fill, tmp_path: Path) -> None:
