@@ -317,7 +317,11 @@ def _read(frame: Frame | Image) -> NDArray[np.generic]:
 def make_display(info: VideoInfo) -> Display:
     """How players show this video."""
     return Display(
-        info.width, info.height, matrix=info.display_matrix, pixel_shape=info.sample_aspect_ratio
+        info.width,
+        info.height,
+        matrix=info.display_matrix,
+        pixel_shape=info.sample_aspect_ratio,
+        colours=(info.color_trc, info.color_primaries),
     )
 
 

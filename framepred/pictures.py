@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from .tones import is_hdr, map_tones
+
 __all__ = ["Display", "Picture", "code_picture", "decode_picture"]
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
@@ -72,14 +74,17 @@ class Display:
         *,
         matrix: tuple[int, ...] | None = None,
         pixel_shape: Fraction | None = None,
+        colours: tuple[int, int] | None = None,
     ) -> None:
         """Take what the file says about itself.
 
         width, height: of a frame as it is stored. matrix: FFmpeg's display matrix, nine numbers; a
         turn by anything but quarters is left alone, as most players do. pixel_shape: the sample
-        aspect ratio.
+        aspect ratio. colours: transfer and primaries, as H.273 numbers them; PQ and HLG are
+        shown as an ordinary screen would.
         """
         self._is_transposed, self._flips = _read_matrix(matrix)
+        self._colours = colours if colours is not None and is_hdr(colours[0]) else None
         shape = pixel_shape or Fraction(1)
         if not Fraction(1, _LARGEST_SHAPE) <= shape <= _LARGEST_SHAPE:
             shape = Fraction(1)
@@ -105,6 +110,9 @@ class Display:
         if image.dtype != np.uint8:
             image = (image // 256).astype(np.uint8)
         shown = _resize(np.ascontiguousarray(image, np.uint8), (width, height))
+        if self._colours is not None:
+            transfer, primaries = self._colours
+            shown = map_tones(shown, transfer=transfer, primaries=primaries)
         if self._is_transposed:
             shown = shown.transpose(1, 0, 2)
         shown = shown[:, ::-1] if self._flips[0] else shown

@@ -36,8 +36,9 @@ def plot_contexts(report: EvaluationReport, output: Path) -> None:
     size = (_PANEL * max(n_columns, 2), (_PANEL + 0.7) * len(report.tasks))
     figure = Figure(figsize=size, layout="constrained")
     rows = figure.subfigures(len(report.tasks), 1, squeeze=False)[:, 0]
-    for row, task in zip(rows, report.tasks, strict=True):
-        _draw_task(row, task, report.model)
+    with rc_context({"text.parse_math": False}):  # a file's name may hold a $
+        for row, task in zip(rows, report.tasks, strict=True):
+            _draw_task(row, task, report.model)
     _write(figure, output)
 
 

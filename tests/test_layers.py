@@ -15,7 +15,7 @@ PACKAGE = ROOT / "framepred"
 
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
-    {"errors"},
+    {"errors", "tones"},
     {"phrases", "sequences", "series", "wheels", "pictures", "captions", "charts", "settings"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"leaps"},

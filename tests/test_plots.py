@@ -46,6 +46,14 @@ def read_points(path: ET.Element) -> np.ndarray:
     return np.array(numbers, np.float64).reshape(-1, 2)
 
 
+def test_a_name_is_text_whatever_it_holds(tmp_path: Path) -> None:
+    model = "runs/a $x^2$ \\frac{$ b"
+    report = EvaluationReport(model, "cpu", 3, (make_task("fill", FILL),), (), 1.0)
+    plot_contexts(report, tmp_path / "study.svg")
+    drawing = ET.parse(tmp_path / "study.svg").getroot()
+    assert f"framepred ({Path(model).name})" in {t.text for t in drawing.iter(f"{SVG}text")}
+
+
 def test_the_drawing_shows_the_scores(tmp_path: Path) -> None:
     plot_contexts(make_report(make_task("fill", FILL)), tmp_path / "study.svg")
     drawing = ET.parse(tmp_path / "study.svg").getroot()
