@@ -173,9 +173,12 @@ def scan(
     ]
     smears: tuple[Gap, ...] = ()
     if "smeared" in detect:
+        # A key frame that begins a shot repairs nothing: encoders like to set one there.
+        cuts_seen = set(find_cuts(observations, n_steps=_count_steps(timeline.slots)))
+        repairs = [places[i] for i in seen.repairs if i not in cuts_seen]
         smears = find_smears(
             timeline.slots,
-            _list_damaged(found, [places[i] for i in seen.keys], [places[i] for i in seen.repairs]),
+            _list_damaged(found, [places[i] for i in seen.keys], repairs),
             keys={places[i] for i in seen.keys},
             packet_times=packet_times,
         )

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 from blending import BlendPredictor
-from synthetic import make_times, read_planes, write_clip
+from synthetic import make_frames, make_times, read_planes, write_clip
 from test_scanning import gaps, pan
 
 from framepred.filling import fill_gaps
@@ -158,6 +158,17 @@ def test_a_lost_packet_smears_and_a_frame_that_never_was_does_not(
     times = make_times(48, holes=[15])
     gappy = write_clip(tmp_path / f"c.{suffix}", kept, times=times, **options)
     assert gaps(scan(gappy)) == [(15, 16, "missing", "fill")]
+
+
+def test_a_shot_that_begins_with_a_key_frame_repairs_nothing(tmp_path: Path) -> None:
+    """Encoders set a key frame where a shot begins; a frame that was never coded spoils nothing."""
+    frames = np.concatenate([make_frames(24, seed=seed) for seed in (1, 2)])
+    kept = [frame for i, frame in enumerate(frames) if i != 12]
+    times = make_times(48, holes=[12])
+    gappy = write_clip(tmp_path / "a.mkv", kept, times=times, lossless=False, gop=23)
+    report = scan(gappy)
+    assert report.plan.cuts == (24,)
+    assert gaps(report) == [(12, 13, "missing", "fill")]
 
 
 @pytest.mark.parametrize("size", [(90, 160), (5, 7), (8, 8), (8, 17)])
