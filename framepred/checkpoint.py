@@ -59,7 +59,8 @@ _CONFIGS: dict[type[Network], type[ModelConfig | StackConfig]] = {
 
 _LARGEST_FILE = 2**30  # bytes: no network of ours comes near; keeps a hostile file out of memory
 _WIDEST = 1024  # channels: likewise for a configuration
-_DEEPEST = 64  # layers
+_LATER = {"n_halvings"}  # fields that older weights lack: they were made with the defaults
+_BOUNDS = {"n_layers": (1, 64), "n_halvings": (0, 8)}
 
 
 def find_weights(name_or_path: str | Path) -> Path:
@@ -185,8 +186,9 @@ def _parse_config(
 ) -> ModelConfig | StackConfig:
     types = get_type_hints(kind)
     raw = _parse_facts(path, text)
-    if raw.keys() != types.keys():
+    if not types.keys() - _LATER <= raw.keys() <= types.keys():
         raise ModelError(f"{path}: its configuration has other fields than this version knows")
+    raw = dataclasses.asdict(kind()) | raw
     values: dict[str, Any] = {"cell": raw.pop("cell")}
     try:
         parse_cell(str(values["cell"]))
@@ -195,8 +197,8 @@ def _parse_config(
     for name, value in raw.items():
         n_parts = len(get_args(types[name]))  # 0: one number
         parts = value if n_parts and isinstance(value, list) else [value]
-        most = _DEEPEST if name == "n_layers" else _WIDEST
-        if any(type(part) is not int or not 1 <= part <= most for part in parts) or (
+        least, most = _BOUNDS.get(name, (1, _WIDEST))
+        if any(type(part) is not int or not least <= part <= most for part in parts) or (
             len(parts) != max(n_parts, 1)
         ):
             raise ModelError(f"{path}: configuration {name} = {_quote(value)} is out of bounds")

@@ -57,6 +57,8 @@ _DEFAULTS = TrainConfig(
     n_validation=100,
 )
 
+# 64 pixels are 16 points, which four halvings make one.
+_FEATURES: dict[str, Any] = {"n_halvings": 4, "n_hidden": 512, "n_layers": 2, "cell": "lstm"}
 _N_FRAMES = 10  # seen, and forecast
 _HELD_OUT_OF = 12  # training digits one is held out
 _TEST_SEED, _VALIDATION_SEED = 20_150, 20_151  # of the sequences, whatever a run's own seed is
@@ -70,9 +72,18 @@ def choose_config(**changes: Any) -> TrainConfig:
     return replace(_DEFAULTS, **changes)
 
 
-def choose_network(**sizes: Any) -> StackConfig:
-    """Likewise the network's sizes; None for a field is its default."""
-    return StackConfig(**{name: value for name, value in sizes.items() if value is not None})
+def choose_network(*, features: bool = False, **sizes: Any) -> StackConfig:
+    """Likewise the network's sizes; None for a field is its default.
+
+    features: each frame becomes one vector, by convolutions, and what lives on these is a plain
+    cell.
+    """
+    chosen = {name: value for name, value in sizes.items() if value is not None}
+    if features:
+        chosen = _FEATURES | chosen
+        if "kernel" not in chosen["cell"]:
+            chosen["cell"] += "+kernel1"  # there is nothing beside a single point
+    return StackConfig(**chosen)
 
 
 @dataclass(frozen=True)
@@ -147,8 +158,11 @@ def train(
             made = PixelForecaster(network)
         except ValueError as error:
             raise TrainingError(str(error)) from error
-        if SIDE % made.config.patch:
-            raise TrainingError(f"a patch of {made.config.patch} does not divide {SIDE} pixels")
+        if SIDE % made.config.multiple:
+            raise TrainingError(
+                f"a patch of {made.config.patch}, halved {made.config.n_halvings} times, does not "
+                f"divide {SIDE} pixels"
+            )
         return made
 
     def gather(chosen: torch.device, is_first: bool) -> _Digits:
@@ -241,7 +255,7 @@ def evaluate(
     began = time.monotonic()
     chosen = choose_device(device)
     network, _ = load_network(model, PixelForecaster)
-    if network.config.n_channels != 1 or SIDE % network.config.patch:
+    if network.config.n_channels != 1 or SIDE % network.config.multiple:
         raise ModelError(
             f"weights {model} are not for pictures of one channel and {SIDE}x{SIDE} pixels"
         )

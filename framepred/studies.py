@@ -36,6 +36,7 @@ def train(
     cell: study_options.CellName = None,
     hidden: study_options.Hidden = None,
     layers: study_options.Layers = None,
+    features: study_options.Features = False,
     resume: study_options.Resume = False,
     batch_size: study_options.BatchSize = 4,
     crop: study_options.Crop = 224,
@@ -67,7 +68,7 @@ def train(
         ctx,
         preset,
         clips,
-        only={"hidden", "layers"},
+        only={"hidden", "layers", "features"},
         never={
             "validation",
             "initial",
@@ -104,7 +105,9 @@ def train(
                     max_minutes=max_minutes,
                     **{name: settings[name] for name in settings.keys() & names},
                 ),
-                network=moving_mnist.choose_network(n_hidden=hidden, n_layers=layers, cell=cell),
+                network=moving_mnist.choose_network(
+                    features=features, n_hidden=hidden, n_layers=layers, cell=cell
+                ),
             )
         else:
             from . import training

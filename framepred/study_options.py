@@ -279,7 +279,7 @@ Hidden = Annotated[
         metavar="N",
         min=1,
         max=1024,
-        help="Channels of each layer's state, with --preset. Default: 128.",
+        help="Channels of each layer's state, with --preset. Default: 128, with --features 512.",
         show_default=False,
         rich_help_panel=HOW,
     ),
@@ -291,8 +291,18 @@ Layers = Annotated[
         metavar="N",
         min=1,
         max=64,
-        help="Layers of cells, with --preset. Default: 4.",
+        help="Layers of cells, with --preset. Default: 4, with --features 2.",
         show_default=False,
+        rich_help_panel=HOW,
+    ),
+]
+Features = Annotated[
+    bool,
+    typer.Option(
+        "--features",
+        metavar="",
+        help="With --preset: convolutions make each frame one vector, and the cells are plain ones "
+        "that see these.",
         rich_help_panel=HOW,
     ),
 ]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from skimage import io as pictures
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -199,10 +200,23 @@ def test_held_out_digits_are_not_learnt_from(mnist: Path) -> None:
     assert torch.equal(torch.cat(seen), torch.cat(again))
 
 
+def test_features_then_a_plain_cell(start: Any, tmp_path: Path) -> None:
+    chosen = choose_network(features=True, n_hidden=16, n_layers=1)
+    assert chosen.cell == "lstm+kernel1"
+    assert choose_network(features=True, cell="gru").cell == "gru+kernel1"
+    assert choose_network(features=True, cell="rnn+kernel3").cell == "rnn+kernel3"
+    report = start(tmp_path / "run", network=chosen)
+    network, _ = load_network(report.model, PixelForecaster)
+    with torch.no_grad():
+        seen = torch.rand(1, 2, 1, 64, 64)
+        assert network(seen, None, 2).shape == (1, 2, 1, 64, 64)
+        assert network.reader(F.pixel_unshuffle(seen[:, 0], 4)).shape == (1, 16, 1, 1)
+
+
 def test_a_network_that_cannot_be() -> None:
     with pytest.raises(TrainingError, match="no cell 'magic'"):
         moving_mnist.train("x", "y", config=SHORT, network=choose_network(cell="magic"))
-    with pytest.raises(TrainingError, match="patch of 5 does not divide 64"):
+    with pytest.raises(TrainingError, match="patch of 5, halved 0 times, does not"):
         moving_mnist.train("x", "y", config=SHORT, network=choose_network(patch=5, n_hidden=4))
     assert not Path("y").exists()
 
@@ -287,6 +301,7 @@ def test_train_and_evaluate(mnist: Path, tmp_path: Path) -> None:
         ),
         (("train", "--preset", "moving-mnist", "a", "b", "-o", "x", "--steps", "1"), "one folder"),
         (("train", "--preset", "mnist", "a", "-o", "x", "--steps", "1"), "moving-mnist"),
+        (("train", "clips", "-o", "x", "--steps", "1", "--features"), "only with"),
         (("evaluate", "clips", "--sequences", "3"), "only with"),
         (("evaluate", "--preset", "moving-mnist", "m", "--task", "fill"), "not with"),
         (("evaluate", "--preset", "moving-mnist", "m", "--samples", "2"), "not with"),

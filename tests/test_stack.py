@@ -18,6 +18,7 @@ from framepred.model import ModelConfig
 from framepred.stack import PixelForecaster, StackConfig
 
 TINY = StackConfig(patch=2, n_hidden=6, n_layers=3, cell="lstm")
+FEATURES = StackConfig(patch=2, n_hidden=8, n_layers=2, cell="lstm+kernel1", n_halvings=2)
 
 
 def build(config: StackConfig = TINY) -> PixelForecaster:
@@ -34,18 +35,20 @@ def draw(n_frames: int, *, side: int = 8, n_channels: int = 1) -> Tensor:
 
 def forecast_plainly(network: PixelForecaster, before: Tensor, n_frames: int) -> Tensor:
     """A frame at a time, every layer in turn, nothing batched over time."""
-    states = [cell.start(F.pixel_unshuffle(before[:, 0], 2)) for cell in network.encoder]  # type: ignore[operator]
+    states = [
+        cell.start(network.reader(F.pixel_unshuffle(before[:, 0], 2))) for cell in network.encoder
+    ]  # type: ignore[operator]
     for k in range(before.shape[1] - 1):
-        x = F.pixel_unshuffle(before[:, k], 2)
+        x = network.reader(F.pixel_unshuffle(before[:, k], 2))
         for i, cell in enumerate(network.encoder):
             x, states[i] = cell(x, states[i])
     frame, made = before[:, -1], []
     for _ in range(n_frames):
-        x, seen = F.pixel_unshuffle(frame, 2), []
+        x, seen = network.reader(F.pixel_unshuffle(frame, 2)), []
         for i, cell in enumerate(network.forecaster):
             x, states[i] = cell(x, states[i])
             seen.append(x)
-        frame = F.pixel_shuffle(network.head(torch.cat(seen, 1)), 2)
+        frame = F.pixel_shuffle(network.painter(network.head(torch.cat(seen, 1))), 2)
         made.append(frame)
     return torch.stack(made, 1)
 
@@ -58,6 +61,18 @@ def test_the_same_as_frame_by_frame(cell: str, n_before: int, n_frames: int) -> 
         made = network(before, None, n_frames)
         torch.testing.assert_close(made, forecast_plainly(network, before, n_frames))
     assert made.shape == (2, n_frames, 1, 8, 8)
+
+
+@pytest.mark.parametrize(("n_before", "n_frames"), [(4, 3), (1, 2)])
+def test_features_the_same_as_frame_by_frame(n_before: int, n_frames: int) -> None:
+    network, before = build(FEATURES), draw(n_before)
+    with torch.no_grad():
+        made = network(before, None, n_frames)
+        torch.testing.assert_close(made, forecast_plainly(network, before, n_frames))
+        points = network.reader(F.pixel_unshuffle(before[:, 0], 2))
+    assert made.shape == (2, n_frames, 1, 8, 8)
+    assert points.shape == (2, 8, 1, 1)  # 8 pixels, 4 points, halved twice
+    assert [cell.from_hidden.kernel_size for cell in network.encoder] == [(1, 1)] * 2  # type: ignore[union-attr]
 
 
 def test_only_some_steps() -> None:
@@ -79,12 +94,15 @@ def test_what_it_cannot_do() -> None:
         network(draw(2), draw(2), 1)
     with pytest.raises(ValueError, match="multiples of 2, got 1, 9x9"):
         network(draw(2, side=9), None, 1)
+    with pytest.raises(ValueError, match="multiples of 8, got 1, 12x12"):
+        build(FEATURES)(draw(2, side=12), None, 1)
     with pytest.raises(ValueError, match=r"of 1 channel\(s\)"):
         network(draw(2, n_channels=3), None, 1)
 
 
-def test_every_weight_learns() -> None:
-    network = build()
+@pytest.mark.parametrize("config", [TINY, FEATURES])
+def test_every_weight_learns(config: StackConfig) -> None:
+    network = build(config)
     network(draw(3), None, 2).square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -121,6 +139,19 @@ def test_weights_come_back(tmp_path: Path) -> None:
     assert torch.equal(loaded(draw(3), None, 2), network(draw(3), None, 2))
 
 
+def test_older_weights_lack_what_came_later(tmp_path: Path) -> None:
+    network = build()
+    config = dataclasses.asdict(TINY)
+    del config["n_halvings"]
+    metadata = {"format": "framepred-stack-1", "config": json.dumps(config), "facts": "{}"}
+    save_file(
+        {n: t.contiguous() for n, t in network.state_dict().items()}, tmp_path / "w", metadata
+    )
+    loaded, _ = load_network(tmp_path / "w", PixelForecaster)
+    assert loaded.config == TINY
+    assert torch.equal(loaded(draw(3), None, 2), network(draw(3), None, 2))
+
+
 def test_one_kind_is_not_the_other(tmp_path: Path) -> None:
     save_model(tmp_path / "w", build().state_dict(), TINY, {})
     with pytest.raises(ModelError, match="of another kind"):
@@ -134,6 +165,8 @@ FORGERIES: dict[str, tuple[dict[str, object], str]] = {
     "deep": (dataclasses.asdict(TINY) | {"n_layers": 65}, "n_layers = 65 is out of bounds"),
     "wide": (dataclasses.asdict(TINY) | {"n_hidden": 10**9}, "out of bounds"),
     "list": (dataclasses.asdict(TINY) | {"patch": [2]}, "out of bounds"),
+    "halved forever": (dataclasses.asdict(TINY) | {"n_halvings": 9}, "n_halvings = 9 is out of"),
+    "halved less than never": (dataclasses.asdict(TINY) | {"n_halvings": -1}, "out of bounds"),
     "none": (dataclasses.asdict(TINY) | {"patch": 0}, "out of bounds"),
     "cell": (dataclasses.asdict(TINY) | {"cell": "lstm+magic"}, "no cell"),
     "other sizes": (dataclasses.asdict(TINY) | {"n_hidden": 7}, "expected floats of"),
