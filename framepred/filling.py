@@ -559,6 +559,7 @@ def _report(
         ),
         tile_px=None if predictor is None else predictor.tiling.side,
         tile_halvings=0 if predictor is None else predictor.tiling.n_halvings - n_halvings,
+        motion_halvings=0 if predictor is None else predictor.tiling.n_motion_halvings,
         windows_resumed=n_resumed,
     )
 

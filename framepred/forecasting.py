@@ -229,6 +229,7 @@ def forecast(
         copied=None if graft is None else graft.report(),
         tile_px=predictor.tiling.side,
         tile_halvings=predictor.tiling.n_halvings - n_halvings,
+        motion_halvings=predictor.tiling.n_motion_halvings,
     )
     views.show_forecast(report, info=scanned.info, plan=seen_plan, watch=watch)
     return report

@@ -93,6 +93,11 @@ class Memory:
     features: Recall
     flows: Recall
 
+    def forget(self) -> None:
+        """Give up what is known of all frames."""
+        self.features.clear()
+        self.flows.clear()
+
 
 @dataclass(frozen=True)
 class _Side:

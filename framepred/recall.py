@@ -37,6 +37,11 @@ class Recall:
             self._keep(key, known[key])
         return [known[key] for key in keys]
 
+    def clear(self) -> None:
+        """Give up all that is kept."""
+        self._kept.clear()
+        self.n_bytes = 0
+
     def _keep(self, key: Hashable, values: Values) -> None:
         if key in self._kept:
             self._kept.move_to_end(key)

@@ -297,6 +297,7 @@ class FillReport(Report):
     inserted: InsertionReport | None = None  # None: nothing was
     tile_px: int | None = None  # side of the tiles that frames were made in; None: whole
     tile_halvings: int = 0  # times that memory ran out, and tiles were halved
+    motion_halvings: int = 0  # times that the copies motion is found on were, for the same reason
     windows_resumed: int = 0  # gaps' parts and self-checks that an interrupted run had done
     drops: tuple[DropReport, ...] = ()  # suspected, and not inserted
 
@@ -344,6 +345,7 @@ class ForecastReport(Report):
     copied: CopyReport | None = None  # None: everything was encoded
     tile_px: int | None = None  # side of the tiles that frames were made in; None: whole
     tile_halvings: int = 0  # times that memory ran out, and tiles were halved
+    motion_halvings: int = 0  # times that the copies motion is found on were, for the same reason
 
 
 @dataclass(frozen=True)

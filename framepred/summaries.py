@@ -122,6 +122,11 @@ def _tell_tiles(terminal: Terminal, report: FillReport | ForecastReport) -> None
             f"memory ran out {count(report.tile_halvings, 'time')}: frames were made in "
             f"tiles of {report.tile_px} pixels"
         )
+    if report.motion_halvings:
+        terminal.say(
+            "memory ran out where motion is found: it was found on copies halved "
+            f"{count(report.motion_halvings, 'time')} more"
+        )
 
 
 def _tell_copied(terminal: Terminal, report: CopyReport | None) -> None:

@@ -43,6 +43,7 @@ SMALLEST_TILE = 64  # pixels a side: below this tiles are mostly what they are m
 
 _LARGEST_TILES = {"cpu": 1024, "cuda": 2048}  # pixels a side; larger ones are no faster
 _TILE_BYTES = 500  # a pixel of a tile; 420 was the most measured, at sides of 1024 and 2048
+_SMALLEST_COPY = 64  # pixels of the shorter side: on less no motion is found
 _STRIP_BYTES = 2**25  # of a picture, as floats, that is shrunk at once
 
 
@@ -51,6 +52,8 @@ class Tiling:
 
     side: in pixels, at least ``SMALLEST_TILE``; None for pictures made whole; "auto" for the size
     that free memory has room for, at most the one beyond which nothing is gained.
+
+    Where memory runs out on the small copies that motion is found on, they are halved.
     """
 
     def __init__(self, side: int | str | None = "auto") -> None:
@@ -61,6 +64,7 @@ class Tiling:
         self._wish = side
         self.side: int | None = None  # that is in use; None: no picture was made in tiles yet
         self.n_halvings = 0
+        self.n_motion_halvings = 0  # of the small copies
 
     @property
     def is_off(self) -> bool:
@@ -93,6 +97,19 @@ class Tiling:
             )
         self.n_halvings += 1
         self.side = self._wish = max(SMALLEST_TILE, self.side // 2)
+
+    def halve_motion(self, shorter_side: int) -> None:
+        """Find motion on copies of half the size from now on, since memory has run out.
+
+        shorter_side: of the copies that it ran out on. Raises ModelError if they are as small as
+        can be.
+        """
+        if shorter_side < 2 * _SMALLEST_COPY:
+            raise ModelError(
+                f"memory ran out on small copies of {shorter_side} lines already: close other "
+                "programs, or use another --device"
+            )
+        self.n_motion_halvings += 1
 
 
 def _count_free(device: torch.device) -> int | None:
@@ -146,14 +163,32 @@ def make_large(
     all. Returns (len(steps), H, W, 3) of the same type; apart from rounding the same as without
     tiles, whatever their size.
 
-    Raises ModelError if memory runs out on the smallest tiles.
+    Raises ModelError if memory runs out on the smallest tiles, or the smallest copies.
     """
     known = [image for side in (before, after) for image in side]
     height, width = known[0].shape[:2]
-    scale = choose_scale(height, width)
-    small = torch.cat([_shrink(image, scale, device) for image in known])
-    sides = [part.unsqueeze(0) if len(part) else None for part in small.tensor_split([len(before)])]
-    sketches = model.sketch(sides[0], sides[1], n_frames, steps=steps, memory=memory, latent=latent)
+
+    def look(scale: int) -> list[Sketch] | None:
+        """What the small copies show; None if memory runs out on them."""
+        try:
+            small = torch.cat([_shrink(image, scale, device) for image in known])
+            parts = small.tensor_split([len(before)])
+            sides = [part.unsqueeze(0) if len(part) else None for part in parts]
+            return model.sketch(
+                sides[0], sides[1], n_frames, steps=steps, memory=memory, latent=latent
+            )
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    scale = choose_scale(height, width) << tiling.n_motion_halvings
+    while (sketches := look(scale)) is None:
+        tiling.halve_motion(min(height, width) // scale)
+        scale *= 2
+        memory.forget()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
     one, two = find_sources(n_before=len(before), n_after=len(after))
     sources = (known[one], known[two])
     made = np.empty((len(sketches), height, width, 3), known[0].dtype)

@@ -15,6 +15,7 @@ from framepred import grids, memory, tiles
 from framepred.errors import ModelError
 from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
+from framepred.model import FramePredictor
 from framepred.predictor import Predictor
 from framepred.tiles import SMALLEST_TILE, Tiling, is_out_of_memory
 
@@ -177,6 +178,43 @@ def test_tiles_are_halved_where_memory_runs_out(
     assert (predictor.tiling.side, predictor.tiling.n_halvings) == (65, 2)
     predictor.fill(*split(frames, "one"), 1)
     assert shortage.n_errors == 2  # what was learnt is kept
+
+
+def test_motion_is_found_on_smaller_copies_where_memory_runs_out(
+    monkeypatch: pytest.MonkeyPatch, frames: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    sketch = FramePredictor.sketch
+    seen: list[int] = []
+
+    def try_sketch(model: FramePredictor, before: Any, *others: Any, **options: Any) -> Any:
+        seen.append(before.shape[-2])
+        if before.shape[-2] > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sketch(model, before, *others, **options)
+
+    monkeypatch.setattr(grids, "_LARGEST_SIDE", 200)
+    monkeypatch.setattr(FramePredictor, "sketch", try_sketch)
+    source = write_clip(tmp_path / "clip.mkv", list(frames[:6, :272, :306]), codec="ffv1")
+    predictor = build(256)
+    options: dict[str, Any] = {"context": 1, "predictor": predictor, "self_check": False}
+    report = fill_gaps(source, tmp_path / "out.mkv", gaps=["3:4"], **options)
+    assert seen[:2] == [136, 72], "on copies of half the size, padded"
+    assert (report.tile_halvings, report.motion_halvings) == (0, 1)
+    n = len(seen)
+    even = frames[:, :272, :306]
+    made = predictor.fill(even[:1], even[2:3], 1)
+    assert seen[n:] == [72], "what was learnt is kept"
+    blend = (even[0].astype(int) + even[2]) / 2
+    assert np.abs(made[0] - even[1].astype(int)).mean() < np.abs(blend - even[1]).mean()
+
+
+def test_no_memory_for_motion(monkeypatch: pytest.MonkeyPatch, frames: NDArray[np.uint8]) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(FramePredictor, "sketch", fail)
+    with pytest.raises(ModelError, match="memory ran out on small copies of 68 lines"):
+        build(200).forecast(frames[:1], 1)
 
 
 def test_memory_for_nothing(monkeypatch: pytest.MonkeyPatch, frames: NDArray[np.uint8]) -> None:
