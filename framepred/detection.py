@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .leaps import Leap, LeapFinder
+from .rests import Rest, RestFinder
 
 __all__ = [
     "Observations",
@@ -87,6 +88,18 @@ _DIP = 0.5
 # Longer still runs at a fixed distance are a converted frame rate, unless something is skipped.
 _JUMP_IF_REGULAR = 1.6
 _LONGEST_FREEZE = 240
+# Where the way across a short rest is known, less rest and less of a jump are enough. For one frame
+# and for more: the most change and the most of the way within the rest, as shares; then how much of
+# what moves goes on, and how far.
+_AT_REST_BY_WAY = (0.36, 0.6)
+_PROGRESS = (0.1, 0.2)
+_SHARE_ON = 0.6
+_RATIO_ON = (1.4, 1.6)
+_LENGTH_ON = 1.4
+_GOES_ON = 0.4  # of the motion on the two sides, the slower over their mean
+_LEAST_JUMP_SEEN = 2.0
+# If no more than this goes on, only a picture that stands is frozen.
+_SHARE_BACK = 0.3
 # So many holes, this share of them at the same distance, may be a cadence.
 _LEAST_HOLES = 6
 _REGULAR = 0.75
@@ -97,6 +110,8 @@ _NEAR = 16
 # A cut: this much of a new picture, by this many levels, this many times the motion around.
 _NOVELTY = 0.38
 _NOVELTY_OVER_GAP = 0.5
+# Behind black up to this, if the motion beside it explains the change.
+_NOVELTY_IF_EXPLAINED = 0.75
 _CUT_LEVELS = 8.0
 _CUT_RATIO = 2.5
 _AROUND_CUT = 4
@@ -128,6 +143,8 @@ class Observations:
     """(difference, novelty) of the first frame after a blank run against the last before it."""
     leaps: dict[int, Leap]
     """How far the picture moved up to a frame, where that changed more than all around it."""
+    rests: dict[tuple[int, int], Rest]
+    """What lies across short runs of still frames ``(start, stop)`` amid motion."""
     signatures: tuple[bytes, ...]
     """What ``compare_frames`` needs; empty unless kept."""
 
@@ -217,6 +234,7 @@ class Observer:
         self._last: tuple[Plane, Plane, _Signature] | None = None
         self._last_lit: _Signature | None = None
         self._leaps = LeapFinder()
+        self._rests = RestFinder()
         self._was_blank = False
 
     def add(self, thumbnail: Plane, *, is_corrupt: bool = False) -> None:
@@ -244,6 +262,7 @@ class Observer:
                     motion = _most_changed(np.abs(thumbnail - picture))
                     drift = float(np.abs(blurred - last_blurred).mean())
             self._leaps.add(thumbnail, drift)
+            self._rests.add(thumbnail, motion)
             self._last = thumbnail, blurred, signature
             blank = contrast < _BLANK_CONTRAST and level < _BLANK_LEVEL
             if not blank:
@@ -253,6 +272,7 @@ class Observer:
             self._was_blank = blank
         else:
             self._leaps.skip()
+            self._rests.skip()
         row = (motion, drift, difference, novelty, level, contrast)
         for column, value in zip(self._columns.values(), row, strict=True):
             column.append(value)
@@ -268,6 +288,7 @@ class Observer:
             usable=np.array(list(self._usable), dtype=np.bool_),
             bridges=dict(self._bridges),
             leaps=dict(self._leaps.found),
+            rests=dict(self._rests.found),
             signatures=tuple(self._signatures or ()),
         )
 
@@ -294,18 +315,35 @@ def find_black(observations: Observations) -> Runs:
             continue
         if stop not in observations.bridges:
             continue
-        _, novelty = observations.bridges[stop]
+        is_same_scene = _bridges_motion(observations, blank, start, stop)
         before = slice(max(0, start - _FADE_REACH), start)
         after = slice(stop, stop + _FADE_REACH)
         lit = min(observations.contrast[start - 1], observations.contrast[stop])
         if (
             lit >= _LIT_CONTRAST
-            and novelty < _NOVELTY_OVER_GAP
+            and is_same_scene
             and _is_as_lit(observations, start - 1, before, blank)
             and _is_as_lit(observations, stop, after, blank)
         ):
             found.append((start, stop))
     return found
+
+
+def _bridges_motion(observations: Observations, blank: Flags, start: int, stop: int) -> bool:
+    """Tell whether the picture behind black is the one before it, moved on as it moves there."""
+    difference, novelty = observations.bridges[stop]
+    plain = observations.usable & ~blank
+    plain[[0, stop]] = False  # compared with black, or with nothing
+    around = _local(observations.difference, plain, start, stop, _AROUND_CUT)
+    explained = _CUT_RATIO * _grow(min(around, default=0.0), stop - start + 1)
+    return novelty < _NOVELTY_OVER_GAP or (
+        novelty < _NOVELTY_IF_EXPLAINED and difference < explained
+    )
+
+
+def _grow(change: float, n_steps: int) -> float:
+    """Return the change to be expected over n steps: less than n times, more so for large n."""
+    return float(change * min(n_steps, 9) ** 0.7)
 
 
 def _is_as_lit(observations: Observations, frame: int, near: slice, blank: Flags) -> bool:
@@ -385,6 +423,11 @@ def find_frozen(
     found: Runs = []
     frame = 1
     while frame < n:
+        stop = _find_rest(observations, plain, frame)
+        if stop is not None:
+            found.append((frame, stop))
+            frame = stop
+            continue
         stop = _still_until(motion, plain, frame)
         if stop is None:
             frame += 1
@@ -417,6 +460,35 @@ def holes_hide_nothing(observations: Observations, *, n_steps: Sequence[int]) ->
     moving = float(np.median(observations.motion[plain])) >= _LEAST_MOTION
     step = float(np.median(observations.drift[plain]))
     return moving and float(np.median(observations.drift[holes])) < _JUMPS[0] * step
+
+
+def _find_rest(observations: Observations, plain: Flags, start: int) -> int | None:
+    """Return where a short rest ends that hid frames, by the way made across it, None if none."""
+    motion = observations.motion
+    stops = [stop for first, stop in observations.rests if first == start]
+    # The frame behind a rest may be repainted in part: the less was made on the way, the better.
+    for stop in sorted(stops, key=lambda stop: abs(observations.rests[start, stop].progress)):
+        rest, n_still = observations.rests[start, stop], stop - start
+        around = _local(motion, plain, start, stop + 1, _AROUND)
+        usual = (rest.leap.before + rest.leap.after) / 2
+        if (
+            plain[start - 1 : stop + 2].all()
+            and len(around) == 2
+            and min(around) >= _LEAST_MOTION
+            and motion[stop] >= _LEAST_JUMP_SEEN
+            and np.median(motion[start:stop]) < _AT_REST_BY_WAY[n_still > 1] * min(around)
+            and abs(rest.progress) < _PROGRESS[n_still > 1]
+            and rest.leap.share >= _SHARE_ON
+            and rest.leap.ratio >= _RATIO_ON[n_still > 1]
+            and rest.leap.across >= _LENGTH_ON * usual
+            and min(rest.leap.before, rest.leap.after) >= _GOES_ON * usual
+            and not _is_dip(motion, start)
+            and (still := _find_still(motion, plain, start, stop, around)) is not None
+            and not _is_regular(still, start)
+            and not _is_cut(observations, plain, stop, start, n_still + 1)
+        ):
+            return stop
+    return None
 
 
 def _still_until(motion: Values, plain: Flags, start: int) -> int | None:
@@ -462,13 +534,41 @@ def _is_freeze(observations: Observations, plain: Flags, start: int, stop: int) 
     if len(around) < 2 or min(around) < _LEAST_MOTION:
         return False
     n_still = stop - start
+    rest = observations.rests.get((start, stop))
     rests = motion[start : stop - 1] if n_still > 2 else motion[start:stop]
+    if (
+        n_still <= 2
+        and rest is not None
+        and rest.leap.share < _SHARE_BACK
+        and max(rests) >= _AT_REST * min(around)
+    ):
+        return False  # it does not go on from there: something trembles
     if max(rests) >= _REPAINTED * min(around) or motion[stop] < _LEAST_JUMP:
         return False
     if n_still > 2 and np.median(rests) >= _STILL_MOSTLY * min(around):
         return False
     if n_still == 1 and (motion[start] >= _STILL_ALONE * min(around) or _is_dip(motion, start)):
         return False
+    still = _find_still(motion, plain, start, stop, around)
+    if still is None:
+        return False
+    sides = _local(drift, plain & ~still, start, stop + 1, _AROUND)
+    jump = _JUMPS[min(n_still, len(_JUMPS)) - 1]
+    if n_still >= _LONG_REST:
+        jump = _JUMP_AFTER_LONG_REST
+    if n_still == 1 and motion[start] >= _AT_REST * min(around):
+        jump = _JUMP_UNLESS_AT_REST
+    if _is_regular(still, start):
+        jump = max(jump, _JUMP_IF_REGULAR)
+    if not sides or drift[stop] < jump * sum(sides) / len(sides):
+        return False
+    return not _is_cut(observations, plain, stop, start, stop - start + 1)
+
+
+def _find_still(
+    motion: Values, plain: Flags, start: int, stop: int, around: Sequence[float]
+) -> Flags | None:
+    """Return which frames are still beside the motion near a run, None if many are."""
     first, last = max(1, start - _NEAR), min(len(motion), stop + 1 + _NEAR)
     near = np.r_[first:start, stop + 1 : last]
     near = near[plain[near]]
@@ -483,18 +583,8 @@ def _is_freeze(observations: Observations, plain: Flags, start: int, stop: int) 
         usual[part] = max(level, _UPPER * upper)
     still = plain & (motion < _STILL * usual)
     if still[near].mean() > _MOST_STILL:
-        return False
-    sides = _local(drift, plain & ~still, start, stop + 1, _AROUND)
-    jump = _JUMPS[min(n_still, len(_JUMPS)) - 1]
-    if n_still >= _LONG_REST:
-        jump = _JUMP_AFTER_LONG_REST
-    if n_still == 1 and motion[start] >= _AT_REST * min(around):
-        jump = _JUMP_UNLESS_AT_REST
-    if _is_regular(still, start):
-        jump = max(jump, _JUMP_IF_REGULAR)
-    if not sides or drift[stop] < jump * sum(sides) / len(sides):
-        return False
-    return not _is_cut(observations, plain, stop, start, stop - start + 1)
+        return None
+    return still
 
 
 def _is_dip(motion: Values, frame: int) -> bool:
@@ -529,8 +619,7 @@ def _is_cut(
 ) -> bool:
     """Tell whether a scene ends between frame ``after_last - 1`` and `frame`, `n_steps` later."""
     around = _local(observations.difference, plain, after_last, frame + 1, _AROUND_CUT)
-    # Pictures n steps apart differ by less than n times one step, more so for large n.
-    expected = max(around, default=0.0) * min(n_steps, 9) ** 0.7
+    expected = _grow(max(around, default=0.0), n_steps)
     enough = _NOVELTY if n_steps == 1 else _NOVELTY_OVER_GAP
     difference = observations.difference[frame]
     return bool(

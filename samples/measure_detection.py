@@ -1,11 +1,14 @@
 """Damage real clips by recipe, scan the files, and print how much of it is found.
 
     python samples/measure_detection.py CLIPS... [--only closed,frozen] [--every 4] [--misses]
+                                        [--cut CLIP:FRAME]
 
-CLIPS are undamaged videos, single shots, or folders of them. Each is decoded, damaged (or changed
-in a way that is no damage), encoded and scanned as the file that a user would have. Everything is
-drawn from a fixed seed by the clip's name, so that each run makes the same files. Frozen
-and closed-up frames are made in clips of 25 frames and more.
+CLIPS are undamaged videos, single shots, or folders of them. ``--cut`` names a clip that has a
+second shot all the same, and the frame that begins it, as seen by eye: black, frozen and closed-up
+frames beside it are left out, since nobody can tell them from what an editor does between scenes.
+Each clip is decoded, damaged (or changed in a way that is no damage), encoded and scanned as the
+file that a user would have. Everything is drawn from a fixed seed by the clip's name, so that each
+run makes the same files. Frozen and closed-up frames are made in clips of 25 frames and more.
 
 Recall: of the damage made, the share that was found. Precision: of what was reported in these
 files, the share that was damage. For runs of frames (frozen, black, missing) that is counted twice:
@@ -27,7 +30,7 @@ import tempfile
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,6 +46,7 @@ Clip = list[Planes]
 Run = tuple[int, int]
 
 DETECT: tuple[Kind, ...] = ("missing", "corrupt", "smeared", "frozen", "black", "closed")
+VISIBLE = 6.0  # levels, the mean of some 16 x 16 block
 EDGE = 12  # frames at either end of a clip that are left whole
 BINS = ((0.0, "hardly any"), (5.0, "little"), (10.0, "some"), (20.0, "much"))  # levels
 
@@ -59,7 +63,10 @@ class Case:
     keep: Sequence[int] | None = None  # slots that have a frame; None: all
     times: Sequence[Fraction] | None = None  # instead of a constant rate
     crf: int = 20
-    spoil: Sequence[int] = ()  # packets overwritten
+    spoil: Sequence[int] = ()  # packets, as they are stored, that something happens to
+    how: str = ""  # what: see spoil_packet
+    codec: str = "libx264"
+    gop: int = 250
 
 
 Recipe = Callable[[Clip, np.random.Generator], Iterator[Case]]
@@ -87,12 +94,16 @@ def write_case(path: Path, case: Case, rate: Fraction) -> None:
     times = case.times or [i / rate for i in range(len(case.clip))]
     base = Fraction(1, 90_000)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
+        stream = container.add_stream(case.codec, rate=rate)
         context = stream.codec_context
         height, width = case.clip[0][0].shape
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
-        context.time_base, context.thread_count = base, 1
+        context.time_base, context.thread_count, context.gop_size = base, 1, case.gop
         context.options = {"crf": str(case.crf), "preset": "veryfast"}
+        if case.codec in ("mpeg2video", "mpeg4"):  # their clocks are coarse
+            base = context.time_base = 1 / rate
+            context.options = {"strict": "unofficial"}  # any rate
+            context.bit_rate, context.max_b_frames = 2_000_000, 2
         packets = []
         for i in keep:
             samples = np.concatenate([plane.ravel() for plane in case.clip[i]])
@@ -101,12 +112,31 @@ def write_case(path: Path, case: Case, rate: Fraction) -> None:
             packets += stream.encode(frame)
         packets += stream.encode(None)
         for number, packet in enumerate(packets):
+            data = bytes(packet)
             if number in case.spoil:
-                broken = av.Packet(b"\xff" * packet.size)
-                broken.pts, broken.dts, broken.time_base = packet.pts, packet.dts, packet.time_base
-                broken.stream = stream
-                packet = broken
-            container.mux(packet)
+                data = spoil_packet(data, case.how, rng=np.random.default_rng(number))
+            if not data:
+                continue
+            written = av.Packet(data)
+            written.pts, written.dts, written.time_base = packet.pts, packet.dts, packet.time_base
+            written.is_keyframe, written.stream = packet.is_keyframe, stream
+            container.mux(written)
+
+
+def spoil_packet(data: bytes, how: str, *, rng: np.random.Generator) -> bytes:
+    """Return a packet as a bad disk or a bad line leaves it; nothing if it is lost."""
+    spoiled = np.frombuffer(data, np.uint8).copy()
+    first = min(len(data) - 1, 8)  # lengths and kinds of slices; without them all is lost anyway
+    if how == "lost":
+        return b""
+    if how == "overwritten":
+        spoiled[:] = 255
+    elif how == "zeroed":
+        spoiled[len(data) // 2 :] = 0
+    else:
+        places = rng.integers(first, len(data), max(1, len(data) // 1000))
+        spoiled[places] ^= (1 << rng.integers(0, 8, len(places))).astype(np.uint8)
+    return spoiled.tobytes()
 
 
 def measure_motion(clip: Clip, at: int) -> float:
@@ -150,11 +180,15 @@ def frozen(clip: Clip, rng: np.random.Generator) -> Iterator[Case]:
 
 
 def black(clip: Clip, rng: np.random.Generator) -> Iterator[Case]:
-    """Frames are black, as video defines it or as a computer does, with a little noise."""
-    for n, level in ((1, 16), (3, 16), (6, 0)):
-        at = int(rng.integers(EDGE, len(clip) - EDGE - n + 1)) if len(clip) >= n + 2 * EDGE else 8
+    """Frames are black, as video defines it or as a computer does, with noise."""
+    lengths = [n for n in (1, 2, 3, 6, 12) if len(clip) >= n + EDGE]
+    for n, level in zip(lengths, (16, 0, 16, 0, 16), strict=False):
+        edge = min(EDGE, (len(clip) - n) // 2)
+        at = int(rng.integers(edge, len(clip) - edge - n + 1))
         dark = [blank(clip[0], level) if at <= i < at + n else clip[i] for i in range(len(clip))]
-        yield Case("black", f"n={n}", add_noise(dark, 1.0, rng), [(at, at + n)])
+        for noise, crf in ((1.0, 20), (3.0, 30)):
+            dirty = add_noise(dark, noise, rng)
+            yield Case(f"black, crf {crf}", f"n={n}", dirty, [(at, at + n)], crf=crf)
 
 
 def missing(clip: Clip, rng: np.random.Generator) -> Iterator[Case]:
@@ -163,6 +197,16 @@ def missing(clip: Clip, rng: np.random.Generator) -> Iterator[Case]:
         at = int(rng.integers(4, len(clip) - 4 - n))
         keep = [i for i in range(len(clip)) if not at <= i < at + n]
         yield Case("missing", f"n={n}", clip, [(at, at + n)], keep=keep)
+
+
+def undecodable(clip: Clip, rng: np.random.Generator) -> Iterator[Case]:
+    """Packets are overwritten, zeroed from the middle on, lost, or have flipped bits."""
+    for codec in ("libx264", "mpeg2video", "mpeg4"):
+        for how in ("overwritten", "zeroed", "bits flipped", "lost"):
+            n = int(rng.integers(1, 4))
+            at = int(rng.integers(4, len(clip) - 4 - n))
+            yield Case(f"undecodable, {how}", f"n={n} {codec}", clip, spoil=range(at, at + n),
+                       how=how, codec=codec, gop=24)  # fmt: skip
 
 
 # No damage.
@@ -246,7 +290,7 @@ def variable(clip: Clip, rng: np.random.Generator) -> Iterator[Case]:
 RECIPES: dict[str, Recipe] = {
     recipe.__name__: recipe
     for recipe in (
-        *(closed, frozen, black, missing),
+        *(closed, frozen, black, missing, undecodable),
         *(whole, repeated, still, lit, cut, shaken, variable),
     )
 }
@@ -330,6 +374,11 @@ def count(case: Case, report: ScanReport, tally: Tally) -> bool:
         wrong += ["closed"] * (len(starts) - hits)
     else:
         wrong += ["closed"] * len(report.drops)
+        if kind == "undecodable":  # whatever its cause, a frame is spoiled or it is not
+            spoiled = ("corrupt", "smeared", "missing")
+            bad = [gap.gap for gap in report.plan.gaps if gap.gap.kind in spoiled]
+            runs = join(flatten([(gap.start, gap.stop) for gap in bad]))
+            wrong = [name for name in wrong if name not in spoiled]
         pairs = [max((overlap(true, run) for run in runs), default=0.0) for true in case.truth]
         hits = sum(share >= 0.5 for share in pairs)
         tally.made, tally.found = tally.made + len(case.truth), tally.found + hits
@@ -354,8 +403,64 @@ def flatten(runs: Sequence[Run]) -> set[int]:
     return {i for start, stop in runs for i in range(start, stop)}
 
 
+def is_beside(case: Case, cuts: Sequence[int]) -> bool:
+    """Tell whether what was done lies at a cut that the undamaged clip has."""
+    name = case.kind.split(",")[0]
+    lost = [(at, at + n) for at, n in case.truth] if name == "closed" else case.truth
+    return name in ("black", "frozen", "closed") and any(
+        start <= cut <= stop for cut in cuts for start, stop in lost
+    )
+
+
+def join(slots: set[int]) -> list[Run]:
+    """The runs that a set of slots makes."""
+    starts = sorted(i for i in slots if i - 1 not in slots)
+    return [
+        (i, next(stop for stop in range(i, i + len(slots) + 1) if stop not in slots))
+        for i in starts
+    ]
+
+
+def read_luma(path: Path) -> dict[Fraction, NDArray[np.uint8]]:
+    """The pictures by their times, by one thread, which gives the same each time."""
+    pictures = {}
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type, stream.thread_count = "NONE", 1
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                continue
+            for frame in frames:
+                pictures[frame.pts * frame.time_base] = frame.to_ndarray(format="gray")
+    return pictures
+
+
+def compare_pictures(damaged: Path, undamaged: Path) -> list[Run]:
+    """The runs of slots whose picture is gone or visibly another one than in the undamaged file."""
+    seen = read_luma(damaged)
+    slots = set()
+    for i, (time, true) in enumerate(sorted(read_luma(undamaged).items())):
+        other = seen.get(time)
+        if other is None or other.shape != true.shape or find_worst_block(true, other) > VISIBLE:
+            slots.add(i)
+    return join(slots)
+
+
+def find_worst_block(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    """The largest mean absolute difference of a 16 x 16 block."""
+    rows, columns = (n // 16 for n in first.shape)
+    difference = np.abs(first.astype(np.int16) - second)[: rows * 16, : columns * 16]
+    return float(difference.reshape(rows, 16, columns, 16).mean((1, 3)).max())
+
+
 def measure(
-    paths: Sequence[Path], recipes: Sequence[str], *, say: Callable[[str], None] | None = None
+    paths: Sequence[Path],
+    recipes: Sequence[str],
+    *,
+    cuts: Sequence[tuple[str, int]] = (),
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Tally]:
     """Damage, encode and scan every clip; return the tallies by row of the table."""
     tallies: dict[str, Tally] = defaultdict(Tally)
@@ -367,13 +472,22 @@ def measure(
             for name in recipes:
                 rng = np.random.default_rng(zlib.crc32(f"{path.stem} {name}".encode()))
                 for number, case in enumerate(RECIPES[name](clip, rng)):
+                    if is_beside(case, [cut for stem, cut in cuts if stem == path.stem]):
+                        continue
                     file = Path(folder) / f"{path.stem}-{number}.mp4"
+                    if case.spoil:
+                        write_case(file, replace(case, spoil=()), rate)
+                        undamaged = file.rename(file.with_suffix(".whole.mp4"))
                     write_case(file, case, rate)
+                    if case.spoil:
+                        case.truth = compare_pictures(file, undamaged)
                     report = scan(file, detect=DETECT)
                     file.unlink()
                     rows = [case.kind]
                     if case.truth and name in ("closed", "frozen"):
                         rows += [f"{name}, {case.detail.split()[0]}", f"{name}, {grade(case)}"]
+                    if name == "undecodable":
+                        rows.append(f"{name}, {case.codec}")
                     for row in rows:
                         is_right = count(case, report, tallies[row])
                     if not is_right and say is not None:
@@ -407,11 +521,17 @@ def share(part: int, whole: int) -> str:
     return f"{part / whole:.3f}" if whole else ""
 
 
+def parse_cut(text: str) -> tuple[str, int]:
+    stem, _, frame = text.rpartition(":")
+    return stem, int(frame)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path, help="undamaged videos, or folders of them")
     parser.add_argument("--only", default=",".join(RECIPES), help="recipes: %(default)s")
     parser.add_argument("--every", type=int, default=1, help="take only every so manieth clip")
+    parser.add_argument("--cut", action="append", type=parse_cut, default=[], metavar="CLIP:FRAME")
     parser.add_argument("--misses", action="store_true", help="list on stderr what went wrong")
     options = parser.parse_args()
     paths = [
@@ -426,7 +546,8 @@ def main() -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    print_table(measure(paths, options.only.split(","), say=say if options.misses else None))
+    say_misses = say if options.misses else None
+    print_table(measure(paths, options.only.split(","), cuts=options.cut, say=say_misses))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ Plane = NDArray[np.float32]
 Clip = list[Plane]
 
 
+@lru_cache(maxsize=16)
 def texture(seed: int, *, height: int = 160, width: int = 640) -> Plane:
     """A picture with structure at all sizes, levels about 20..235."""
     rng = np.random.default_rng(seed)
@@ -31,7 +33,9 @@ def texture(seed: int, *, height: int = 160, width: int = 640) -> Plane:
     picture -= picture.min()
     # Each seed has its own light, as scenes have.
     low, high = [(5, 150), (60, 240), (20, 235), (110, 250)][seed % 4]
-    return (low + picture * ((high - low) / picture.max())).astype(np.float32)
+    levels = (low + picture * ((high - low) / picture.max())).astype(np.float32)
+    levels.setflags(write=False)  # all who ask share it
+    return levels
 
 
 def pan(n: int, *, seed: int = 1, speed: float = 1.5, start: float = 0.0) -> Clip:

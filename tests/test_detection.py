@@ -144,8 +144,16 @@ def test_black_flash_inside_a_shot(n: int, level: float) -> None:
     assert find_frozen(seen, ignore=range(20, 20 + n)) == []
 
 
-def test_black_between_two_scenes_is_editing() -> None:
-    clip = [*pan(25), *black(5, like=pan(1)[0]), *pan(25, seed=9)]
+@pytest.mark.parametrize(("speed", "n"), [(4.0, 6), (3.0, 12), (6.0, 12)])
+def test_black_in_fast_motion_hides_much_of_the_same_scene(speed: float, n: int) -> None:
+    clip = pan(44, speed=speed)
+    clip[16 : 16 + n] = black(n, like=clip[0])
+    assert find_black(observe(clip)) == [(16, 16 + n)]
+
+
+@pytest.mark.parametrize("speed", [1.5, 6.0])
+def test_black_between_two_scenes_is_editing(speed: float) -> None:
+    clip = [*pan(25, speed=speed), *black(5, like=pan(1)[0]), *pan(25, seed=9, speed=speed)]
     assert find_black(observe(clip)) == []
 
 

@@ -30,6 +30,7 @@ LAYERS = (
         "processes",
         "checksums",
         "fields",
+        "rests",
     },
     {"composition"},
     {"refinement"},
