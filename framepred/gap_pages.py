@@ -135,6 +135,9 @@ def _tile_fill(report: FillReport) -> list[dict[str, str]]:
         make_tile("gaps", str(len(report.gaps))),
         make_tile("frames made", str(report.frames_made), f"of {report.frames_in} read"),
     ]
+    if report.dry_run:
+        n_to_make = sum(gap.n_frames for gap in report.gaps if gap.action != "leave")
+        tiles[1] = make_tile("frames to make", str(n_to_make), f"beside {report.frames_in} read")
     if estimates:
         tiles.append(make_mean_tile("estimated PSNR", estimates, ".1f", "dB"))
     if similar:

@@ -149,6 +149,8 @@ def test_a_plan_is_a_page_without_pictures(fill: Fill, tmp_path: Path) -> None:
     report, page = fill(source, dry_run=True)
     assert report.dry_run
     assert "nothing was made" in page.text
+    assert "frames to make" in page.text
+    assert "frames made" not in page.text
     assert not page.find("img")
     assert not (tmp_path / "out.mkv").exists()
 
