@@ -291,10 +291,9 @@ def _choose_sound(scanned: ScanReport, rule: SoundRule) -> SoundChoice:
 
 @dataclass
 class _Scores:
-    """Scores of the frames made for one gap: estimated on hidden frames, and against a truth."""
+    """What the scores of the frames made for one gap rest on: hidden frames, and a truth."""
 
     evidence: GapEvidence
-    estimated: list[Score] = field(default_factory=list)
     true: dict[int, Score] = field(default_factory=dict)  # by slot
 
 
@@ -414,9 +413,7 @@ class _Filler:
                     made = from_rgb(image, like=like, time=self._slots[slot].time)
                     self._keep(slot, made, image, task)
             if self._self_check:
-                scores = self.scores[task.gap]
-                scores.estimated += outcome.scores
-                scores.evidence.note(task, outcome.calms, outcome.scores)
+                self.scores[task.gap].evidence.note(task, outcome.calms, outcome.scores)
         self._n_open[task.gap] -= 1
         if not self._n_open[task.gap]:
             planned = self._plan.gaps[task.gap]
@@ -567,8 +564,8 @@ def _report(
 def _report_gap(planned: PlannedGap, plan: Plan, scores: _Scores | None) -> GapReport:
     shows_before = planned.action in ("fill", "forecast", "split")
     shows_after = planned.action in ("fill", "backcast", "split")
-    estimated = mean_score(scores.estimated if scores else ())
     frames = _report_frames(planned, plan, scores) if scores else ()
+    estimated = mean_score([Score(frame.estimated_psnr, frame.estimated_ssim) for frame in frames])
     true = mean_score([Score(frame.psnr, frame.ssim) for frame in frames])
     return GapReport(
         start=planned.gap.start,

@@ -206,7 +206,7 @@ class GapReport(Report):
     reason: str
     context_before: int  # real frames that the network was shown on each side
     context_after: int
-    estimated_psnr: float | None = None  # dB, of hidden real frames beside the gap, their mean
+    estimated_psnr: float | None = None  # dB, the mean of those of its frames
     estimated_ssim: float | None = None
     psnr: float | None = None  # dB, against a reference
     ssim: float | None = None

@@ -18,7 +18,7 @@ class BlendPredictor:
     name = "blend"
     device = "cpu"
     fingerprint = "blend"
-    tiling = SimpleNamespace(side=None, n_halvings=0)
+    tiling = SimpleNamespace(side=None, n_halvings=0, n_motion_halvings=0)
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, int]] = []  # frames before, frames after, frames to make

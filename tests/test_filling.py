@@ -266,6 +266,8 @@ def test_every_made_frame_has_its_estimate(tmp_path: Path) -> None:
         assert [frame.time for frame in gap.frames] == make_times(40)[gap.start : gap.stop]
         assert gap.psnr == pytest.approx(np.mean([frame.psnr for frame in gap.frames]))
         assert gap.ssim == pytest.approx(np.mean([frame.ssim for frame in gap.frames]))
+        told = [(frame.estimated_psnr, frame.estimated_ssim) for frame in gap.frames]
+        assert (gap.estimated_psnr, gap.estimated_ssim) == pytest.approx(np.mean(told, axis=0))
         errors = [
             (abs(frame.estimated_psnr - frame.psnr), abs(frame.estimated_ssim - frame.ssim))
             for frame in gap.frames
