@@ -27,7 +27,7 @@ from .terminals import EXIT_CODES, open_terminal, set_manners
 
 if TYPE_CHECKING:
     from .insertion import Insertion
-    from .timeline import NamedGap
+    from .ranges import NamedGap
 
 __all__ = ["app", "run"]
 
@@ -530,7 +530,7 @@ for _study in (studies.train, studies.evaluate, studies.compare, studies.benchma
 
 def _read_gaps(texts: Sequence[str], file: Path | None) -> tuple[NamedGap, ...]:
     """All gaps that the user named; a malformed --gap is a usage error."""
-    from .timeline import parse_gap, read_gaps
+    from .ranges import parse_gap, read_gaps
 
     try:
         named = tuple(parse_gap(text) for text in texts)
@@ -562,7 +562,7 @@ def _parse_time(text: str | None) -> Fraction | None:
     """Seconds, or HH:MM:SS.mmm."""
     if text is None:
         return None
-    from .timeline import TimeRange, parse_gap
+    from .ranges import TimeRange, parse_gap
 
     try:
         named = parse_gap(f"{text}-9999:00:00")  # times are written alike everywhere

@@ -29,6 +29,7 @@ from .fields import by_fields
 from .insertion import Insertion, SoundChoice, SoundRule, choose_sound
 from .journal import Journal, Outcome, name_window, open_journal
 from .outputs import check_output, copy_file, is_pipe, name_output
+from .ranges import NamedGap
 from .reports import (
     AdaptationReport,
     FillReport,
@@ -45,7 +46,7 @@ from .scoring import Score, TrueFrames, check_same_size, mean_score, score_image
 from .splicing import list_wishes
 from .stages import VideoSink, read_video, write_video
 from .tasks import Task, list_tasks
-from .timeline import Kind, NamedGap, Plan, PlannedGap, Slot
+from .timeline import Kind, Plan, PlannedGap, Slot
 from .video import Frame, Graft, VideoReader, from_rgb, plan_graft, to_rgb
 from .views import Views, Watch
 

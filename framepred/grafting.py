@@ -23,13 +23,14 @@ from av.video.stream import VideoStream
 from . import bitstream
 from .bitstream import Header, SpsFacts
 from .colour import Frame
+from .containers import adopt_look, choose_rate, copy_metadata
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
 from .reader import VideoInfo, VideoReader, describe_error
 from .reports import CopyReport, EncodedReport
 from .splicing import Coded, Copied, Encoded, Stretch, Wish, cut_stretches, lay_decode_ticks
 from .timeline import to_ticks
-from .writer import VideoWriter, adopt_look, choose_rate, copy_metadata
+from .writer import VideoWriter
 
 __all__ = ["Graft", "Grafter", "plan_graft"]
 

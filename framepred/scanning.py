@@ -24,20 +24,18 @@ from .detection import (
 from .drops import find_drops
 from .errors import MediaError
 from .insertion import NO_DELAY, Delay, Insertion, insert_slots, parse_insertion
+from .ranges import NamedGap, parse_gap, resolve_gaps
 from .repairs import RepairFinder
 from .reports import DropReport, OnProgress, Plain, Progress, Report, to_plain
 from .smears import find_smears
 from .timeline import (
     Gap,
     Kind,
-    NamedGap,
     Plan,
     Slot,
     format_time,
     lay_slots,
-    parse_gap,
     plan_gaps,
-    resolve_gaps,
 )
 from .video import Frame, Image, VideoInfo, VideoReader, read_thumbnail, to_rgb
 

@@ -28,6 +28,7 @@ from .forecasting import forecast
 from .interpolation import Interpolator, choose_base, make_report
 from .outputs import check_output
 from .pipes import PipeReader, PipeWriter
+from .ranges import NamedGap, SlotRange, parse_gap, to_slots
 from .rates import ConstantRate, Conversion, Multiple, parse_rate
 from .reports import (
     FillReport,
@@ -40,7 +41,6 @@ from .reports import (
     StageClock,
 )
 from .stages import VideoSink, write_video
-from .timeline import NamedGap, SlotRange, parse_gap, to_slots
 from .video import Frame, VideoReader, probe, read_thumbnail
 from .y4m import PictureFormat
 

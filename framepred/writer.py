@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import logging
 import math
 import os
@@ -21,16 +20,27 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Disposition, Stream
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .colour import Frame, repack
+from .containers import (
+    MP4_FAMILY,
+    NO_NEGATIVE,
+    add_copy,
+    adopt_look,
+    can_hold,
+    can_hold_encoder,
+    can_pause,
+    choose_clock,
+    choose_rate,
+    copy_metadata,
+    make_container_options,
+)
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
 from .insertion import NO_DELAY, Delay
 from .reader import (
-    VideoInfo,
     VideoReader,
     describe_error,
     name_codec,
@@ -43,23 +53,7 @@ __all__ = ["VideoWriter"]
 
 _log = logging.getLogger(__name__)
 
-# Containers that FFmpeg lets write anything, readable or not.
-_HELD = {
-    "mpegts": frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}),
-    "mpeg": frozenset({"mpeg1video", "mpeg2video", "h264"}),
-    "vob": frozenset({"mpeg1video", "mpeg2video", "h264"}),
-    "mxf": frozenset({"mpeg2video", "h264", "dnxhd", "prores", "jpeg2000", "ffv1", "dvvideo"}),
-    "ogg": frozenset({"theora", "vp8"}),
-    "ogv": frozenset({"theora", "vp8"}),
-    # H.264 in ASF loses its times: FFmpeg parses it there, one packet late.
-    "asf": frozenset({"msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "mpeg4", "mjpeg", "ffv1"}),
-}
-_MPEG_RATES = tuple(
-    Fraction(r) for r in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")
-)
-_NO_NEGATIVE = frozenset({"mpegts", "mpeg", "vob", "svcd", "dvd"})
 _COVERS = {"mjpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp", "bmp": "bmp"}
-_MP4_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp", "3g2", "psp", "ismv"})
 
 
 class VideoWriter:
@@ -144,7 +138,7 @@ class VideoWriter:
         self._container: OutputContainer | None = None
         try:
             with self._translated():
-                options = _make_container_options(muxer, like, self._time_base)
+                options = make_container_options(muxer, like, self._time_base)
                 self._container = av.open(
                     str(self._temporary.absolute()), "w", format=muxer, container_options=options
                 )
@@ -212,13 +206,13 @@ class VideoWriter:
         muxer = self._container.format.name
         if self._sound_delay.steps and stream.type != "video":
             self._move(packet, is_shown=stream.type == "subtitle")
-        if muxer in _MP4_FAMILY and packet.size == 2 and name_codec(stream) == "mov_text":
+        if muxer in MP4_FAMILY and packet.size == 2 and name_codec(stream) == "mov_text":
             return  # the pause between two subtitles, which the muxer writes by itself
         if muxer == "matroska" and stream.type == "audio":
             if packet.has_sidedata("skip_samples"):
                 self._shift_end(packet)
             _trim_duration(packet, self._ends.get(index))
-        self._keep_order(packet, stream, strict=muxer in _MP4_FAMILY or muxer == "avi")
+        self._keep_order(packet, stream, strict=muxer in MP4_FAMILY or muxer == "avi")
         packet.stream = stream
         with self._translated():
             self._container.mux_one(packet)
@@ -387,7 +381,7 @@ class VideoWriter:
             return choose_encoder(
                 info.codec,
                 info.pix_fmt,
-                holds=lambda name: _can_hold_encoder(muxer, name),
+                holds=lambda name: can_hold_encoder(muxer, name),
                 container=muxer,
                 # What is no lossless video yet is not made a lossy one unasked.
                 wanted=codec if codec or self._like.images is None else "ffv1",
@@ -451,7 +445,7 @@ class VideoWriter:
             context.global_quality = encoder.qscale * 118  # FF_QP2LAMBDA
         if container.format.name in ("avi", "asf"):
             context.max_b_frames = 0  # these keep but one time for each packet
-        elif container.format.name in _NO_NEGATIVE and (info.start or 0) < 1:
+        elif container.format.name in NO_NEGATIVE and (info.start or 0) < 1:
             context.max_b_frames = 0  # their decoding times would lie before 0 and move everything
         context.options = dict(encoder.options)
         if encoder.name == "libsvtav1":
@@ -487,15 +481,15 @@ class VideoWriter:
                 else:
                     left_out.append(f"stream {stream.index} (cover art)")
                 continue
-            if not _can_hold(muxer, stream):
+            if not can_hold(muxer, stream):
                 left_out.append(f"stream {stream.index} ({stream.type}, {name_codec(stream)})")
                 continue
-            if self._sound_delay.steps and not _can_pause(muxer, stream):
+            if self._sound_delay.steps and not can_pause(muxer, stream):
                 raise OutputError(
                     f"{self.path}: this container keeps no times of {name_codec(stream)} sound, "
                     "so it cannot move with the pictures; write .mkv, or say --sound keep"
                 )
-            made = _add_copy(container, stream)
+            made = add_copy(container, stream)
             copy_metadata(stream.metadata, made.metadata, muxer)
             self._streams[stream.index] = made
             end = read_end(stream)
@@ -543,28 +537,10 @@ class VideoWriter:
             raise OutputError(f"{self.path}: {message}") from error
 
 
-def adopt_look(context: VideoCodecContext, info: VideoInfo, encoder: Encoder) -> None:
-    """Set an encoder up for pictures of a video's size, shape and colours."""
-    context.width, context.height = info.width, info.height
-    context.pix_fmt = encoder.pix_fmt
-    if info.sample_aspect_ratio is not None:
-        context.sample_aspect_ratio = info.sample_aspect_ratio
-    context.color_range = info.color_range
-    context.color_primaries = info.color_primaries
-    context.color_trc = info.color_trc
-    context.colorspace = info.colorspace
-
-
 def _round_away(value: Fraction) -> int:
     """Round as FFmpeg does when it rescales a time: halves away from zero."""
     whole = math.floor(abs(value) + Fraction(1, 2))
     return whole if value >= 0 else -whole
-
-
-def _add_copy(container: OutputContainer, stream: Stream) -> Stream:
-    made = container.add_stream_from_template(stream, opaque=True)
-    made.disposition = stream.disposition
-    return made
 
 
 def _trim_duration(packet: Packet[Any], end: Fraction | None) -> None:
@@ -575,89 +551,3 @@ def _trim_duration(packet: Packet[Any], end: Fraction | None) -> None:
     left = round(end / base) - packet.pts
     if 0 < left < packet.duration:
         packet.duration = left
-
-
-def _can_hold_encoder(muxer: str, name: str) -> bool:
-    if muxer in _HELD:
-        return av.Codec(name, "w").canonical_name in _HELD[muxer]
-    try:
-        with av.open(io.BytesIO(), "w", format=muxer) as container:
-            container.add_stream(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _can_hold(muxer: str, stream: Stream) -> bool:
-    """Whether the container takes this stream: tried on a header that goes nowhere."""
-    try:
-        with av.open(io.BytesIO(), "w", format=muxer) as container:
-            _add_copy(container, stream)
-            container.start_encoding()
-    except (FFmpegError, ValueError):
-        return False
-    return True
-
-
-def _can_pause(muxer: str, stream: Stream) -> bool:
-    """Whether a silence between two packets is kept; where samples are only counted it is not."""
-    is_counted = muxer == "avi" or (
-        muxer in _MP4_FAMILY and name_codec(stream).startswith(("pcm_", "adpcm_"))
-    )
-    return stream.type != "audio" or not is_counted
-
-
-def copy_metadata(
-    source: dict[str, str], target: dict[str, str], muxer: str, *, rewritten: bool = False
-) -> None:
-    """Copy tags but for those that a muxer writes itself and those about the old encoding."""
-    for key, value in source.items():
-        name = key.upper()
-        if name in ("ENCODER", "MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "DURATION"):
-            continue
-        if rewritten and name.startswith(("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION")):
-            continue
-        target[key] = value
-
-
-def choose_rate(stream: VideoStream) -> Fraction:
-    """The nominal rate: a hint for encoders and players, no clock."""
-    base, average = to_fraction(stream.base_rate), to_fraction(stream.average_rate)
-    if base is not None and 1 <= base <= 240:
-        return base
-    return average or Fraction(25)
-
-
-def choose_clock(encoder: Encoder, rate: Fraction, base: Fraction) -> tuple[Fraction, Fraction]:
-    """Time base and rate of the encoder: the stream's, or what its standard binds it to."""
-    if encoder.codec in ("mpeg1video", "mpeg2video"):
-        rate = min(_MPEG_RATES, key=lambda r: abs(r - rate))
-        return 1 / rate, rate
-    if encoder.codec == "mpeg4" and base.denominator > 65535:
-        rate = rate.limit_denominator(1001) if rate.numerator > 65535 else rate
-        return 1 / rate, rate
-    return base, rate
-
-
-def _make_container_options(muxer: str, like: VideoReader, time_base: Fraction) -> dict[str, str]:
-    if muxer == "mpegts":
-        return {"mpegts_copyts": "1"}  # else it adds 1.4 s to all times
-    if muxer in _NO_NEGATIVE:
-        return {"preload": "0"}  # else it moves everything by up to half a second
-    if muxer in _MP4_FAMILY:
-        options = {}
-        clocks = [time_base, *(to_fraction(s.time_base) for s in like.container.streams.video)]
-        clock = math.lcm(*(b.denominator for b in clocks if b is not None))
-        if clock <= 2**24:  # one for all video tracks
-            options["video_track_timescale"] = str(clock)
-        # Edit lists are kept in the movie's clock: in FFmpeg's 1/1000 a late start is rounded.
-        bases = [to_fraction(s.time_base) for s in like.container.streams]
-        starts = [(s.start_time or 0, to_fraction(s.time_base)) for s in like.container.streams]
-        if any((start * base * 1000).denominator > 1 for start, base in starts if base):
-            scale = math.lcm(1000, *(b.denominator for b in bases if b))
-            if scale > 2**31 - 1:
-                scale = math.lcm(1000, like.info.time_base.denominator)
-            if scale <= 2**31 - 1:
-                options["movie_timescale"] = str(scale)
-        return options
-    return {}

@@ -35,11 +35,12 @@ LAYERS = (
     {"composition"},
     {"refinement"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
-    {"rates", "decisions"},
+    {"rates", "decisions", "ranges"},
     {"unrolling", "repairs", "spacing", "tiles", "y4m", "compiling"},
     {"reader", "stack"},
     {"writer"},
     {"drops", "tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
+    {"containers"},
     {"writer", "pipes"},
     {"grafting"},
     {"video"},
@@ -64,13 +65,13 @@ LAYERS = (
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
     "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m", "settings",
-    "phrases", "decisions",
+    "phrases", "decisions", "ranges",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {
     "av": {
         "previews", "stills",
-        "colour", "encoders", "minterpolate", "reader", "writer", "grafting", "pipes",
+        "colour", "containers", "encoders", "minterpolate", "reader", "writer", "grafting", "pipes",
     },
     "torch": {
         "motion", "scenes", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",

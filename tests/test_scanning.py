@@ -14,9 +14,10 @@ from synthetic import damage_packets, make_texture, make_times, write_clip, writ
 
 from framepred import scanning
 from framepred.errors import GapError, MediaError
+from framepred.ranges import SlotRange, TimeRange
 from framepred.reports import Progress
 from framepred.scanning import ScanReport, scan
-from framepred.timeline import Kind, SlotRange, TimeRange
+from framepred.timeline import Kind
 from framepred.video import VideoReader
 
 ALL: tuple[Kind, ...] = ("missing", "corrupt", "frozen", "black")

@@ -13,20 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framepred.errors import GapError
+from framepred.ranges import SlotRange, TimeRange, parse_gap, read_gaps, resolve_gaps
 from framepred.timeline import (
     Gap,
     Kind,
     Plan,
     Slot,
-    SlotRange,
-    TimeRange,
     format_time,
     interpolate_times,
     lay_slots,
-    parse_gap,
     plan_gaps,
-    read_gaps,
-    resolve_gaps,
     to_ticks,
     to_time,
 )
