@@ -106,6 +106,11 @@ def write_case(path: Path, case: Case, rate: Fraction) -> None:
             base = context.time_base = 1 / rate
             context.options = {}
             context.bit_rate, context.max_b_frames = 2_000_000, 2
+        elif case.codec.startswith("libvpx"):
+            context.options = {"deadline": "realtime", "cpu-used": "8"}
+            context.bit_rate = 2_000_000
+        elif case.codec == "libx265":
+            context.options = {"crf": "24", "preset": "superfast", "x265-params": "log-level=0"}
         packets = []
         for i in keep:
             samples = np.concatenate([plane.ravel() for plane in case.clip[i]])
@@ -123,10 +128,11 @@ def write_case(path: Path, case: Case, rate: Fraction) -> None:
 def spoil_packets(path: Path, numbers: Sequence[int], how: str) -> None:
     """Damage stored packets where they lie in the file, as a bad disk or a bad line does."""
     with av.open(str(path)) as container:
-        places = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
-    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+        stored = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    whole = path.read_bytes()
+    data = np.frombuffer(whole, np.uint8).copy()
     for number in numbers:
-        start, size = places[number]
+        start, size = whole.index(stored[number]), len(stored[number])
         packet = data[start : start + size]
         if how == "overwritten":
             packet[:] = 255
@@ -202,8 +208,8 @@ def missing(clip: Clip, rng: np.random.Generator) -> Iterator[Case]:
 def undecodable(clip: Clip, rng: np.random.Generator) -> Iterator[Case]:
     """Packets are overwritten, zeroed from the middle on, lost, or have flipped bits."""
     hows = ("overwritten", "zeroed", "bits flipped", "lost")
-    for codec in ("libx264", "mpeg4", "mpeg2video"):
-        for how in hows if codec == "libx264" else hows[::2]:
+    for codec in ("libx264", "mpeg4", "mpeg2video", "libx265", "libvpx", "libvpx-vp9"):
+        for how in hows if codec == "libx264" else hows[2:]:
             n = int(rng.integers(1, 4))
             at = int(rng.integers(4, len(clip) - 4 - n))
             yield Case(f"undecodable, {how}", f"n={n} {codec}", clip, spoil=range(at, at + n),
@@ -476,10 +482,11 @@ def measure(
                 for number, case in enumerate(RECIPES[name](clip, rng)):
                     if is_beside(case, [cut for stem, cut in cuts if stem == path.stem]):
                         continue
-                    file = Path(folder) / f"{path.stem}-{number}.mp4"
+                    suffix = ".mkv" if case.codec == "libvpx" else ".mp4"
+                    file = Path(folder) / f"{path.stem}-{number}{suffix}"
                     if case.spoil:
                         write_case(file, replace(case, spoil=()), rate)
-                        undamaged = file.rename(file.with_suffix(".whole.mp4"))
+                        undamaged = file.rename(file.with_suffix(f".whole{suffix}"))
                     write_case(file, case, rate)
                     if case.spoil:
                         case.truth = compare_pictures(file, undamaged)

@@ -23,7 +23,7 @@ import av
 import numpy as np
 import pytest
 from blending import BlendPredictor
-from synthetic import digest_planes, make_frames, make_times, write_clip
+from synthetic import digest_planes, make_frames, make_times, read_packets, write_clip
 
 from framepred.errors import FramepredError
 from framepred.filling import fill_gaps
@@ -456,6 +456,58 @@ def test_times_that_go_wrong(
     assert run_case(source, output, codec="ffv1")[0] is not None
     if output.exists():
         check_kept(source, output, {digest for _, digest, _ in look(whole)})
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts"])
+def test_a_rate_that_honestly_varies(tmp_path: Path, suffix: str) -> None:
+    """No interval is like another: nothing is missing, and named frames are made at their times."""
+    steps = np.random.default_rng(4).integers(20, 90, N - 1)
+    times = [Fraction(0), *(Fraction(int(ms), 1000) for ms in np.cumsum(steps))]
+    source = write_clip(tmp_path / f"in{suffix}", N, times=times, lossless=False, gop=6)
+    assert scan(source).plan.gaps == ()
+    output = tmp_path / "out.mkv"
+    report, reason = run_case(source, output, codec="ffv1", gaps=["6:8"])
+    assert report is not None, reason
+    old, new = look(source), look(output)
+    # Matroska counts milliseconds.
+    assert [round(time * 1000) for time, *_ in new if time is not None] == [
+        round(time * 1000) for time, *_ in old if time is not None
+    ]
+    same = [a == b for (_, a, _), (_, b, _) in zip(old, new, strict=True)]
+    assert same == [i not in (6, 7) for i in range(N)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts"])
+def test_many_sound_tracks(tmp_path: Path, suffix: str) -> None:
+    """Each comes through packet by packet, in its place, with its language."""
+    one = Case("libx264", suffix, options={"audio": True}).make(tmp_path)
+    source = tmp_path / f"many{suffix}"
+    languages = ("eng", "deu", "jpn", "und")
+    with av.open(str(one)) as reader, av.open(str(source), "w") as writer:
+        picture = writer.add_stream_from_template(reader.streams.video[0])
+        tracks = [writer.add_stream_from_template(reader.streams.audio[0]) for _ in languages]
+        for track, language in zip(tracks, languages, strict=True):
+            track.metadata["language"] = language
+        for packet in reader.demux():
+            if packet.size and packet.stream is reader.streams.video[0]:
+                packet.stream = picture
+                writer.mux(packet)
+            elif packet.size:
+                for track in tracks:
+                    copy = av.Packet(bytes(packet))
+                    copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
+                    copy.time_base, copy.stream = packet.time_base, track
+                    writer.mux(copy)
+    output = tmp_path / f"out{suffix}"
+    report, reason = run_case(source, output)
+    assert report is not None, reason
+    assert report.frames_made == len(HOLES)
+    before, after = read_packets(source), read_packets(output)
+    assert len(after) == 1 + len(languages)
+    with av.open(str(source)) as old, av.open(str(output)) as new:
+        for a, b in zip(old.streams.audio, new.streams.audio, strict=True):
+            assert before[a.index] == after[b.index] != []
+            assert a.metadata.get("language") == b.metadata.get("language")
 
 
 def test_a_clock_that_wraps(tmp_path: Path) -> None:

@@ -521,3 +521,15 @@ def test_every_plan_keeps_its_promises(
             assert planned.action == "leave"
         assert planned.reason
         assert not math.isnan(planned.n_before)
+
+
+@pytest.mark.parametrize("base", [(1, 1000), (1, 90_000), (1, 5), (1, 25), (1, 10_240)])
+@pytest.mark.parametrize("n", [8, 12, 50, 300])
+def test_two_frames_missing_at_five_a_second(base: tuple[int, int], n: int) -> None:
+    """Few frames on a fine or coarse clock: the hole is two steps of the video's own rate."""
+    tick = Fraction(*base)
+    for at in {1, 3, n // 2, n - 3}:
+        times = [round(Fraction(i, 5) / tick) * tick for i in range(n) if i not in (at, at + 1)]
+        timeline = lay_slots(times, packet_times=times, time_base=tick)
+        assert timeline.step == Fraction(1, 5)
+        assert timeline.gaps == (Gap(at, at + 2, "missing"),)
