@@ -30,7 +30,7 @@ import tempfile
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,7 +64,7 @@ class Case:
     times: Sequence[Fraction] | None = None  # instead of a constant rate
     crf: int = 20
     spoil: Sequence[int] = ()  # packets, as they are stored, that are spoiled or lost
-    how: str = ""  # what becomes of them: see spoil_packets
+    how: str = ""  # what becomes of them: see ``spoil``
     codec: str = "libx264"
     gop: int = 250
 
@@ -118,31 +118,37 @@ def write_case(path: Path, case: Case, rate: Fraction) -> None:
             frame.pts, frame.time_base = round(times[i] / base), base
             packets += stream.encode(frame)
         packets += stream.encode(None)
-        for number, packet in enumerate(packets):
-            if case.how != "lost" or number not in case.spoil:
-                container.mux(packet)
-    if case.spoil and case.how != "lost":
-        spoil_packets(path, case.spoil, case.how)
+        for packet in packets:
+            container.mux(packet)
 
 
-def spoil_packets(path: Path, numbers: Sequence[int], how: str) -> None:
-    """Damage stored packets where they lie in the file, as a bad disk or a bad line does."""
+def spoil(path: Path, target: Path, case: Case) -> None:
+    """Damage stored packets where they lie in a file, as a bad disk or a bad line does."""
     with av.open(str(path)) as container:
-        stored = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+        stored = [packet for packet in container.demux(video=0) if packet.size]
+        if case.how == "lost":
+            with av.open(str(target), "w") as output:
+                stream = output.add_stream_from_template(container.streams.video[0])
+                for number, packet in enumerate(stored):
+                    if number not in case.spoil:
+                        packet.stream = stream
+                        output.mux(packet)
+            return
+        contents = [bytes(packet) for packet in stored]
     whole = path.read_bytes()
     data = np.frombuffer(whole, np.uint8).copy()
-    for number in numbers:
-        start, size = whole.index(stored[number]), len(stored[number])
+    for number in case.spoil:
+        start, size = whole.index(contents[number]), len(contents[number])
         packet = data[start : start + size]
-        if how == "overwritten":
+        if case.how == "overwritten":
             packet[:] = 255
-        elif how == "zeroed":
+        elif case.how == "zeroed":
             packet[size // 2 :] = 0
         else:  # bits flipped, behind the lengths and headers, without which all is lost anyway
             rng = np.random.default_rng(number)
             hit = rng.integers(min(size - 1, 16), size, max(1, size // 1000))
             packet[hit] ^= (1 << rng.integers(0, 8, len(hit))).astype(np.uint8)
-    path.write_bytes(data.tobytes())
+    target.write_bytes(data.tobytes())
 
 
 def measure_motion(clip: Clip, at: int) -> float:
@@ -484,11 +490,10 @@ def measure(
                         continue
                     suffix = ".mkv" if case.codec == "libvpx" else ".mp4"
                     file = Path(folder) / f"{path.stem}-{number}{suffix}"
-                    if case.spoil:
-                        write_case(file, replace(case, spoil=()), rate)
-                        undamaged = file.rename(file.with_suffix(f".whole{suffix}"))
                     write_case(file, case, rate)
                     if case.spoil:
+                        undamaged = file.rename(file.with_suffix(f".whole{suffix}"))
+                        spoil(undamaged, file, case)
                         case.truth = compare_pictures(file, undamaged)
                     report = scan(file, detect=DETECT)
                     file.unlink()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from synthetic import read_packets
 
 ROOT = Path(__file__).parents[1]
 CLIPS = sorted((ROOT.parent / "shared" / "data" / "clips" / "val").glob("*.mp4"))
@@ -59,3 +61,30 @@ def test_real_damage_is_found_and_nothing_else(script: Any) -> None:
         assert tally.reported == tally.found, row
     assert sum(tallies[f"frozen, crf {crf}"].found for crf in (18, 23, 28, 33)) >= 14  # of 16
     assert sum(tallies[f"closed, n={n}"].found for n in (2, 3, 4, 8)) >= 6  # of 8
+
+
+@pytest.mark.parametrize("how", ["overwritten", "zeroed", "bits flipped", "lost"])
+def test_packets_are_spoiled_and_no_others(script: Any, tmp_path: Path, how: str) -> None:
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 255, (20, 64, 64), dtype=np.uint8)
+    clip = [(luma, *[np.full((32, 32), 128, np.uint8)] * 2) for luma in noise]
+    case = script.Case("undecodable", "", clip, spoil=(7, 8), how=how, gop=6)
+    whole, damaged = tmp_path / "whole.mp4", tmp_path / "damaged.mp4"
+    script.write_case(whole, case, Fraction(25))
+    script.spoil(whole, damaged, case)
+    before, after = ([packet[3] for packet in read_packets(path)[0]] for path in (whole, damaged))
+    if how == "lost":
+        assert after == before[:7] + before[9:]
+    else:
+        assert [i for i in range(20) if before[i] != after[i]] == [7, 8]
+    ((first, _), *_) = script.compare_pictures(damaged, whole)
+    assert first >= 6, "nothing before the packets' own group of pictures"
+    assert script.compare_pictures(whole, whole) == []
+
+
+def test_damage_beside_a_cut_is_left_out(script: Any) -> None:
+    case = script.Case("black, crf 20", "", [], [(8, 11)])
+    assert [cut for cut in range(20) if script.is_beside(case, [cut])] == [8, 9, 10, 11]
+    drop = script.Case("closed", "", [], [(8, 3)])
+    assert [cut for cut in range(20) if script.is_beside(drop, [cut])] == [8, 9, 10, 11]
+    assert not script.is_beside(script.Case("missing", "", [], [(8, 11)]), [9])
