@@ -267,6 +267,7 @@ def fill_gaps(
                 resume=resume,
                 on_progress=on_progress,
                 on_note=terminal.say,
+                on_plan=partial(summaries.show_plan, terminal),
             ),
             show=partial(summaries.show_fill, terminal),
         )

@@ -139,6 +139,11 @@ class Terminal:
         """Whether a program reads stderr."""
         return self._mode == "machine"
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether a person looks on while the work is done."""
+        return self._err.is_terminal and not self._err.quiet and not self.is_machine
+
     def say(self, text: str) -> None:
         """One line for people."""
         self._log(text)

@@ -83,6 +83,7 @@ def fill_gaps(
     views: Views | None = None,
     on_progress: OnProgress = None,
     on_note: Callable[[str], None] | None = None,
+    on_plan: Callable[[ScanReport], None] | None = None,
 ) -> FillReport:
     """Make the frames that a video lacks; keep every other frame, time and stream as it is.
 
@@ -119,6 +120,7 @@ def fill_gaps(
             report alone, as a plan.
         on_progress: called with the stages "scan", "adapt" and "fill".
         on_note: called with lines for people, about what an interrupted run has left.
+        on_plan: called once with what was found and is going to be done; not in a dry run.
 
     Raises:
         MediaError: the input or the reference cannot be read.
@@ -170,6 +172,8 @@ def fill_gaps(
         graft = plan_graft(
             scanned.info, list_wishes(plan), output=target, crf=crf, lossless=lossless
         )
+    if on_plan is not None and not dry_run:
+        on_plan(scanned)
     if dry_run:
         to_write = target if plan.n_to_make else None
         return show(

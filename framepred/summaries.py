@@ -27,13 +27,42 @@ if TYPE_CHECKING:
     )
     from .scanning import ScanReport
 
-__all__ = ["show_fill", "show_forecast", "show_interpolation", "show_scan"]
+__all__ = ["show_fill", "show_forecast", "show_interpolation", "show_plan", "show_scan"]
 
 _MAX_ROWS = 40  # gaps that a summary lists; the JSON report always has all of them
 
 
 def show_scan(terminal: Terminal, report: ScanReport) -> None:
     """The list of gaps on stdout, the summary on stderr."""
+    sheet = _plan_sheet(report)
+    terminal.say(_sum_up(report))
+    if sheet.rows or not terminal.is_out_terminal:
+        terminal.write_sheet(sheet)
+
+
+def show_plan(terminal: Terminal, report: ScanReport) -> None:
+    """What is going to be done, before it is: for people who watch, on stderr."""
+    if not terminal.is_watched or not report.plan.n_to_make:
+        return
+    sheet = _plan_sheet(report)
+    n_more = max(0, len(sheet.rows) - _MAX_ROWS)
+    del sheet.rows[_MAX_ROWS:]
+    terminal.say(_sum_up(report))
+    terminal.show_sheet(sheet)
+    if n_more:
+        terminal.say(f"... and {n_more} more ('framepred scan' lists all)")
+
+
+def _sum_up(report: ScanReport) -> str:
+    return (
+        f"{report.info.path}: {count(report.n_frames, 'frame')}, {tell_rate(report.plan.step)}, "
+        f"{count(len(report.plan.gaps), 'gap')}, {count(report.plan.n_to_make, 'frame')} to make"
+        f"{_suspect(report.drops)}"
+    )
+
+
+def _plan_sheet(report: ScanReport) -> Sheet:
+    """Gaps and suspected drops in order."""
     sheet = Sheet(
         ("slots", "time", "frames", "kind", "action", "reason"),
         left=frozenset({"kind", "action", "reason"}),
@@ -51,14 +80,7 @@ def show_scan(terminal: Terminal, report: ScanReport) -> None:
             (drop.start, (f"{drop.start}", format_time(drop.time), f"~{drop.frames}", *what))
         )
     sheet.rows += [cells for _, cells in sorted(rows)]
-    n_to_make = report.plan.n_to_make
-    terminal.say(
-        f"{report.info.path}: {count(report.n_frames, 'frame')}, {tell_rate(report.plan.step)}, "
-        f"{count(len(report.plan.gaps), 'gap')}, {count(n_to_make, 'frame')} to make"
-        f"{_suspect(report.drops)}"
-    )
-    if sheet.rows or not terminal.is_out_terminal:
-        terminal.write_sheet(sheet)
+    return sheet
 
 
 def show_fill(terminal: Terminal, report: FillReport) -> None:

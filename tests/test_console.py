@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from synthetic import write_gappy_clip
 
 from framepred.console import Sheet, Terminal
 from framepred.errors import OutputError
 from framepred.reports import FillReport, GapReport, Progress, Seconds
-from framepred.summaries import show_fill
+from framepred.scanning import scan
+from framepred.summaries import show_fill, show_plan
 
 
 def make_gap(start: int, action: str = "fill") -> GapReport:
@@ -125,6 +127,26 @@ def test_summary_is_for_people_and_goes_to_stderr(capsys: pytest.CaptureFixture[
     assert "33.25" in said.err
     assert "0.9876" in said.err
     assert "\x1b" not in said.err
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_plan_is_for_those_who_watch(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    watched: bool,
+) -> None:
+    write_gappy_clip(tmp_path / "clip.mkv", 24, [8, 15, 16], codec="ffv1")
+    report = scan(tmp_path / "clip.mkv")
+    monkeypatch.setenv("TTY_COMPATIBLE", str(int(watched)))
+    monkeypatch.setenv("COLUMNS", "120")
+    show_plan(Terminal(), report)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert ("2 missing frames: filled from 4 before and 4 after" in said.err) is watched
+    show_plan(Terminal(is_terse=True), report)
+    show_plan(Terminal("machine"), report)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_summary_of_many_gaps_is_short(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,7 @@ from framepred.filling import fill_gaps
 from framepred.metrics import psnr, ssim
 from framepred.protocol import Window
 from framepred.reports import Progress
+from framepred.scanning import ScanReport
 from framepred.video import Frame, VideoReader, open_rgb_frames
 
 # Gaps of 1, 2, 3, 4 and 8 frames.
@@ -279,6 +280,21 @@ def test_every_made_frame_has_its_estimate(tmp_path: Path) -> None:
         assert judged.estimate == "estimate"
         found = judged.psnr["all"].mean_error, judged.ssim["all"].mean_error
         assert found == pytest.approx(np.mean(errors, axis=0))
+
+
+def test_the_plan_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    source, _ = write_gappy_clip(tmp_path / "clip.mkv", 24, [8, 15], codec="ffv1")
+    predictor = BlendPredictor()
+    told: list[tuple[int, int]] = []
+
+    def hear(scanned: ScanReport) -> None:
+        told.append((scanned.plan.n_to_make, len(predictor.calls)))
+
+    fill_gaps(source, predictor=predictor, dry_run=True, on_plan=hear)
+    assert told == []
+    fill_gaps(source, predictor=predictor, on_plan=hear)
+    assert told == [(2, 0)]
+    assert predictor.calls
 
 
 def test_held_frames_are_reported_without_an_estimate(tmp_path: Path) -> None:
