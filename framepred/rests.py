@@ -29,7 +29,7 @@ _LONGEST = 8  # frames: after longer rests the change alone tells enough
 _AROUND = 6  # frames before it whose motion is the usual one
 # Of so many before it so large a share may rest too; more is animation or a converted frame rate.
 _REACH = 16
-_MOST_RESTING = 0.12
+_MOST_RESTING = 0.13
 _LEAST_MOTION = 1.5  # levels of 0..255 in the most changed twentieth of the picture
 # Shares of the usual motion that are a rest, and of its last frame, which an encoder may have
 # repainted in part with what comes next.
