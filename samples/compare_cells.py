@@ -121,12 +121,14 @@ ROWS = {
     "many to one": Row(shape="many to one"),
     "many to many, synchronous": Row(shape="many to many, synchronous"),
 }
-TABLES = {
-    "cell": [name for name, row in ROWS.items() if row.loss == "mse" and row.shape == DELAYED],
-    "loss": ["lstm", "mae", "bce", "js"],
-    "shape": ["lstm", "one to many", "many to one", "many to many, synchronous"],
-}
 METHODS: dict[str, Method] = FORECAST_BASELINES | CLASSICAL_BASELINES
+CELLS = [name for name, row in ROWS.items() if row.loss == "mse" and row.shape == DELAYED]
+TABLES = {  # head -> what a line is called -> its row
+    "cell": {name: name for name in CELLS},
+    "loss": {"mse": "lstm", **{row.loss: name for name, row in ROWS.items() if row.loss != "mse"}},
+    "shape": {DELAYED: "lstm", **{row.shape: n for n, row in ROWS.items() if row.shape != DELAYED}},
+    "without learning": {name: name for name in METHODS},
+}
 
 
 class Continuer(nn.Module):
@@ -322,10 +324,9 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     done = {name: row for name, row in rows.items() if row is not None}
-    tables = TABLES | {"without learning": list(METHODS)}
     shown = [
-        draw_table(head, {name: done[name] for name in names if name in done})
-        for head, names in tables.items()
+        draw_table(head, {label: done[name] for label, name in lines.items() if name in done})
+        for head, lines in TABLES.items()
     ]
     print("\n\n".join(shown))
     return 0
