@@ -39,6 +39,8 @@ _STRICT = {"mjpeg": "explode", "png": "crccheck+explode", "apng": "crccheck+expl
 # Pixels of the largest picture that is decoded: 16K (15360x8640) and a little more. A header of a
 # few bytes can promise more than any memory holds.
 _BOUND = {"max_pixels": str(2**27)}  # for the decoders, and where FFmpeg looks at formats
+_COUNTING = ("h264", "hevc", "vvc")  # decoders that go by the pictures' own numbers
+_MOST_WAITING = 16  # frames, as many as H.264 lets a decoder hold back
 _N_STRICT = 8  # packets of which a strict decoder must take one
 
 
@@ -117,8 +119,9 @@ class VideoReader:
 
         copy_streams: also yield the other streams' packets. frame_threads: decode several frames
         at once; without, one thread decodes, which takes longer, but damaged video decodes the
-        same each time, more of the damage is flagged, and the frames behind an error at the very
-        end are not lost. (Threads for slices would conceal worse than either.)
+        same each time, more of the damage is flagged, the frames behind an error at the very end
+        are not lost, and frames that damage brings out of their order are put back into it.
+        (Threads for slices would conceal worse than either.)
 
         Raises:
             MediaError: not a file, not a video, or no video stream (cover art is none).
@@ -126,6 +129,8 @@ class VideoReader:
         self.path = Path(path)
         self.copy_streams = copy_streams
         self.packet_times: list[Fraction] = []
+        self.n_packets = 0  # of the video
+        self.n_untimed = 0  # of these, without a time
         self.n_errors = 0
         self.n_repaired_times = 0
         self.info = _describe(self.path)
@@ -136,6 +141,8 @@ class VideoReader:
         self.stream.codec_context.options = {**_BOUND, **options}
         self._checker = Ffv1Checker() if self.info.codec == "ffv1" else None
         self._damaged: set[int | None] = set()  # stamps of packets that are known to be damaged
+        may_mix = self.info.codec in _COUNTING and self.info.container != "avi"  # has no times
+        self._queue = _Queue() if may_mix and not frame_threads else None
         if frame_threads:
             self.stream.thread_type = "AUTO"
         else:
@@ -174,6 +181,8 @@ class VideoReader:
                 yield packet
                 continue
             time = clock.read_packet(packet)
+            self.n_packets += 1
+            self.n_untimed += time is None
             if time is not None and not packet.is_discard:
                 self.packet_times.append(time)
             if self._checker is not None and self._checker.is_damaged(bytes(packet)):
@@ -214,11 +223,14 @@ class VideoReader:
             yield packet
 
     def _decode(self, packet: Packet[Any] | None) -> list[VideoFrame]:
+        frames: list[VideoFrame] = []
         try:
-            return self.stream.decode(packet)
+            frames = self.stream.decode(packet)
         except FFmpegError:
             self.n_errors += 1
-            return []
+            if packet is not None:
+                return []
+        return frames if self._queue is None else self._queue.sort(packet, frames)
 
     def _wrap(self, native: VideoFrame, clock: _Clock, index: int) -> Frame:
         time, repaired = clock.read_frame(native)
@@ -269,6 +281,58 @@ class _Splices:
             packet.dts += ticks
             if packet.pts is not None:
                 packet.pts += ticks
+
+
+class _Queue:
+    """Puts frames back into the order of their times, which decoders lose with a lost key frame.
+
+    H.264 counts pictures anew from each IDR. Without it, those before and behind come mixed::
+
+        packets   0 3 1 2 5 4 [6 lost] 9 7 8 11 10 12        12: the next IDR
+        decoded   0 1 2 3 9 4 10 5 11 12                     sorted   0 1 2 3 4 5 9 10 11 12
+
+    So a frame waits as long as a packet of an earlier time may still give one: until the next key
+    frame, and with no more than ``_MOST_WAITING`` others. Sound video never waits.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, VideoFrame]] = []
+        self._expected: set[int] = set()  # stamps of packets whose frames have not come
+        self._last: int | None = None
+
+    def sort(self, packet: Packet[Any] | None, frames: list[VideoFrame]) -> list[VideoFrame]:
+        """Take a packet that was decoded (None: the last) and its frames; return what is next."""
+        if packet is not None and packet.pts is not None and not self._is_past(packet.pts):
+            self._expected.add(packet.pts)
+        ready: list[VideoFrame] = []
+        for frame in frames:
+            if frame.pts is None:
+                ready += [*self._release(all_of_them=True), frame]
+                continue
+            if self._is_past(frame.pts):
+                ready.append(frame)  # the nearest to its time that is left
+                continue
+            self._expected.discard(frame.pts)
+            self._waiting.append((frame.pts, frame))
+            ready += self._release(all_of_them=frame.key_frame)
+        return ready if packet is not None else [*ready, *self._release(all_of_them=True)]
+
+    def _is_past(self, stamp: int) -> bool:
+        return self._last is not None and stamp <= self._last
+
+    def _release(self, *, all_of_them: bool) -> list[VideoFrame]:
+        self._waiting.sort(key=lambda entry: entry[0])
+        ready = []
+        while self._waiting:
+            stamp, frame = self._waiting[0]
+            is_next = all(stamp <= other for other in self._expected)
+            if not (all_of_them or is_next or len(self._waiting) > _MOST_WAITING):
+                break
+            del self._waiting[0]
+            ready.append(frame)
+            self._last = stamp
+            self._expected = {other for other in self._expected if other > stamp}
+        return ready
 
 
 class _Clock:

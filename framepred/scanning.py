@@ -260,6 +260,8 @@ class _Seen:
     keys: list[int] = field(default_factory=list)
     repairs: Sequence[int] = ()
     packet_times: Sequence[Fraction] = ()
+    n_packets: int = 0
+    n_untimed: int = 0
     n_errors: int = 0
     n_repaired_times: int = 0
     has_threads: bool = True
@@ -270,6 +272,9 @@ class _Seen:
 
     @property
     def lacks_frames(self) -> bool:
+        # A raw stream has no times to tell, but a frame in each packet.
+        if self.n_untimed and len(self.times) < self.n_packets:
+            return True
         timeline = lay_slots(self.times, packet_times=self.packet_times)
         return any(gap.kind == "corrupt" for gap in timeline.gaps)
 
@@ -300,6 +305,7 @@ def _watch(
         finder.finish()
         seen.repairs = finder.found
         seen.packet_times = reader.packet_times
+        seen.n_packets, seen.n_untimed = reader.n_packets, reader.n_untimed
         seen.n_errors = reader.n_errors
         seen.n_repaired_times = reader.n_repaired_times
     return seen

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -33,6 +34,7 @@ from synthetic import (
 )
 
 from framepred.errors import MediaError, OutputError
+from framepred.reader import _Queue
 from framepred.video import (
     Frame,
     VideoReader,
@@ -179,6 +181,36 @@ def test_damaged_packets_are_counted_and_passed_over(
     else:  # a picture, but marked
         assert {f.time for f in frames if f.is_corrupt} == damaged
         assert len(frames) == 24
+
+
+def sort_stamps(packets: list[int], decoded: dict[int, list[int]], keys: tuple[int, ...]) -> str:
+    """What comes out of the queue, and when: ``decoded`` has the frames behind each packet."""
+    queue = _Queue()
+
+    def sort(packet: int | None, stamps: list[int]) -> str:
+        frames: Any = [SimpleNamespace(pts=pts, key_frame=pts in keys) for pts in stamps]
+        found = queue.sort(None if packet is None else SimpleNamespace(pts=packet), frames)  # type: ignore[arg-type]
+        return " ".join(str(frame.pts) for frame in found)
+
+    steps = [sort(stamp, decoded.get(stamp, [])) for stamp in packets]
+    return " | ".join([*steps, sort(None, decoded.get(-1, []))])
+
+
+def test_frames_wait_for_those_before_them() -> None:
+    # A decoder that is a frame behind, nothing lost: nobody waits.
+    assert sort_stamps([0, 2, 1, 4, 3], {2: [0], 1: [1], 4: [2], 3: [3], -1: [4]}, (0,)) == (
+        " | 0 | 1 | 2 | 3 | 4"
+    )
+    # 6 raised and so was not told; 7 and 8 give nothing.
+    mixed = {9: [9], 7: [4], 8: [10], 11: [5], 12: [11, 12]}
+    assert sort_stamps([5, 4, 9, 7, 8, 11, 10, 12], mixed, (12,)) == (
+        " |  |  | 4 |  | 5 |  | 9 10 11 12 | "
+    )
+    # The end lets all go, and so does one too many; what is past does not wait.
+    assert sort_stamps([1, 5, 3], {5: [5], 3: [3]}, ()) == " |  |  | 3 5"
+    late = sort_stamps([0, *range(2, 30)], {n: [n] for n in range(2, 30)}, ())
+    assert late.split(" | ")[16:19] == ["", " ".join(map(str, range(2, 19))), "19"]
+    assert sort_stamps([5, 3], {5: [5], 3: [3]}, ()) == "5 | 3 | "
 
 
 def test_truncated_file_gives_what_is_there(tmp_path: Path) -> None:
