@@ -313,7 +313,11 @@ def test_wrong_usage(arguments: tuple[str, ...], reason: str) -> None:
     assert not Path("x").exists()
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\x1f\x8b\x08\x00", gzip.compress(b"\0" * 16)])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"\x1f\x8b\x08\x00", gzip.compress(b"\0" * 16)],
+    ids=["missing", "empty", "cut short", "no digits"],
+)
 @pytest.mark.parametrize("what", ["train", "evaluate"])
 def test_damaged_files_are_one_line(tmp_path: Path, what: str, content: bytes | None) -> None:
     folder = tmp_path / "mnist"
