@@ -200,6 +200,7 @@ class ClipSampler:
     All that is done to pixels is done where the library lies, and nothing is asked of that device.
 
     scene_share: of the batches, how many are scenes; with 1 the library may be empty.
+    shrink_share: of the windows, how many show up to twice as much, shrunk to the crop.
     generator: all choices are drawn from it (on the CPU); its state is the sampler's state.
     situation_generator: situations are drawn from this one instead, for processes that take their
     steps together and should have the same work to do.
@@ -217,6 +218,7 @@ class ClipSampler:
         generator: torch.Generator,
         situation_generator: torch.Generator | None = None,
         scene_share: float = 0.0,
+        shrink_share: float = 0.15,
         device: torch.device | str = "cpu",
     ) -> None:
         self.library = library
@@ -226,6 +228,7 @@ class ClipSampler:
         self.generator = generator
         self.situation_generator = situation_generator or generator
         self.scene_share = scene_share
+        self.shrink_share = shrink_share
         self.crop = min([crop, *(min(clip.frames.shape[-2:]) for clip in library.clips)])
         self._lengths = torch.tensor([len(clip.frames) for clip in library.clips])
         self._scenes = SceneMaker(
@@ -252,7 +255,7 @@ class ClipSampler:
             # The smaller of two dice: length 1 is drawn about 15 times as often as the longest.
             n_missing = 1 + min(self._draw(self.max_gap, dice), self._draw(self.max_gap, dice))
             if forecast:
-                n_before, n_after = (2, 3, 4, 4, 6)[self._draw(5, dice)], 0
+                n_before, n_after = (2, 3, 4, 6, 8)[self._draw(5, dice)], 0
                 n_missing = 1 + self._draw(self.max_gap, dice)
             elif self._chance(dice) < 0.1:  # scraps of context must do as well
                 n_before, n_after = 1 + self._draw(4, dice), 1 + self._draw(4, dice)
@@ -284,9 +287,9 @@ class ClipSampler:
         window = frames[start : start + situation.span : situation.stride]
         height, width = window.shape[-2:]
         crop = self.crop
-        # Now and then a larger part is shrunk: faster motion and finer texture.
+        # A larger part shrunk has finer texture, and more of the picture around what moves.
         larger = min(height, width, int(crop * (1 + self._chance())))
-        shrink = self._chance() < 0.15 and larger > crop
+        shrink = self._chance() < self.shrink_share and larger > crop
         side = larger if shrink else crop
         top, left = self._draw(height - side + 1), self._draw(width - side + 1)
         window = window[..., top : top + side, left : left + side]

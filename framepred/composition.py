@@ -25,7 +25,7 @@ class Sketch:
     flows: tuple[Tensor, Tensor]  # (B, 2, h, w) from the new frame to its two sources
     axes: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # likewise: what they may be off by
     logit: Tensor  # (B, 1, h, w) log-odds of the first source
-    carried: Tensor  # (B, C, h, w) what the decoder hands on
+    carried: Tensor | None  # (B, C, h, w) what the decoder hands on; None: no decoder is at work
 
 
 def find_sources(*, n_before: int, n_after: int) -> tuple[int, int]:
@@ -50,18 +50,25 @@ def compose(finish: nn.Module, one: Tensor, two: Tensor, sketch: Sketch) -> Tens
         warp_spread(picture, flow, axes)
         for picture, flow, axes in zip((one, two), sketch.flows, sketch.axes, strict=True)
     )
-    carried = resize(sketch.carried, (full[0] // 2, full[1] // 2))
+    carried = sketch.carried
+    if carried is not None:
+        carried = resize(carried, (full[0] // 2, full[1] // 2))
     return blend(finish, left, right, resize(sketch.logit, full), carried)
 
 
-def blend(finish: nn.Module, left: Tensor, right: Tensor, logit: Tensor, carried: Tensor) -> Tensor:
+def blend(
+    finish: nn.Module, left: Tensor, right: Tensor, logit: Tensor, carried: Tensor | None
+) -> Tensor:
     """Two warped pictures (B, 3, H, W) into one, by log-odds (B, 1, H, W) that are corrected last.
 
     finish: from how both differ from a first blend, and ``carried`` (B, C, H/2, W/2), to a residual
-    colour and a correction of the log-odds, for every second pixel the four around it.
+    colour and a correction of the log-odds, for every second pixel the four around it. Without
+    ``carried`` there is no correction.
     """
     share = logit.sigmoid()
     mean = share * left + (1 - share) * right
+    if carried is None:
+        return mean
     last, _ = finish(
         F.pixel_unshuffle(torch.cat((left - mean, right - mean, mean - 0.5), 1), 2), carried
     )

@@ -47,7 +47,7 @@ from .video import open_rgb_frames
 __all__ = ["EvaluationReport", "MethodScore", "Part", "Role", "TaskReport", "evaluate"]
 
 Role = Literal["baseline", "model", "ablation", "futures"]
-Part = Literal["state", "hidden", "context", "start", "learning"]
+Part = Literal["state", "hidden", "context", "start", "refinement", "learning"]
 
 
 @dataclass(frozen=True)

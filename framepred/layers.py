@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 __all__ = ["Decoder", "FeaturePyramid", "Levels", "build_conv", "build_zero_conv"]
 
-Levels = tuple[Tensor, Tensor, Tensor]  # features at 1/2, 1/4, 1/8 of the resolution
+Levels = tuple[Tensor, Tensor]  # features at 1/2 and 1/4 of the resolution
 
 
 def build_conv(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
@@ -42,19 +42,17 @@ class _Block(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """What a frame looks like at 1/2, 1/4 and 1/8; computed once per frame."""
+    """What a frame looks like at 1/2 and 1/4; computed once per frame."""
 
-    def __init__(self, sizes: tuple[int, int, int]) -> None:
+    def __init__(self, sizes: tuple[int, int]) -> None:
         super().__init__()
-        half, quarter, eighth = sizes
+        half, quarter = sizes
         self.to_half = nn.Sequential(build_conv(3, half, 2), build_conv(half, half))
         self.to_quarter = nn.Sequential(build_conv(half, quarter, 2), build_conv(quarter, quarter))
-        self.to_eighth = nn.Sequential(build_conv(quarter, eighth, 2), build_conv(eighth, eighth))
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, frames: Tensor) -> Levels:
         half = self.to_half(frames - 0.5)
-        quarter = self.to_quarter(half)
-        return half, quarter, self.to_eighth(quarter)
+        return half, self.to_quarter(half)
 
 
 class Decoder(nn.Module):

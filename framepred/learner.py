@@ -28,9 +28,12 @@ from .motion import rescale_flows
 from .predictor import Predictor
 from .processes import Processes
 
-__all__ = ["STATE_FILE", "Learner", "TrainConfig"]
+__all__ = ["PARTS", "STATE_FILE", "Learner", "TrainConfig"]
 
 STATE_FILE = "state.safetensors"
+# What may learn. "motion": only what says where points go; frames are made of the paths as they
+# are, without the refinement, for a fraction of the time.
+PARTS = ("all", "motion")
 
 _SEED_STRIDE = 1_000_003  # between processes: far apart, lest a neighbouring seed be one of them
 
@@ -45,6 +48,7 @@ class TrainConfig:
     crop: int = 224  # pixels, side of the square cut from each window
     max_gap: int = 8  # longest gap and horizon seen
     forecast_share: float = 0.3  # share of the steps that forecast instead of filling
+    shrink: float = 0.15  # share of the windows that show up to twice as much, shrunk
     scenes: float = 0.0  # share of the steps that learn from synthetic scenes instead of clips
     n_targets: int = 2  # hidden frames of a window that are decoded and scored, at random
     learning_rate: float = 4e-4  # peak; AdamW
@@ -53,6 +57,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0  # gradients longer than this are shortened to it
     ema_decay: float = 0.999  # of the averaged weights that are validated and packaged
+    part: str = "all"  # of the network, see ``PARTS``
     compile: bool = False  # the network's parts by torch.compile: minutes first, faster steps then
     losses: dict[str, float] = field(default_factory=lambda: {"laplacian": 1.0, "charbonnier": 1.0})
     seed: int = 1
@@ -86,7 +91,9 @@ class TrainConfig:
             )
         if FLOW in self.losses and not self.scenes:
             raise TrainingError(f"the loss {FLOW} needs synthetic scenes: their motion is known")
-        for name in ("forecast_share", "scenes"):
+        if self.part not in PARTS:
+            raise TrainingError(f"what learns is {' or '.join(PARTS)}, got {self.part!r}")
+        for name in ("forecast_share", "shrink", "scenes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise TrainingError(f"{name} is a share of 1, got {getattr(self, name)}")
 
@@ -117,6 +124,10 @@ class Learner:
             if not isinstance(model, FramePredictor):
                 raise TrainingError("only the network for videos can be compiled")
             compile_parts(model)
+        if config.part == "motion":
+            if not isinstance(model, FramePredictor):
+                raise TrainingError("only the network for videos has a part for motion")
+            model.confine_to_motion()
         self._network = self.processes.distribute(self.model, device)
         self.config = config
         self.device = device

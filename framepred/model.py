@@ -11,9 +11,10 @@ One network fills gaps and forecasts::
 Every state lives on the grid of the known frame nearest the gap on its side. It is what the network
 knows of the past: hidden and cell state of a ConvLSTM, and a Kalman filter's two moments of every
 point's motion, whose gains the hidden state sets: its speed, as filters of several rates remember
-it, and how far off they have been. A forecaster step says where the points of the nearest frame
-have gone, and how sure that is. Those paths are inverted into backward flows, refined coarse to
-fine against features of both sides, and the two warped frames are blended (``composition.py``).
+it, and how far off they have been. Of far frames nothing but their motion is looked at. A
+forecaster step says where the points of the nearest frame have gone, and how sure that is. Those
+paths are inverted into backward flows, refined coarse to fine against features of both sides, and
+the two warped frames are blended (``composition.py``).
 
 Without training the network is already a sound estimator: its last layers start at zero, and what
 remains is the parameter-free motion of ``motion.py``.
@@ -34,10 +35,12 @@ from .grids import choose_scale, fill_plane, pad, read_size
 from .layers import Decoder, FeaturePyramid, Levels, build_conv, build_zero_conv
 from .motion import (
     AGREEMENT_FLOOR,
+    CAUTION_FILL,
     CAUTION_FORECAST,
     DAMPING_FILL,
     DAMPING_FORECAST,
     SPREAD_FILL,
+    appraise_flow,
     compare_flows,
     estimate_flow,
     invert_path,
@@ -73,8 +76,9 @@ _FLOW_PIXELS = 2**20  # pixels at half resolution whose flow is estimated at onc
 class ModelConfig:
     """Sizes of the network; stored beside the weights."""
 
-    n_features: tuple[int, int, int] = (24, 48, 64)  # channels at 1/2, 1/4, 1/8 of the resolution
-    n_hidden: int = 96  # channels of hidden and of cell state, at 1/8
+    n_features: tuple[int, int] = (24, 48)  # channels at 1/2 and 1/4 of the resolution
+    n_seen: int = 16  # channels of what the forecaster sees of a picture, at 1/8
+    n_hidden: int = 48  # channels of hidden and of cell state, at 1/8
     n_carried: int = 32  # channels handed from the state to the decoder, and from level to level
     n_coarse: int = 64  # width of the decoder at 1/4
     n_fine: int = 48  # width of the decoder at 1/2
@@ -105,6 +109,7 @@ class _Side:
 
     features: Levels  # of the nearest frame
     previous_features: Levels  # of the frame behind it (the same one if there is no other)
+    seen: Tensor  # (B, seen, H/8, W/8) what the forecaster sees of the nearest frame
     flow: Tensor | None  # (B, 2, H/2, W/2) to the frame behind, if there is one
     state: State  # encoder state after the nearest frame
     speeds: tuple[Tensor, Tensor, Tensor] | None  # (B, 2, h, w) a step: last, steady, lasting
@@ -128,8 +133,8 @@ class FramePredictor(nn.Module):
     number of frames to be made. Deterministic.
 
     ``ablation`` names parts to go without, to measure what they are worth: ``state`` (all of it is
-    zero at every step), ``hidden`` (only the ConvLSTMs' hidden and cell states are) and ``start``
-    (the parameter-free flow is zero).
+    zero at every step), ``hidden`` (only the ConvLSTMs' hidden and cell states are), ``start``
+    (the parameter-free flow is zero) and ``refinement`` (frames are made of the paths as they are).
 
     ``observer`` is called for every frame decoded, in the order of ``steps``, with the flows that
     lead from it to its two sources, (B, 4, h, w) in pixels of that grid, half the one on which
@@ -141,47 +146,56 @@ class FramePredictor(nn.Module):
         self.config = config = config or ModelConfig()
         self.ablation: frozenset[str] = frozenset()
         self.observer: Callable[[Tensor], None] | None = None
-        eighth = config.n_features[2]
-        hidden, carried = config.n_hidden, config.n_carried
+        hidden, carried, seen = config.n_hidden, config.n_carried, config.n_seen
         self.pyramid = FeaturePyramid(config.n_features)
-        # Observed: appearance, how it differs from the motion-compensated last one, speed, flag,
-        # how the speed differs from the last one.
-        self.encoder = build_cell(config.cell, 2 * eighth + 5, hidden)
+        self.glance = nn.Conv2d(config.n_features[1], seen, 1)
+        # Observed: speed, flag, how the speed differs from the last one, appraisal of the flow.
+        self.encoder = build_cell(config.cell, 5 + 3, hidden)
         self.speeds = RecursiveFilter(hidden, 2, _GAINS)
         self.surprise = RecursiveFilter(hidden, 2, (_SURPRISE_GAIN,))
         # Given: appearance, mismatch across the gap, agreement, D/T, v, flag, t, T, how steady and
         # lasting speed differ from v, deviation.
-        self.forecaster = build_cell(config.cell, 2 * eighth + 14, hidden)
+        self.forecaster = build_cell(config.cell, 2 * seen + 14, hidden)
         # Per point: damping, curvature (2), change of speed (2), log-scales of both axes and of the
         # deviation.
         self.motion = nn.Sequential(build_conv(hidden, hidden), build_zero_conv(hidden, 8))
         self.state_view = nn.Conv2d(hidden, carried, 3, padding=1)
-        self.refinement = Refinement(
-            config.n_features[:2], carried, (config.n_coarse, config.n_fine)
-        )
+        self.refinement = Refinement(config.n_features, carried, (config.n_coarse, config.n_fine))
         self.finish = Decoder(12 * 3 + carried, config.n_fine, 1, 16, 0)
+
+    def confine_to_motion(self) -> None:
+        """Let nothing be learnt but the paths, and make frames of these alone."""
+        self.ablation |= {"refinement"}
+        kept = (
+            *(self.glance, self.encoder, self.speeds, self.surprise, self.forecaster),
+            self.motion,
+        )
+        learning = {id(weights) for part in kept for weights in part.parameters()}
+        for weights in self.parameters():
+            weights.requires_grad_(id(weights) in learning)
 
     # ---- reading -----------------------------------------------------------------------------
 
-    def _extract(self, frames: Tensor, memory: Memory | None) -> Levels:
-        """Features of every frame: (B, T, 3, H, W) -> (B, T, C, h, w) at each level."""
+    def _extract(
+        self, frames: Tensor, positions: Sequence[int], memory: Memory | None
+    ) -> dict[int, Levels]:
+        """Features of some of the frames (B, T, 3, H, W), by position; (B, C, h, w) at each level.
 
-        def extract(some: Tensor) -> Levels:
-            half, quarter, eighth = self.pyramid(some.flatten(0, 1))
-            shape = some.shape[:2]
-            return half.unflatten(0, shape), quarter.unflatten(0, shape), eighth.unflatten(0, shape)
+        A position may stand twice.
+        """
+        wanted = sorted(set(positions))
+
+        def extract(some: Sequence[int]) -> list[Levels]:
+            levels = self.pyramid(frames[:, list(some)].flatten(0, 1))
+            shape = (len(frames), len(some))
+            apart = (level.unflatten(0, shape).unbind(1) for level in levels)
+            return list(zip(*apart, strict=True))
 
         if memory is None:
-            return extract(frames)
-        keys = [(read_size(frames), name) for name in memory.names]
-        found = memory.features.look_up(
-            keys,
-            lambda lacking: list(
-                zip(*(level.split(1, 1) for level in extract(frames[:, lacking])), strict=True)
-            ),
-        )
-        half, quarter, eighth = (torch.cat(level, 1) for level in zip(*found, strict=True))
-        return half, quarter, eighth
+            return dict(zip(wanted, extract(wanted), strict=True))
+        keys = [(read_size(frames), memory.names[k]) for k in wanted]
+        found = memory.features.look_up(keys, lambda lacking: extract([wanted[i] for i in lacking]))
+        return {k: (half, quarter) for k, (half, quarter) in zip(wanted, found, strict=True)}
 
     def _measure(
         self, frames: Tensor, pairs: Sequence[tuple[int, int]], memory: Memory | None, *, fine: bool
@@ -216,33 +230,39 @@ class FramePredictor(nn.Module):
         )
         return {pair: values[0] for pair, values in zip(pairs, found, strict=True)}
 
-    def _observe(self, levels: Levels, flows: Sequence[Tensor]) -> _Side:
+    def _observe(
+        self, frames: Tensor, nearest: Levels, behind: Levels, flows: Sequence[Tensor]
+    ) -> _Side:
         """Run the encoder over one side, in the order towards the gap.
 
-        levels: features of its frames, (B, T, C, h, w) each; flows: from every frame but the first
-        to the one before it, (B, 2, h, w) each.
+        frames: (B, T, 3, H, W); nearest, behind: features of the last of them, and of the one
+        before it; flows: from every frame but the first to the one before it, (B, 2, h, w) each.
         """
-        coarsest = levels[2]
-        n_batch, n_frames = coarsest.shape[:2]
-        eighth = read_size(coarsest)
+        n_batch, n_frames = frames.shape[:2]
+        half = read_size(nearest[0])
+        eighth = (half[0] // 4, half[1] // 4)
         small = [rescale_flow(flow, eighth) for flow in flows]
-        observations = []
-        for k in range(n_frames):
-            seen = coarsest[:, k]
-            change = torch.zeros_like(seen)
-            speed = seen.new_zeros(n_batch, 5, *eighth, dtype=torch.float32)
-            if k > 0:
-                change = seen - warp(coarsest[:, k - 1].float(), small[k - 1])
-                speed[:, :2] = -small[k - 1]
-                speed[:, 2] = 1
-            if k > 1:
-                speed[:, 3:] = warp(small[k - 2], small[k - 1]) - small[k - 1]
-            observations.append(torch.cat((seen, change, speed), 1))
-        projected = self.encoder.project(torch.stack(observations, 1).flatten(0, 1))
+        observed = frames.new_zeros(n_batch, n_frames, 8, *eighth, dtype=torch.float32)
+        if flows:
+            quarter = (half[0] // 2, half[1] // 2)
+            gray = resize(to_gray(frames).flatten(0, 1).float(), quarter)
+            gray = gray.unflatten(0, (n_batch, n_frames))
+            appraisal = appraise_flow(
+                gray[:, 1:].flatten(0, 1),
+                gray[:, :-1].flatten(0, 1),
+                torch.stack([rescale_flow(flow, quarter) for flow in flows], 1).flatten(0, 1),
+                eighth,
+            )
+            observed[:, 1:, :2] = -torch.stack(small, 1)
+            observed[:, 1:, 2] = 1
+            observed[:, 1:, 5:] = appraisal.unflatten(0, (n_batch, n_frames - 1))
+        for k in range(2, n_frames):
+            observed[:, k, 3:5] = warp(small[k - 2], small[k - 1]) - small[k - 1]
+        projected = self.encoder.project(observed.flatten(0, 1))
         projected = projected.unflatten(0, (n_batch, n_frames))
-        state = self.encoder.start(coarsest[:, 0])
-        speeds = self.speeds.start(speed[:, :2])
-        variance = self.surprise.start(speed[:, :2])
+        state = self.encoder.start(observed[:, 0])
+        speeds = self.speeds.start(observed[:, 0, :2])
+        variance = self.surprise.start(observed[:, 0, :2])
         for k in range(n_frames):
             if k > 0:  # predict, then correct: the state moves with what it describes
                 widths = [each.shape[1] for each in (*state, speeds, variance)]
@@ -255,15 +275,14 @@ class FramePredictor(nn.Module):
                 variance = self.surprise(innovation.square(), state[0], variance, k - 1)
             if k > 0:
                 speeds = self.speeds(-small[k - 1], state[0], speeds, k)
-        last, behind = n_frames - 1, max(n_frames - 2, 0)
-        half, quarter, eighths = levels
         return _Side(
-            features=(half[:, last], quarter[:, last], eighths[:, last]),
-            previous_features=(half[:, behind], quarter[:, behind], eighths[:, behind]),
+            features=nearest,
+            previous_features=behind,
+            seen=self.glance(resize(nearest[1], eighth)),
             flow=flows[-1] if flows else None,
             state=state,
             speeds=self._remember(speeds, flows[-1]) if flows else None,
-            deviation=self._doubt(variance, read_size(half)) if len(flows) > 1 else None,
+            deviation=self._doubt(variance, half) if len(flows) > 1 else None,
         )
 
     def _forget(self, state: State) -> State:
@@ -316,7 +335,7 @@ class FramePredictor(nn.Module):
         back, (B, 1, H/2, W/2).
         """
         n_total = n_frames + 1
-        seen = near.features[2]
+        seen = near.seen
         grid = read_size(seen)
         straight = across / n_total
         speed, steady, lasting = near.speeds or (straight, straight, straight)
@@ -324,7 +343,7 @@ class FramePredictor(nn.Module):
         fixed = torch.cat(
             (
                 seen,
-                seen - warp(other.features[2].float(), small),
+                seen - warp(other.seen.float(), small),
                 resize(agreement, grid),
                 small / n_total,
                 rescale_flow(speed, grid),
@@ -332,6 +351,9 @@ class FramePredictor(nn.Module):
             ),
             1,
         )
+        believed: Tensor | float = DAMPING_FILL
+        if near.deviation is not None:
+            believed = trust_signal(speed - straight, near.deviation, CAUTION_FILL)
         history = self._recount(near, (speed, steady, lasting), grid)
         clocks = [(k / n_total, n_total / 8) for k in range(1, n_total)]
         paths = []
@@ -340,7 +362,7 @@ class FramePredictor(nn.Module):
         ):
             damping, curvature, push, spread, _ = learned.split((1, 2, 2, 1, 2), 1)
             room = n_total * t * (1 - t)
-            bend = trace_curve(across, speed, t, n_total, DAMPING_FILL + damping)
+            bend = trace_curve(across, speed, t, n_total, believed + damping)
             axis = (SPREAD_FILL * room) * (speed - straight) * spread.exp()
             paths.append(_Path(bend + (curvature * 2 + push) * room, (axis,), (), view))
         return paths
@@ -359,7 +381,7 @@ class FramePredictor(nn.Module):
         latent: (B, 4), where in the displacement's distribution, in standard deviations along its
         axes; None for the whole of it.
         """
-        seen = near.features[2]
+        seen = near.seen
         grid = read_size(seen)
         still = seen.new_zeros(len(seen), 2, *read_size(near.features[0]), dtype=torch.float32)
         speed, steady, lasting = near.speeds or (still, still, still)
@@ -492,7 +514,6 @@ class FramePredictor(nn.Module):
         # From here on the frames of each side are in the order towards the gap.
         frames = before if after is None else torch.cat((before, after.flip(1)), 1)
         n_all = frames.shape[1]
-        levels = self._extract(frames, memory)
         inner = [(k, k - 1) for k in range(1, n_all) if k != n_before]
         if after is None:
             across = []
@@ -507,15 +528,22 @@ class FramePredictor(nn.Module):
         if "start" in self.ablation:
             flows = {pair: torch.zeros_like(flow) for pair, flow in flows.items()}
 
-        def observe(first: int, last: int) -> _Side:
-            half, quarter, eighth = (level[:, first:last] for level in levels)
-            inside = [flows[k, k - 1] for k in range(first + 1, last)]
-            return self._observe((half, quarter, eighth), inside)
+        ends = (n_before - 1,) if after is None else (n_before - 1, n_all - 1)
+        # In a gap nothing is taken from the frames behind the nearest ones.
+        behind = (max(n_before - 2, 0),) if after is None else ends
+        levels = self._extract(frames, (*ends, *behind), memory)
 
-        near = observe(0, n_before)
+        def observe(side: int, first: int) -> _Side:
+            last = ends[side]
+            inside = [flows[k, k - 1] for k in range(first + 1, last + 1)]
+            return self._observe(
+                frames[:, first : last + 1], levels[last], levels[behind[side]], inside
+            )
+
+        near = observe(0, 0)
         if after is None:
             return self._forecast(near, wanted, latent)
-        far = observe(n_before, n_all)
+        far = observe(1, n_before)
         return self._fill(near, far, flows[across[0]], flows[across[1]], n_frames, wanted)
 
     def _fill(
@@ -566,7 +594,15 @@ class FramePredictor(nn.Module):
         trust: Tensor,
         clock: Tensor,
     ) -> Sketch:
-        sketch: Sketch = self.refinement(sources, views, trust, clock)
+        if "refinement" in self.ablation:
+            flows, axes, surprises = (
+                (getattr(sources[0], kind), getattr(sources[1], kind))
+                for kind in ("flow", "axes", "surprises")
+            )
+            spread = ((*axes[0], *surprises[0]), (*axes[1], *surprises[1]))
+            sketch = Sketch(flows=flows, axes=spread, logit=trust[:, :1], carried=None)
+        else:
+            sketch = self.refinement(sources, views, trust, clock)
         if self.observer is not None:
             self.observer(torch.cat(sketch.flows, 1))
         return sketch

@@ -20,10 +20,12 @@ from torch import Tensor
 
 __all__ = [
     "AGREEMENT_FLOOR",
+    "CAUTION_FILL",
     "CAUTION_FORECAST",
     "DAMPING_FILL",
     "DAMPING_FORECAST",
     "SPREAD_FILL",
+    "appraise_flow",
     "average_speed",
     "carry_forward",
     "compare_flows",
@@ -54,8 +56,10 @@ AGREEMENT_FLOOR = 1.5
 # Half-width of what the damping across a gap may as well be: how much the paths there differ.
 SPREAD_FILL = 0.5
 
-# How much the noise of past speeds counts against the speed that a forecast builds on.
+# How much the noise of past speeds counts against the speed that a forecast builds on, and against
+# the change of speed that a path across a gap bends by.
 CAUTION_FORECAST = 0.1
+CAUTION_FILL = 0.4
 
 # Share of the speed that survives a step when it dies down: the pessimist's guess.
 _HASTY_DAMPING = 0.85
@@ -66,10 +70,12 @@ _LOCAL_WINDOW = 9  # pixels: neighbourhood for normalizing contrast
 _MATCH_WINDOW = 5  # pixels: differences are averaged over this square
 _DOUBT_WINDOW = 3  # cells of the state's grid over which surprises are averaged
 _STILL = 0.1 / 255  # mean change over the window below which a place is the same picture
+_N_DESCRIBED = 3  # planes that ``_describe`` makes
 _STIFFNESS = 0.05  # added to the structure tensor: without texture the flow stays as it is
 _TINY = 1e-10  # squared pixels
 _HARDLY_ANY = 1e-4  # squared pixels: motion whose square is below is as good as none
-_OFFSETS = tuple((float(x), float(y)) for y in range(-2, 3) for x in range(-2, 3))
+_REACH = 2  # pixels: how far a block is searched for
+_OFFSETS = tuple((x, y) for y in range(-_REACH, _REACH + 1) for x in range(-_REACH, _REACH + 1))
 
 
 def to_gray(images: Tensor) -> Tensor:
@@ -197,31 +203,38 @@ def _make_up_border(means: Tensor, dimension: int, window: int) -> Tensor:
     return means
 
 
-def _describe(gray: Tensor) -> Tensor:
-    """What is matched: gray normalized by its local mean and deviation, and its gradients.
-
-    (B, 1, H, W) -> (B, 3, H, W). Normalizing makes a change of exposure harmless.
-    """
+def _normalize(gray: Tensor) -> Tensor:
+    """Gray less its local mean, by its local deviation: a change of exposure does no harm then."""
     mean, square = _blur(torch.cat((gray, gray * gray), 1), _LOCAL_WINDOW).split(1, 1)
     deviation = (square - mean * mean).clamp_min(0).sqrt()
-    normal = (gray - mean) / (deviation + 0.01)
+    normal: Tensor = (gray - mean) / (deviation + 0.01)
+    return normal
+
+
+def _describe(gray: Tensor) -> Tensor:
+    """What is matched: normalized gray and its gradients, (B, 1, H, W) -> (B, 3, H, W)."""
+    normal = _normalize(gray)
     return torch.cat((normal, *_gradients(normal)), 1)
 
 
-def _smooth(flow: Tensor, cost: Tensor) -> Tensor:
+def _smooth(flow: Tensor, cost: Tensor, window: int = _MATCH_WINDOW) -> Tensor:
     """Give a pixel that matches badly the motion of neighbours that match well."""
     confidence = torch.exp(-4 * cost) + 1e-3
-    total = _blur(torch.cat((flow * confidence, confidence), 1), _MATCH_WINDOW)
+    total = _blur(torch.cat((flow * confidence, confidence), 1), window)
     return total[:, :2] / total[:, 2:]
 
 
 def _search(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
     """Try every whole-pixel offset within +-2 of the flow and move to their soft minimum."""
     offsets = flow.new_tensor(_OFFSETS)
-    differences = [
-        (first - warp(second, flow + offset.view(1, 2, 1, 1))).abs().mean(1, keepdim=True)
-        for offset in offsets
-    ]
+    height, width = second.shape[-2:]
+    padded = F.pad(second, (_REACH,) * 4, mode="replicate")
+    differences = []
+    for y in range(2 * _REACH + 1):
+        # A row of shifted copies is sampled at once: where to look is then worked out once.
+        row = [padded[..., y : y + height, x : x + width] for x in range(2 * _REACH + 1)]
+        found = warp(torch.cat(row, 1), flow).unflatten(1, (len(row), -1))
+        differences.append((first.unsqueeze(1) - found).abs().mean(2))
     length = offsets.square().sum(1).view(1, -1, 1, 1)
     cost = _blur(torch.cat(differences, 1), _MATCH_WINDOW) + 0.01 * length  # (B, 25, H, W)
     weight = torch.softmax(-40 * cost, 1)
@@ -237,9 +250,16 @@ def _gradients(images: Tensor) -> tuple[Tensor, Tensor]:
     return along_x, along_y
 
 
-def _refine(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-    """One windowed least-squares step to sub-pixel accuracy (Lucas and Kanade, 1981)."""
-    warped = warp(second, flow)
+def _refine(
+    first: Tensor, second: Tensor, flow: Tensor, *, cell: int = 1, window: int = _MATCH_WINDOW
+) -> Tensor:
+    """One windowed least-squares step to sub-pixel accuracy (Lucas and Kanade, 1981).
+
+    first, second: (B, C, H, W); flow: (B, 2, H / cell, W / cell), in pixels of its own grid, on
+    which the equations are gathered and solved, over windows of so many of its cells.
+    """
+    size, full = (flow.shape[-2], flow.shape[-1]), (first.shape[-2], first.shape[-1])
+    warped = warp(second, rescale_flow(flow, full))
     error = warped - first
     along_x, along_y = _gradients((warped + first) / 2)
     products = torch.stack(
@@ -253,11 +273,12 @@ def _refine(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
         ),
         1,
     )
-    xx, xy, yy, xe, ye, cost = _blur(products, _MATCH_WINDOW).split(1, 1)
-    xx, yy = xx + _STIFFNESS, yy + _STIFFNESS
+    xx, xy, yy, xe, ye, cost = _blur(resize(products, size), window).split(1, 1)
+    stiffness = _STIFFNESS * first.shape[1] / _N_DESCRIBED
+    xx, yy = xx + stiffness, yy + stiffness
     determinant = xx * yy - xy * xy
     step = torch.cat((yy * xe - xy * ye, xx * ye - xy * xe), 1) / determinant
-    return _smooth(flow - step.clamp(-1, 1), cost)
+    return _smooth(flow - step.clamp(-1, 1) / cell, cost, window)
 
 
 def estimate_flow(first: Tensor, second: Tensor, *, fine: bool = True) -> Tensor:
@@ -265,7 +286,7 @@ def estimate_flow(first: Tensor, second: Tensor, *, fine: bool = True) -> Tensor
 
     At each level but the finest a block search (offsets within +-2, soft-argmin) finds the motion
     to about a pixel; least-squares steps then find the fraction, which block matching alone leaves
-    too coarse for extrapolation.
+    too coarse for extrapolation. The last of them sees all the detail of the pictures.
 
     first, second: (B, 1, H, W) float32, gray in [0, 1]. Returns (B, 2, ceil(H/2), ceil(W/2)) in
     pixels of that half-resolution grid. Unless ``fine``, the search ends at a quarter of the
@@ -293,14 +314,29 @@ def estimate_flow(first: Tensor, second: Tensor, *, fine: bool = True) -> Tensor
             flow = _search(one, two, flow)
         for _ in range(2 if level > 0 else 3):
             flow = _refine(one, two, flow)
+    if not finest:
+        flow = _refine(_normalize(first), _normalize(second), flow, cell=2, window=3)
     # Where nothing at all has changed nothing moves: bars, captions, frames repeated exactly.
     has_changed = (_blur((first - second).abs(), _MATCH_WINDOW) > _STILL).to(flow.dtype)
-    if finest:
-        return flow * resize(has_changed, sizes[finest])
-    # One step with all the detail; what it adds outlives the return to half resolution.
-    full = rescale_flow(flow, (height, width))
-    full = _refine(_describe(first), _describe(second), full)
-    return rescale_flow(full * has_changed, sizes[0])
+    return flow * resize(has_changed, sizes[finest])
+
+
+def appraise_flow(first: Tensor, second: Tensor, flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """What speaks for and against a flow, as means over the cells of a coarse grid.
+
+    first, second: (B, 1, H, W) gray in [0, 1]; flow: (B, 2, H, W) from the first; size: of the
+    coarse grid. Returns (B, 3, h, w): ten times the difference that is left when the flow is
+    followed; ten times the length of the first picture's gradient, without which a flow means
+    little; and the deviation of the flow within a cell, in pixels of the coarse grid.
+    """
+    left = (warp(second, flow) - first).abs()
+    along_x, along_y = _gradients(first)
+    slope = (along_x.square() + along_y.square()).sqrt()
+    factors = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]])
+    scaled = flow * factors.view(1, 2, 1, 1)
+    mean, square = resize(torch.cat((scaled, scaled.square()), 1), size).split(2, 1)
+    rough = (square - mean.square()).sum(1, keepdim=True).clamp_min(0).sqrt()
+    return torch.cat((10 * resize(torch.cat((left, slope), 1), size), rough), 1)
 
 
 def compare_flows(flow_ab: Tensor, flow_ba: Tensor) -> Tensor:

@@ -70,7 +70,15 @@ class PartName(StrEnum):
     hidden = "hidden"
     context = "context"
     start = "start"
+    refinement = "refinement"
     learning = "learning"
+
+
+class LearningPartName(StrEnum):
+    """What may learn."""
+
+    all = "all"
+    motion = "motion"
 
 
 class TaskName(StrEnum):
@@ -345,6 +353,18 @@ ForecastShare = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Shrink = Annotated[
+    float,
+    typer.Option(
+        "--shrink",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Share of the windows that show up to twice as much of the picture, shrunk to the "
+        "crop.",
+        rich_help_panel=HOW,
+    ),
+]
 Scenes = Annotated[
     float,
     typer.Option(
@@ -354,6 +374,16 @@ Scenes = Annotated[
         max=1,
         help="Share of the steps that learn from synthetic scenes: layers cut out of the clips, "
         "and random textures, whose motion is known exactly.",
+        rich_help_panel=HOW,
+    ),
+]
+LearningPart = Annotated[
+    LearningPartName,
+    typer.Option(
+        "--part",
+        help="What may learn: all of the network, or only what says where points go (motion). The "
+        "latter makes frames without the refinement, in a fraction of the time; all can go on "
+        "from its weights by --initial.",
         rich_help_panel=HOW,
     ),
 ]

@@ -318,13 +318,16 @@ class _Composer:
             return rescale_flow(cut(flow), size)[..., rows, columns]
 
         halves = [slice(part.start // 2, part.stop // 2) for part in (rows, columns)]
-        carried = resize(cut(self._sketch.carried), (size[0] // 2, size[1] // 2))
+        carried = self._sketch.carried
+        if carried is not None:
+            carried = resize(cut(carried), (size[0] // 2, size[1] // 2))
+            carried = carried[..., halves[0], halves[1]]
         one, two = (tuple(enlarge(axis) for axis in axes) for axes in self._sketch.axes)
         return Sketch(
             flows=(enlarge(self._sketch.flows[0]), enlarge(self._sketch.flows[1])),
             axes=(one, two),
             logit=resize(cut(self._sketch.logit), size)[..., rows, columns],
-            carried=carried[..., halves[0], halves[1]],
+            carried=carried,
         )
 
     def _warp(

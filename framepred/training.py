@@ -162,6 +162,7 @@ class _Material:
             generator=learner.windows,
             situation_generator=learner.generator,
             scene_share=config.scenes,
+            shrink_share=config.shrink,
             device=learner.device,
         )
 

@@ -272,7 +272,7 @@ def test_a_file_too_large(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_weights_are_no_state_and_states_are_no_weights(tmp_path: Path, sound: Path) -> None:
     assert "expected 'framepred-training-1'" in refuse(sound, load_state)
     save_state(tmp_path / "state", {"x": torch.zeros(1)}, {})
-    assert "expected 'framepred-weights-4'" in refuse(tmp_path / "state")
+    assert "expected 'framepred-weights-5'" in refuse(tmp_path / "state")
 
 
 def drop(key: str) -> Change:
@@ -339,7 +339,7 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "strange cell": (configure(cell="transformer"), "no cell 'transformer'"),
     "number for cell": (configure(cell=3), "no cell '3'"),
     "huge": (configure(n_hidden=10**9), "out of bounds"),
-    "huge list": (configure(n_features=[10**12] * 3), "out of bounds"),
+    "huge list": (configure(n_features=[10**12] * 2), "out of bounds"),
     "long list": (configure(n_features=[1] * 10**5), "out of bounds"),
     "list for number": (configure(n_hidden=[4]), "out of bounds"),
     "number for list": (configure(n_features=4), "out of bounds"),
@@ -349,7 +349,7 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "truth": (configure(n_fine=True), "out of bounds"),
     "text": (configure(n_fine="8"), "out of bounds"),
     "not a number": (configure(n_fine=float("nan")), "out of bounds"),
-    "widest": (configure(n_hidden=1024, n_features=[1024] * 3), "expected floats of"),
+    "widest": (configure(n_hidden=1024, n_features=[1024] * 2), "expected floats of"),
     "other sizes": (configure(n_fine=TINY.n_fine + 1), "expected floats of"),
     "extra tensor": (add_tensor, "do not fit"),
     "missing tensor": (remove_tensor, "finish.correct.bias"),

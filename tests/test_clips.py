@@ -262,7 +262,7 @@ def test_situations_cover_both_tasks_all_lengths_and_strides() -> None:
     lengths = Counter(s.n_missing for s in fills)
     assert lengths[1] / len(fills) == pytest.approx(15 / 64, abs=0.05)
     assert lengths[8] / len(fills) == pytest.approx(1 / 64, abs=0.02)
-    assert {s.n_before for s in forecasts} == {2, 3, 4, 6}
+    assert {s.n_before for s in forecasts} == {2, 3, 4, 6, 8}
     assert {s.stride for s in drawn} == {1, 2}
     assert all(s.stride == 1 for s in drawn if s.n_missing > 4)
     assert all(1 <= s.n_before <= 4 and 1 <= s.n_after <= 4 for s in fills)
@@ -308,6 +308,23 @@ def test_what_is_drawn_follows_from_the_state_of_the_generator() -> None:
         assert torch.equal(again.frames, batch.frames)
     fresh = make_sampler(library, seed=6)
     assert any(fresh.draw().situation != batch.situation for batch in expected)
+
+
+def test_a_share_of_the_windows_shows_more_of_the_picture() -> None:
+    # A ramp along both sides: as steep as in the clip, or up to twice as steep.
+    ramp = (torch.arange(64)[:, None] + torch.arange(64)[None, :]).to(torch.uint8)
+    clip = Clip(Path("a.mp4"), ramp.expand(4, 3, -1, -1).contiguous())
+    for share in (0.0, 1.0):
+        sampler = make_sampler(
+            ClipLibrary((clip,), 4, 0, ()), crop=20, max_gap=1, shrink_share=share
+        )
+        windows = [sampler.draw().frames[0, 0, 0] * 255 for _ in range(20)]
+        steps = torch.stack(
+            [(w[1, 1] - w[0, 0]).abs() + (w[1, 0] - w[0, 1]).abs() for w in windows]
+        )
+        assert steps.min() >= 2
+        assert steps.max() <= 4
+        assert bool((steps > 2).any()) == bool(share)
 
 
 def test_variations_leave_the_picture_whole() -> None:

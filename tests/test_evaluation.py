@@ -16,7 +16,7 @@ from synthetic import make_frames, write_clip
 from framepred import evaluation
 from framepred.baselines import CLASSICAL_BASELINES, FILL_BASELINES, FORECAST_BASELINES
 from framepred.errors import EvaluationError, MediaError, TrainingError
-from framepred.evaluation import EvaluationReport, evaluate
+from framepred.evaluation import EvaluationReport, Part, evaluate
 from framepred.metrics import psnr
 from framepred.model import FramePredictor
 from framepred.predictor import Predictor
@@ -247,7 +247,8 @@ def test_ablations_are_rows_of_the_same_table(videos: Videos, tmp_path: Path) ->
         return network
 
     network = rebuild()
-    report = score(network, without=["state", "hidden", "context", "start", "learning", "state"])
+    parts: list[Part] = ["state", "hidden", "context", "start", "refinement", "learning"]
+    report = score(network, without=[*parts, "state"])
     assert network.ablation == frozenset()
     alone = {
         "(tiny)": score(rebuild()),
@@ -255,17 +256,18 @@ def test_ablations_are_rows_of_the_same_table(videos: Videos, tmp_path: Path) ->
         "without hidden": score(rebuild("hidden")),
         "without context": score(rebuild(), n_context=1),
         "without start": score(rebuild("start")),
+        "without refinement": score(rebuild("refinement")),
         "without learning": score(build_network(seed=7)),
     }
     for task in ("fill", "forecast"):
         found = rows(report, task)
-        assert list(found)[-6:] == [f"framepred {name}" for name in alone]
+        assert list(found)[-7:] == [f"framepred {name}" for name in alone]
         for name, other in alone.items():
             expected = rows(other, task)["framepred (tiny)"].psnr
             assert found[f"framepred {name}"].psnr == pytest.approx(expected, abs=1e-6), name
-        assert len({found[f"framepred {name}"].psnr[2] for name in alone}) == 6
+        assert len({found[f"framepred {name}"].psnr[2] for name in alone}) == 7
     roles = [method.role for method in report.tasks[0].methods]
-    assert roles[-6:] == ["model", *["ablation"] * 5]
+    assert roles[-7:] == ["model", *["ablation"] * 6]
 
 
 def test_real_files(predictor: Predictor, tmp_path: Path) -> None:

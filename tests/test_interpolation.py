@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -238,7 +239,8 @@ def test_progress_goes_to_the_end(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "clip.mkv", 10, codec="ffv1")
     seen: list[Progress] = []
     run(source, tmp_path / "out.mkv", times=2, on_progress=seen.append)
-    assert seen[-1] == Progress("interpolate", 10, 10)
+    assert replace(seen[-1], seconds=None) == Progress("interpolate", 10, 10)
+    assert seen[-1].seconds is not None
 
 
 # The network.
@@ -321,7 +323,7 @@ def test_features_and_flows_are_worked_out_once(
     monkeypatch.setattr(FeaturePyramid, "forward", count)
     for at in range(2, 5):
         fresh.interpolate(frames[at - 1 : at + 1], frames[at + 1 : at + 3], 1)
-    assert counts["features"] == 6  # frames 1 to 6, each once
+    assert counts["features"] == 4  # frames 2 to 5, each once
     assert len(fresh._flows) == 4 + 2 + 2  # across both ways, behind and ahead; half are known
 
 

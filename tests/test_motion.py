@@ -15,6 +15,7 @@ from torch import Tensor
 from framepred.motion import (
     DAMPING_FORECAST,
     _gather_cubic,
+    appraise_flow,
     carry_forward,
     compare_flows,
     estimate_flow,
@@ -289,6 +290,25 @@ def test_a_hidden_surface_does_not_agree() -> None:
     assert agreement[:, 16:23].max() < 1e-3  # the strip that gets covered
     assert agreement[:, :15].min() > 0.999
     assert agreement[:, 25:].min() > 0.999
+
+
+def test_an_appraisal_says_what_is_there() -> None:
+    rows, columns = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing="ij")
+    first = (0.02 * columns + 0.01 * rows).expand(1, 1, 16, 24)
+    flow = torch.zeros(1, 2, 16, 24)
+    flow[:, 0] = 2.0
+    second = first - 0.04 + 0.003  # what moves right by two also grows brighter
+    flow[:, 1, :, ::2] = 1.0  # and downwards every second column does as well
+    second_there = second.clone()
+    left, slope, rough = appraise_flow(first, second_there, flow, (4, 6))[0]
+    inner = slice(1, -1)
+    # Half of the columns look one row too far down: 0.01 too bright.
+    expected = 10 * (0.003 + 0.013) / 2
+    torch.testing.assert_close(left[inner, inner], torch.full((2, 4), expected))
+    torch.testing.assert_close(
+        slope[inner, inner], torch.full((2, 4), 10 * math.hypot(0.02, 0.01)), atol=1e-4, rtol=0
+    )
+    torch.testing.assert_close(rough, torch.full((4, 6), 0.5 / 4))  # of a coarse cell
 
 
 def test_agreement_is_the_formula() -> None:

@@ -391,6 +391,32 @@ def test_the_flow_is_learnt_from_scenes_alone() -> None:
     assert run.model.observer is None
 
 
+def test_only_the_paths_learn() -> None:
+    config = dataclasses.replace(SMALL, part="motion", losses={"mse": 1.0})
+    run = make_run(config=config)
+    before = copy_weights(run)
+    batch = make_batch()
+    for _ in range(2):
+        run.learn(batch, [1], torch.float32)
+    changed = {name.split(".")[0] for name, now in copy_weights(run).items()
+               if not torch.equal(now, before[name])}  # fmt: skip
+    # The forecaster's look at the frame is among them; the surprise needs three frames.
+    assert changed == {"glance", "encoder", "speeds", "forecaster", "motion"}
+    whole = build_network(strength=0.02)
+    assert not torch.equal(
+        whole(batch.before, batch.after, 1), run.model(batch.before, batch.after, 1)
+    )
+
+
+def test_paths_learnt_alone_are_the_whole_networks(start: Any, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, part="motion", n_steps=2)
+    start(tmp_path / "run", config=config)
+    start(tmp_path / "run", config=config, resume=True)
+    learnt, _ = load_model(tmp_path / "run" / "model.safetensors")
+    assert learnt.ablation == frozenset()
+    assert all(weights.requires_grad for weights in learnt.parameters())
+
+
 def test_without_clips_all_must_be_scenes(initial: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, scenes=0.5)
     with pytest.raises(TrainingError, match="no videos to learn from"):
@@ -586,6 +612,8 @@ def test_a_deferred_step_asks_the_device_for_nothing() -> None:
         ({"losses": {"mse": 1.0, "flow": 1.0}}, "needs synthetic scenes"),
         ({"losses": {"magic": 1.0}}, "got magic"),
         ({"forecast_share": 1.5}, "forecast_share"),
+        ({"shrink": -0.1}, "shrink"),
+        ({"part": "pixels"}, "what learns is"),
     ],
 )
 def test_options_that_cannot_work(

@@ -31,7 +31,8 @@ scored = ["b.mkv"]
 windows = "windows.json"
 
 [all]
-n_features = [6, 8, 10]
+n_features = [6, 8]
+n_seen = 5
 n_hidden = 12
 n_carried = 5
 n_coarse = 10
