@@ -56,7 +56,7 @@ from .motion import (
     warp,
 )
 from .recall import Recall
-from .refinement import Refinement, Source
+from .refinement import Refinement, Source, take_as_is
 
 __all__ = ["FramePredictor", "Memory", "ModelConfig", "arrange"]
 
@@ -595,12 +595,7 @@ class FramePredictor(nn.Module):
         clock: Tensor,
     ) -> Sketch:
         if "refinement" in self.ablation:
-            flows, axes, surprises = (
-                (getattr(sources[0], kind), getattr(sources[1], kind))
-                for kind in ("flow", "axes", "surprises")
-            )
-            spread = ((*axes[0], *surprises[0]), (*axes[1], *surprises[1]))
-            sketch = Sketch(flows=flows, axes=spread, logit=trust[:, :1], carried=None)
+            sketch = take_as_is(sources, trust[:, :1])
         else:
             sketch = self.refinement(sources, views, trust, clock)
         if self.observer is not None:

@@ -12,7 +12,7 @@ from .grids import read_size
 from .layers import Decoder, Levels
 from .motion import rescale_flows, resize, warp
 
-__all__ = ["Refinement", "Source"]
+__all__ = ["Refinement", "Source", "take_as_is"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,17 @@ class Source:
     flow: Tensor  # (B, 2, H/2, W/2) from the new frame
     axes: tuple[Tensor, ...] = ()  # likewise: what the flow may be off by, see ``warp_spread``
     surprises: tuple[Tensor, ...] = ()  # likewise, but they are not corrected
+
+
+def take_as_is(sources: tuple[Source, Source], logit: Tensor) -> Sketch:
+    """What would be decided without a refinement, by the log-odds of the first source alone."""
+    one, two = sources
+    return Sketch(
+        flows=(one.flow, two.flow),
+        axes=((*one.axes, *one.surprises), (*two.axes, *two.surprises)),
+        logit=logit,
+        carried=None,
+    )
 
 
 class Refinement(nn.Module):
