@@ -298,15 +298,20 @@ class _Queue:
     def __init__(self) -> None:
         self._waiting: list[tuple[int, VideoFrame]] = []
         self._expected: set[int] = set()  # stamps of packets whose frames have not come
+        self._wild: set[int] = set()  # stamps that no order can be made by
+        self._known: list[int] = []  # the last ones that are none of these
         self._last: int | None = None
 
     def sort(self, packet: Packet[Any] | None, frames: list[VideoFrame]) -> list[VideoFrame]:
         """Take a packet that was decoded (None: the last) and its frames; return what is next."""
         if packet is not None and packet.pts is not None and not self._is_past(packet.pts):
-            self._expected.add(packet.pts)
+            if self._is_wild(packet.pts):
+                self._wild.add(packet.pts)
+            else:
+                self._expected.add(packet.pts)
         ready: list[VideoFrame] = []
         for frame in frames:
-            if frame.pts is None:
+            if frame.pts is None or frame.pts in self._wild:
                 ready += [*self._release(all_of_them=True), frame]
                 continue
             if self._is_past(frame.pts):
@@ -316,6 +321,20 @@ class _Queue:
             self._waiting.append((frame.pts, frame))
             ready += self._release(all_of_them=frame.key_frame)
         return ready if packet is not None else [*ready, *self._release(all_of_them=True)]
+
+    def _is_wild(self, stamp: int) -> bool:
+        """Whether a stamp lies further ahead than frames wait: a damaged time, or a long break.
+
+        Behind a break nothing is sorted any more.
+        """
+        known = self._known
+        if len(known) > 1:
+            step = (max(known) - min(known)) / (len(known) - 1)
+            if stamp - max(known) > 2 * _MOST_WAITING * step:
+                return True
+        known.append(stamp)
+        del known[: -2 * _MOST_WAITING]
+        return False
 
     def _is_past(self, stamp: int) -> bool:
         return self._last is not None and stamp <= self._last

@@ -345,7 +345,9 @@ def check_kept(source: Path, output: Path, whole: Collection[str]) -> None:
         (i, slot) for i, slot in enumerate(plan.slots) if i in made or slot.source is not None
     ]
     read, again, found = look(source), look(source, hold=True), look(output)
-    has_times = source.suffix not in (*TIMELESS, ".avi") and all(time is not None for time, *_ in read)
+    has_times = source.suffix not in (*TIMELESS, ".avi") and all(
+        time is not None for time, *_ in read
+    )
     if has_times and not report.n_repaired_times:
         # A decoder that lost a key frame may mix the pictures of before and after.
         read.sort(key=lambda entry: entry[0])
