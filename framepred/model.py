@@ -42,7 +42,7 @@ from .motion import (
     SPREAD_FILL,
     appraise_flow,
     compare_flows,
-    estimate_flow,
+    estimate_flows,
     invert_path,
     lean_on_steady,
     rescale_flow,
@@ -198,37 +198,45 @@ class FramePredictor(nn.Module):
         return {k: (half, quarter) for k, (half, quarter) in zip(wanted, found, strict=True)}
 
     def _measure(
-        self, frames: Tensor, pairs: Sequence[tuple[int, int]], memory: Memory | None, *, fine: bool
+        self,
+        frames: Tensor,
+        exact: Sequence[tuple[int, int]],
+        rough: Sequence[tuple[int, int]],
+        memory: Memory | None,
     ) -> dict[tuple[int, int], Tensor]:
         """Parameter-free flows between pairs of frames (B, T, 3, H, W), (B, 2, h, w) each."""
+        pairs = [*exact, *rough]
         if not pairs:
             return {}
+        n_batch = len(frames)
+        gray = to_gray(frames).float().transpose(0, 1)  # (T, B, 1, H, W)
+        n_at_once = max(1, _FLOW_PIXELS // gray[0].numel())
 
-        def measure(some: Sequence[tuple[int, int]]) -> list[Tensor]:
-            first, second = (
-                to_gray(frames[:, list(side)]).flatten(0, 1).float()
-                for side in zip(*some, strict=True)
-            )
-            pixels = first.shape[-2] * first.shape[-1]
-            at_once = max(1, _FLOW_PIXELS // pixels)
-            with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):
-                flow = torch.cat(
-                    [
-                        estimate_flow(one, two, fine=fine)
-                        for one, two in zip(
-                            first.split(at_once), second.split(at_once), strict=True
-                        )
-                    ]
-                )
-            return list(flow.unflatten(0, (len(frames), len(some))).unbind(1))
+        def measure(some: Sequence[int]) -> list[Tensor]:
+            flows: list[Tensor] = []
+            for start in range(0, len(some), n_at_once):
+                now = some[start : start + n_at_once]
+                n_fine = sum(i < len(exact) for i in now)
+                apart = [
+                    (a * n_batch + b, c * n_batch + b)
+                    for a, c in (pairs[i] for i in now)
+                    for b in range(n_batch)
+                ]
+                with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):
+                    found = estimate_flows(gray.flatten(0, 1), apart, n_fine=n_fine * n_batch)
+                for kind in found:
+                    flows += kind.unflatten(0, (-1, n_batch)).unbind(0) if len(kind) else []
+            return flows
 
         if memory is None:
-            return dict(zip(pairs, measure(pairs), strict=True))
-        keys = [(read_size(frames), fine, memory.names[a], memory.names[b]) for a, b in pairs]
-        found = memory.flows.look_up(
-            keys, lambda lacking: [(flow,) for flow in measure([pairs[i] for i in lacking])]
-        )
-        return {pair: values[0] for pair, values in zip(pairs, found, strict=True)}
+            return dict(zip(pairs, measure(range(len(pairs))), strict=True))
+        size = read_size(frames)
+        keys = [
+            (size, i < len(exact), memory.names[a], memory.names[c])
+            for i, (a, c) in enumerate(pairs)
+        ]
+        known = memory.flows.look_up(keys, lambda lacking: [(flow,) for flow in measure(lacking)])
+        return {pair: values[0] for pair, values in zip(pairs, known, strict=True)}
 
     def _observe(
         self, frames: Tensor, nearest: Levels, behind: Levels, flows: Sequence[Tensor]
@@ -523,8 +531,7 @@ class FramePredictor(nn.Module):
             exact = across + [pair for pair in inner if pair[0] in (n_before - 1, n_all - 1)]
         # Far from the gap only the state sees the flow, on its coarse grid.
         rough = [pair for pair in inner if pair not in exact]
-        flows = self._measure(frames, exact, memory, fine=True)
-        flows |= self._measure(frames, rough, memory, fine=False)
+        flows = self._measure(frames, exact, rough, memory)
         if "start" in self.ablation:
             flows = {pair: torch.zeros_like(flow) for pair, flow in flows.items()}
 

@@ -538,13 +538,15 @@ def test_stored_weights_see_what_they_were_trained_to_see(
 def count_calls(network: FramePredictor, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Frames through the feature pyramid, and pairs through the flow, from now on."""
     counts = {"frames": 0, "pairs": 0}
-    estimate = motion.estimate_flow
+    estimate = motion.estimate_flows
 
-    def counted(first: Tensor, second: Tensor, *, fine: bool = True) -> Tensor:
-        counts["pairs"] += len(first)
-        return estimate(first, second, fine=fine)
+    def counted(
+        pictures: Tensor, pairs: list[tuple[int, int]], *, n_fine: int
+    ) -> tuple[Tensor, Tensor]:
+        counts["pairs"] += len(pairs)
+        return estimate(pictures, pairs, n_fine=n_fine)
 
-    monkeypatch.setattr("framepred.model.estimate_flow", counted)
+    monkeypatch.setattr("framepred.model.estimate_flows", counted)
     network.pyramid.register_forward_pre_hook(
         lambda _, parts: counts.update(frames=counts["frames"] + len(parts[0]))
     )

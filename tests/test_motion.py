@@ -19,6 +19,7 @@ from framepred.motion import (
     carry_forward,
     compare_flows,
     estimate_flow,
+    estimate_flows,
     invert_path,
     rescale_flow,
     resize,
@@ -237,6 +238,20 @@ def test_flow_of_a_batch_is_that_of_its_members() -> None:
     for k in range(3):
         alone = estimate_flow(frames[k : k + 1], frames[3 + k : 4 + k])
         torch.testing.assert_close(together[k : k + 1], alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 56), (7, 5)])
+def test_flows_of_many_pairs_are_those_of_each(height: int, width: int) -> None:
+    frames = torch.rand(4, 1, height, width, generator=torch.Generator().manual_seed(0))
+    pairs = [(2, 0), (0, 2), (3, 2), (1, 0), (2, 1)]
+    for n_fine in (0, 2, 5):
+        flows = estimate_flows(frames, pairs, n_fine=n_fine)
+        assert [len(kind) for kind in flows] == [n_fine, 5 - n_fine]
+        for k, (a, b) in enumerate(pairs):
+            fine = k < n_fine
+            alone = estimate_flow(frames[a : a + 1], frames[b : b + 1], fine=fine)
+            found = flows[0][k] if fine else flows[1][k - n_fine]
+            torch.testing.assert_close(found, alone[0], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
