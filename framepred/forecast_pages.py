@@ -12,8 +12,8 @@ from .pages import (
     Chart,
     describe_film,
     describe_looks,
+    describe_memory,
     describe_rest,
-    describe_tiles,
     describe_time,
     describe_video,
     is_tall,
@@ -189,7 +189,7 @@ def _list_forecast_facts(
         rows.append(("Nearest to the real frames", f"future {futures.best}"))
     rows += describe_rest(first.streams_copied, first.streams_left_out, first.adaptation)
     rows.append(("Network", f"{first.model}, on {first.device}"))
-    rows += describe_tiles(first.tile_px, first.tile_halvings)
+    rows += describe_memory(first.tile_px, first.tile_halvings, first.motion_halvings)
     if len(reports) == 1:
         rows.append(("Time", describe_time(first.seconds)))
     return rows

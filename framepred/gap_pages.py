@@ -14,8 +14,8 @@ from .pages import (
     Chart,
     describe_film,
     describe_looks,
+    describe_memory,
     describe_rest,
-    describe_tiles,
     describe_time,
     describe_video,
     is_tall,
@@ -323,7 +323,7 @@ def _list_facts(report: FillReport, info: VideoInfo) -> list[tuple[str, str]]:
         rows.append(("Inserted", f"{longer}; {report.inserted.reason}"))
     if report.model is not None:
         rows.append(("Network", f"{report.model}, on {report.device}"))
-    rows += describe_tiles(report.tile_px, report.tile_halvings)
+    rows += describe_memory(report.tile_px, report.tile_halvings, report.motion_halvings)
     if not report.dry_run:
         rows.append(("Time", describe_time(report.seconds)))
     return rows

@@ -36,8 +36,8 @@ __all__ = [
     "Chart",
     "describe_film",
     "describe_looks",
+    "describe_memory",
     "describe_rest",
-    "describe_tiles",
     "describe_time",
     "describe_video",
     "is_tall",
@@ -252,12 +252,20 @@ def describe_rest(
     return rows
 
 
-def describe_tiles(side: int | None, n_halvings: int) -> list[tuple[str, str]]:
-    """Whether frames were made in parts."""
-    if side is None:
-        return []
-    halved = f"; memory ran out {count(n_halvings, 'time')}" if n_halvings else ""
-    return [("Made in tiles", f"of {side} pixels{halved}")]
+def describe_memory(side: int | None, n_halvings: int, n_motion: int) -> list[tuple[str, str]]:
+    """Whether frames were made in parts, and where the memory ran out.
+
+    side: of the tiles; n_halvings: of them; n_motion: of the copies that motion is found on.
+    """
+    rows = []
+    if side is not None:
+        halved = f"; memory ran out {count(n_halvings, 'time')}" if n_halvings else ""
+        rows.append(("Made in tiles", f"of {side} pixels{halved}"))
+    if n_motion:
+        rows.append(
+            ("Motion", f"found on copies halved {count(n_motion, 'time')} more: memory ran out")
+        )
+    return rows
 
 
 def describe_time(seconds: Seconds) -> str:

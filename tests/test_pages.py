@@ -4,6 +4,7 @@ import html.parser
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -241,6 +242,23 @@ def test_suspected_drops_have_a_section_and_a_place_on_the_timeline(tmp_path: Pa
         "Suspected drop before frame 10 at 00:00:00.400, about 3 frames"
     )
     assert page.find("h2", id="drops")
+
+
+def test_want_of_memory_is_told(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mkv", 12, codec="ffv1")
+    scanned = scan(source)
+    report = FillReport(
+        *(source, None, 12, 0, 0, None, (), 0, None, (), None, None, None, True, Seconds()),
+        tile_px=256,
+        tile_halvings=2,
+        motion_halvings=1,
+    )
+    page = Reader(render_fill(report, info=scanned.info, plan=scanned.plan, album=None))
+    assert "of 256 pixels; memory ran out 2 times" in page.text
+    assert "found on copies halved 1 time more: memory ran out" in page.text
+    report = replace(report, tile_px=None, tile_halvings=0, motion_halvings=0)
+    page = Reader(render_fill(report, info=scanned.info, plan=scanned.plan, album=None))
+    assert "memory ran out" not in page.text
 
 
 def test_without_suspected_drops_there_is_no_section(fill: Fill, tmp_path: Path) -> None:
