@@ -138,10 +138,11 @@ def _tile_fill(report: FillReport) -> list[dict[str, str]]:
     if report.dry_run:
         n_to_make = sum(gap.n_frames for gap in report.gaps if gap.action != "leave")
         tiles[1] = make_tile("frames to make", str(n_to_make), f"beside {report.frames_in} read")
+    share = "" if len(estimates) == len(frames) else f" of {len(estimates)} of {len(frames)} frames"
     if estimates:
-        tiles.append(make_mean_tile("estimated PSNR", estimates, ".1f", "dB"))
+        tiles.append(make_mean_tile(f"estimated PSNR{share}", estimates, ".1f", "dB"))
     if similar:
-        tiles.append(make_mean_tile("estimated SSIM", similar, ".3f"))
+        tiles.append(make_mean_tile(f"estimated SSIM{share}", similar, ".3f"))
     if true:
         tiles.append(make_mean_tile("PSNR to the reference", true, ".1f", "dB"))
     if not report.dry_run:

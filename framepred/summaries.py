@@ -122,6 +122,13 @@ def show_fill(terminal: Terminal, report: FillReport) -> None:
         terminal.show_sheet(_gap_sheet(report.gaps[:_MAX_ROWS]))
     if len(report.gaps) > _MAX_ROWS:
         terminal.say(f"... and {len(report.gaps) - _MAX_ROWS} more (--json lists all)")
+    made = [frame for gap in report.gaps if gap.action == "fill" for frame in gap.frames]
+    n_unknown = sum(frame.check_psnr is None for frame in made)
+    if 0 < n_unknown < len(made):
+        terminal.say(
+            f"{n_unknown} of {count(len(made), 'frame')} not estimated: too few real frames in a "
+            "row beside the gap to try it on"
+        )
 
 
 def _tell_adaptation(terminal: Terminal, report: AdaptationReport | None) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from synthetic import write_gappy_clip
 
 from framepred.console import Sheet, Terminal
 from framepred.errors import OutputError
-from framepred.reports import FillReport, GapReport, Progress, Seconds
+from framepred.reports import FillReport, GapReport, MadeFrameReport, Progress, Seconds
 from framepred.scanning import scan
 from framepred.summaries import show_fill, show_plan
 
@@ -152,6 +153,20 @@ def test_a_plan_is_for_those_who_watch(
 def test_summary_of_many_gaps_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     show_fill(Terminal(), make_report(100))
     assert "and 60 more (--json lists all)" in capsys.readouterr().err
+
+
+def test_summary_says_how_many_frames_are_not_estimated(capsys: pytest.CaptureFixture[str]) -> None:
+    def frame(check: float | None) -> MadeFrameReport:
+        return MadeFrameReport(Fraction(1), check, None, None, None, check_psnr=check)
+
+    known = replace(make_gap(10), frames=(frame(30.0), frame(31.0)))
+    unknown = replace(make_gap(20), frames=(frame(None),))
+    held = replace(make_gap(30), action="hold", frames=(frame(None),))
+    show_fill(Terminal(), make_report(gaps=(known, unknown, held)))
+    assert "1 of 3 frames not estimated: too few real frames" in capsys.readouterr().err
+    for gaps in ((known,), (unknown,)):  # without any, the table says so by itself
+        show_fill(Terminal(), make_report(gaps=gaps))
+        assert "not estimated" not in capsys.readouterr().err
 
 
 def test_summary_when_nothing_was_to_be_filled(capsys: pytest.CaptureFixture[str]) -> None:

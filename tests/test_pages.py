@@ -244,6 +244,16 @@ def test_suspected_drops_have_a_section_and_a_place_on_the_timeline(tmp_path: Pa
     assert page.find("h2", id="drops")
 
 
+def test_a_tile_says_how_many_frames_it_is_about(fill: Fill, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mkv", 30, codec="ffv1")
+    report, page = fill(source, gaps=["10:11", "12:13", "14:15"])
+    rated = [frame.check_psnr is not None for gap in report.gaps for frame in gap.frames]
+    assert rated == [True, False, True]
+    assert "estimated PSNR of 2 of 3 frames, lowest" in page.text
+    _, page = fill(source, gaps=["20:21"])
+    assert "estimated PSNR, lowest" in page.text
+
+
 def test_want_of_memory_is_told(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "clip.mkv", 12, codec="ffv1")
     scanned = scan(source)
