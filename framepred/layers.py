@@ -67,6 +67,16 @@ class Decoder(nn.Module):
         self.carry = nn.Conv2d(n_width, n_out, 3, padding=1) if n_out else None
 
     def forward(self, *parts: Tensor) -> tuple[Tensor, Tensor | None]:
-        x = self.body(torch.cat(parts, 1))
+        x = self.body(_join(parts))
         carried = None if self.carry is None else self.carry(x)
         return self.correct(x).float(), carried
+
+
+def _join(parts: tuple[Tensor, ...]) -> Tensor:
+    """Along the channels, in the layout of the convolutions if any part is in it.
+
+    A convolution that has to change the layout itself takes a third longer on a CPU.
+    """
+    if any(part.is_contiguous(memory_format=torch.channels_last) for part in parts):
+        parts = tuple(part.contiguous(memory_format=torch.channels_last) for part in parts)
+    return torch.cat(parts, 1)

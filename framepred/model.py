@@ -22,7 +22,7 @@ remains is the parameter-free motion of ``motion.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,7 +42,6 @@ from .motion import (
     SPREAD_FILL,
     appraise_flow,
     compare_flows,
-    estimate_flows,
     invert_path,
     lean_on_steady,
     rescale_flow,
@@ -55,10 +54,10 @@ from .motion import (
     trust_signal,
     warp,
 )
-from .recall import Recall
 from .refinement import Refinement, Source, take_as_is
+from .sights import Memory, find_features, find_flows
 
-__all__ = ["FramePredictor", "Memory", "ModelConfig", "arrange"]
+__all__ = ["FramePredictor", "ModelConfig", "arrange"]
 
 # Log-odds, before learning, that a forecast pixel comes from the last frame and not the one before.
 _LAST_FRAME_LOGIT = 6.0
@@ -69,7 +68,6 @@ _SURPRISE_GAIN = 0.4  # likewise of the squared error of what was foreseen
 # Share of a forecast's uncertainty that a latent settles; the rest stays a mean over paths.
 _DRAWN_SHARE = 0.5
 _EXACT_STEPS = 4  # whose flow a forecast is given at half resolution
-_FLOW_PIXELS = 2**20  # pixels at half resolution whose flow is estimated at once: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -78,29 +76,11 @@ class ModelConfig:
 
     n_features: tuple[int, int] = (24, 48)  # channels at 1/2 and 1/4 of the resolution
     n_seen: int = 16  # channels of what the forecaster sees of a picture, at 1/8
-    n_hidden: int = 48  # channels of hidden and of cell state, at 1/8
+    n_hidden: int = 24  # channels of hidden and of cell state, at 1/8
     n_carried: int = 32  # channels handed from the state to the decoder, and from level to level
     n_coarse: int = 64  # width of the decoder at 1/4
     n_fine: int = 48  # width of the decoder at 1/2
     cell: str = "lstm"  # of encoder and forecaster, see ``cells.parse_cell``
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Features and flows of frames seen before, and the names of the frames at hand.
-
-    names: one for each frame given, those before and then those after, in display order; equal
-    only for equal frames.
-    """
-
-    names: tuple[Hashable, ...]
-    features: Recall
-    flows: Recall
-
-    def forget(self) -> None:
-        """Give up what is known of all frames."""
-        self.features.clear()
-        self.flows.clear()
 
 
 @dataclass(frozen=True)
@@ -153,9 +133,10 @@ class FramePredictor(nn.Module):
         self.encoder = build_cell(config.cell, 5 + 3, hidden)
         self.speeds = RecursiveFilter(hidden, 2, _GAINS)
         self.surprise = RecursiveFilter(hidden, 2, (_SURPRISE_GAIN,))
-        # Given: appearance, mismatch across the gap, agreement, D/T, v, flag, t, T, how steady and
-        # lasting speed differ from v, deviation.
-        self.forecaster = build_cell(config.cell, 2 * seen + 14, hidden)
+        # Given: appearance, mismatch across the gap, agreement, D/T, v, flag, how the speed beyond
+        # the gap differs from v, its deviation, t, T, how steady and lasting speed differ from v,
+        # deviation.
+        self.forecaster = build_cell(config.cell, 2 * seen + 18, hidden)
         # Per point: damping, curvature (2), change of speed (2), log-scales of both axes and of the
         # deviation.
         self.motion = nn.Sequential(build_conv(hidden, hidden), build_zero_conv(hidden, 8))
@@ -176,85 +157,22 @@ class FramePredictor(nn.Module):
 
     # ---- reading -----------------------------------------------------------------------------
 
-    def _extract(
-        self, frames: Tensor, positions: Sequence[int], memory: Memory | None
-    ) -> dict[int, Levels]:
-        """Features of some of the frames (B, T, 3, H, W), by position; (B, C, h, w) at each level.
-
-        A position may stand twice.
-        """
-        wanted = sorted(set(positions))
-
-        def extract(some: Sequence[int]) -> list[Levels]:
-            levels = self.pyramid(frames[:, list(some)].flatten(0, 1))
-            shape = (len(frames), len(some))
-            apart = (level.unflatten(0, shape).unbind(1) for level in levels)
-            return list(zip(*apart, strict=True))
-
-        if memory is None:
-            return dict(zip(wanted, extract(wanted), strict=True))
-        keys = [(read_size(frames), memory.names[k]) for k in wanted]
-        found = memory.features.look_up(keys, lambda lacking: extract([wanted[i] for i in lacking]))
-        return {k: (half, quarter) for k, (half, quarter) in zip(wanted, found, strict=True)}
-
-    def _measure(
-        self,
-        frames: Tensor,
-        exact: Sequence[tuple[int, int]],
-        rough: Sequence[tuple[int, int]],
-        memory: Memory | None,
-    ) -> dict[tuple[int, int], Tensor]:
-        """Parameter-free flows between pairs of frames (B, T, 3, H, W), (B, 2, h, w) each."""
-        pairs = [*exact, *rough]
-        if not pairs:
-            return {}
-        n_batch = len(frames)
-        gray = to_gray(frames).float().transpose(0, 1)  # (T, B, 1, H, W)
-        n_at_once = max(1, _FLOW_PIXELS // gray[0].numel())
-
-        def measure(some: Sequence[int]) -> list[Tensor]:
-            flows: list[Tensor] = []
-            for start in range(0, len(some), n_at_once):
-                now = some[start : start + n_at_once]
-                n_fine = sum(i < len(exact) for i in now)
-                apart = [
-                    (a * n_batch + b, c * n_batch + b)
-                    for a, c in (pairs[i] for i in now)
-                    for b in range(n_batch)
-                ]
-                with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):
-                    found = estimate_flows(gray.flatten(0, 1), apart, n_fine=n_fine * n_batch)
-                for kind in found:
-                    flows += kind.unflatten(0, (-1, n_batch)).unbind(0) if len(kind) else []
-            return flows
-
-        if memory is None:
-            return dict(zip(pairs, measure(range(len(pairs))), strict=True))
-        size = read_size(frames)
-        keys = [
-            (size, i < len(exact), memory.names[a], memory.names[c])
-            for i, (a, c) in enumerate(pairs)
-        ]
-        known = memory.flows.look_up(keys, lambda lacking: [(flow,) for flow in measure(lacking)])
-        return {pair: values[0] for pair, values in zip(pairs, known, strict=True)}
-
     def _observe(
-        self, frames: Tensor, nearest: Levels, behind: Levels, flows: Sequence[Tensor]
+        self, gray: Tensor, nearest: Levels, behind: Levels, flows: Sequence[Tensor]
     ) -> _Side:
         """Run the encoder over one side, in the order towards the gap.
 
-        frames: (B, T, 3, H, W); nearest, behind: features of the last of them, and of the one
-        before it; flows: from every frame but the first to the one before it, (B, 2, h, w) each.
+        gray: (B, T, 1, H, W); nearest, behind: features of the last frame, and of the one before
+        it; flows: from every frame but the first to the one before it, (B, 2, h, w) each.
         """
-        n_batch, n_frames = frames.shape[:2]
+        n_batch, n_frames = gray.shape[:2]
         half = read_size(nearest[0])
         eighth = (half[0] // 4, half[1] // 4)
         small = [rescale_flow(flow, eighth) for flow in flows]
-        observed = frames.new_zeros(n_batch, n_frames, 8, *eighth, dtype=torch.float32)
+        observed = gray.new_zeros(n_batch, n_frames, 8, *eighth)
         if flows:
             quarter = (half[0] // 2, half[1] // 2)
-            gray = resize(to_gray(frames).flatten(0, 1).float(), quarter)
-            gray = gray.unflatten(0, (n_batch, n_frames))
+            gray = resize(gray.flatten(0, 1), quarter).unflatten(0, (n_batch, n_frames))
             appraisal = appraise_flow(
                 gray[:, 1:].flatten(0, 1),
                 gray[:, :-1].flatten(0, 1),
@@ -356,6 +274,7 @@ class FramePredictor(nn.Module):
                 small / n_total,
                 rescale_flow(speed, grid),
                 torch.ones_like(seen[:, :1]),
+                self._look_beyond(speed, other, small),
             ),
             1,
         )
@@ -374,6 +293,20 @@ class FramePredictor(nn.Module):
             axis = (SPREAD_FILL * room) * (speed - straight) * spread.exp()
             paths.append(_Path(bend + (curvature * 2 + push) * room, (axis,), (), view))
         return paths
+
+    def _look_beyond(self, speed: Tensor, other: _Side, across: Tensor) -> Tensor:
+        """How the speed beyond a gap differs from the one before it, and its deviation there.
+
+        speed: before it, (B, 2, H/2, W/2); across: on the state's grid. Returns (B, 4, h, w).
+        """
+        grid = read_size(across)
+        if other.speeds is None:
+            return across.new_zeros(len(across), 4, *grid)
+        doubt = torch.zeros_like(speed) if other.deviation is None else other.deviation
+        # The other side's time runs backwards.
+        both = torch.cat((-other.speeds[0], doubt), 1)
+        beyond, deviation = warp(rescale_flows(both, grid), across).split(2, 1)
+        return torch.cat((beyond - rescale_flow(speed, grid), deviation), 1)
 
     def _recount(
         self, near: _Side, speeds: tuple[Tensor, Tensor, Tensor], grid: tuple[int, int]
@@ -397,9 +330,9 @@ class FramePredictor(nn.Module):
         if near.deviation is not None:
             believed = trust_signal(steady, near.deviation, CAUTION_FORECAST)
         history = self._recount(near, (speed, steady, lasting), grid)
-        nothing = seen.new_zeros(len(seen), 3, *grid)
+        nothing = seen.new_zeros(len(seen), 5, *grid)
         fixed = torch.cat(
-            (seen, torch.zeros_like(seen), nothing, rescale_flow(speed, grid), nothing[:, :1]), 1
+            (seen, torch.zeros_like(seen), nothing[:, :3], rescale_flow(speed, grid), nothing), 1
         )
         travelled = torch.zeros_like(speed)
         remaining = torch.ones_like(speed[:, :1])  # of the speed
@@ -531,20 +464,21 @@ class FramePredictor(nn.Module):
             exact = across + [pair for pair in inner if pair[0] in (n_before - 1, n_all - 1)]
         # Far from the gap only the state sees the flow, on its coarse grid.
         rough = [pair for pair in inner if pair not in exact]
-        flows = self._measure(frames, exact, rough, memory)
+        gray = to_gray(frames).float()
+        flows = find_flows(gray, exact, rough, memory)
         if "start" in self.ablation:
             flows = {pair: torch.zeros_like(flow) for pair, flow in flows.items()}
 
         ends = (n_before - 1,) if after is None else (n_before - 1, n_all - 1)
         # In a gap nothing is taken from the frames behind the nearest ones.
         behind = (max(n_before - 2, 0),) if after is None else ends
-        levels = self._extract(frames, (*ends, *behind), memory)
+        levels = find_features(self.pyramid, frames, (*ends, *behind), memory)
 
         def observe(side: int, first: int) -> _Side:
             last = ends[side]
             inside = [flows[k, k - 1] for k in range(first + 1, last + 1)]
             return self._observe(
-                frames[:, first : last + 1], levels[last], levels[behind[side]], inside
+                gray[:, first : last + 1], levels[last], levels[behind[side]], inside
             )
 
         near = observe(0, 0)

@@ -65,6 +65,7 @@ CAUTION_FILL = 0.4
 # Share of the speed that survives a step when it dies down: the pessimist's guess.
 _HASTY_DAMPING = 0.85
 
+_MANY_CHANNELS = 8  # from which on it pays to sample a point's channels together
 _COARSEST_SIDE = 8  # pixels: a picture with a shorter side tells a matcher nothing
 _REACH_SIDE = 512  # pixels: pictures with a longer side get a further level, for longer motion
 _LOCAL_WINDOW = 9  # pixels: neighbourhood for normalizing contrast
@@ -129,6 +130,8 @@ def warp(images: Tensor, flow: Tensor, *, sharp: bool = False) -> Tensor:
     """
     if sharp:
         return _warp_sharply(images, flow)
+    if _lies_by_points(images):
+        return _gather_linear(images, flow)
     height, width = images.shape[-2:]
     points = (_pixel_grid(height, width, flow) + flow).permute(0, 2, 3, 1)  # (B, H, W, 2)
     last = points.new_tensor([max(width - 1, 1), max(height - 1, 1)])
@@ -136,6 +139,47 @@ def warp(images: Tensor, flow: Tensor, *, sharp: bool = False) -> Tensor:
     return F.grid_sample(
         images, points.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=True
     )
+
+
+def _lies_by_points(images: Tensor) -> bool:
+    """Whether a CPU finds all channels of a point side by side, and need not learn from them."""
+    return (
+        images.device.type == "cpu"
+        and images.dtype == torch.float32
+        and images.shape[1] >= _MANY_CHANNELS
+        and images.is_contiguous(memory_format=torch.channels_last)
+        and not torch.is_grad_enabled()
+    )
+
+
+def _gather_linear(images: Tensor, flow: Tensor) -> Tensor:
+    """Bilinear sampling of whole points, four to one: on a CPU several times as fast as
+    ``grid_sample``, and the result lies in memory as convolutions like it.
+    """
+    n_batch, n_channels, height, width = images.shape
+    x, y = (_pixel_grid(height, width, flow) + flow).unbind(1)
+    x, y = x.nan_to_num(0).clamp(0, width - 1), y.nan_to_num(0).clamp(0, height - 1)
+    left, top = x.floor().clamp_max(max(width - 2, 0)), y.floor().clamp_max(max(height - 2, 0))
+    right_share, low_share = x - left, y - top
+    left_share, high_share = 1 - right_share, 1 - low_share
+    first = (top * width + left).long()
+    first += torch.arange(n_batch).view(-1, 1, 1) * (height * width)
+    aside, below = min(1, width - 1), width * min(1, height - 1)
+    corners = torch.stack((first, first + aside, first + below, first + (aside + below)), -1)
+    shares = torch.stack(
+        (
+            high_share * left_share,
+            high_share * right_share,
+            low_share * left_share,
+            low_share * right_share,
+        ),
+        -1,
+    )
+    points = images.permute(0, 2, 3, 1).reshape(-1, n_channels)
+    found = F.embedding_bag(
+        corners.view(-1, 4), points, per_sample_weights=shares.view(-1, 4), mode="sum"
+    )
+    return found.view(n_batch, height, width, n_channels).permute(0, 3, 1, 2)
 
 
 def _warp_sharply(images: Tensor, flow: Tensor) -> Tensor:

@@ -21,8 +21,9 @@ from . import __version__
 from .checkpoint import load_model
 from .errors import ModelError
 from .grids import choose_scale
-from .model import FramePredictor, Memory, arrange
+from .model import FramePredictor, arrange
 from .recall import Recall
+from .sights import Memory
 from .spacing import SpacedPredictor
 from .tiles import Tiling, make_large
 

@@ -30,8 +30,9 @@ from .composition import Sketch, blend, find_sources
 from .errors import ModelError
 from .grids import choose_scale, pad, read_size
 from .memory import free_bytes
-from .model import FramePredictor, Memory
+from .model import FramePredictor
 from .motion import rescale_flow, resize, warp_spread
+from .sights import Memory
 
 __all__ = ["SMALLEST_TILE", "Tiling", "is_out_of_memory", "make_large"]
 

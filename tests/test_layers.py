@@ -32,7 +32,7 @@ LAYERS = (
         "fields",
         "rests",
     },
-    {"composition"},
+    {"composition", "sights"},
     {"refinement"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"rates", "decisions", "ranges"},
@@ -74,6 +74,7 @@ OWNERS = {
         "colour", "containers", "encoders", "minterpolate", "reader", "writer", "grafting", "pipes",
     },
     "torch": {
+        "sights",
         "motion", "scenes", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",
         "evaluation", "albums", "spacing", "compiling",

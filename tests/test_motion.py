@@ -55,12 +55,14 @@ def sample_by_hand(image: NDArray[np.float64], x: float, y: float) -> float:
 # ---- sampling ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("n_channels", [3, 9])  # many are sampled together
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_warp_is_bilinear_with_held_borders(height: int, width: int) -> None:
-    images = random_tensor(2, 3, height, width)
+def test_warp_is_bilinear_with_held_borders(height: int, width: int, n_channels: int) -> None:
+    images = random_tensor(2, n_channels, height, width).to(memory_format=torch.channels_last)
     flow = random_tensor(2, 2, height, width, seed=1, scale=4)
-    got = warp(images, flow).numpy()
-    for b, c, y, x in np.ndindex(2, 3, height, width):
+    with torch.no_grad():
+        got = warp(images, flow).numpy()
+    for b, c, y, x in np.ndindex(2, n_channels, height, width):
         dx, dy = flow[b, 0, y, x], flow[b, 1, y, x]
         expected = sample_by_hand(images[b, c].double().numpy(), x + float(dx), y + float(dy))
         assert got[b, c, y, x] == pytest.approx(expected, abs=2e-4)
@@ -102,6 +104,18 @@ def test_warp_has_gradients_for_pictures_and_flow() -> None:
     generator = torch.Generator().manual_seed(0)
     flow = (torch.rand(1, 2, 6, 6, generator=generator, dtype=torch.float64) * 0.6 + 0.2) - 1
     torch.autograd.gradcheck(warp, (image, flow.requires_grad_(True)), eps=1e-6, atol=1e-4)
+
+
+def test_warp_is_the_same_however_pictures_lie_in_memory() -> None:
+    images, flow = random_tensor(2, 24, 30, 41), random_tensor(2, 2, 30, 41, seed=1, scale=9)
+    flow[0, :, 3, 4] = torch.tensor([math.inf, -math.inf])
+    plain = warp(images, flow)
+    by_points = images.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        warped = warp(by_points, flow)
+    torch.testing.assert_close(warped, plain, rtol=0, atol=1e-4)
+    assert warped.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(warp(by_points.requires_grad_(True), flow), plain)
 
 
 # ---- grids ------------------------------------------------------------------------------------

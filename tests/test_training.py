@@ -386,7 +386,7 @@ def test_the_flow_is_learnt_from_scenes_alone() -> None:
     )
     batch = sampler.draw()
     run = make_run(config=config)
-    first, *_, last = [run.learn(batch, [1], torch.float32) for _ in range(14)]
+    first, *_, last = [run.learn(batch, [1], torch.float32) for _ in range(20)]
     assert float(last) < 0.8 * float(first)
     assert run.model.observer is None
 
