@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .detection import Observations
+from .observations import Observations
 
 __all__ = ["Drop", "find_drops"]
 

@@ -13,17 +13,11 @@ from pathlib import Path
 from typing import get_args
 
 from .decisions import explain_timeline
-from .detection import (
-    Observations,
-    Observer,
-    find_black,
-    find_cuts,
-    find_frozen,
-    holes_hide_nothing,
-)
+from .detection import find_black, find_cuts, find_frozen, holes_hide_nothing
 from .drops import find_drops
 from .errors import MediaError
 from .insertion import NO_DELAY, Delay, Insertion, insert_slots, parse_insertion
+from .observations import Observations, Observer
 from .ranges import NamedGap, parse_gap, resolve_gaps
 from .repairs import RepairFinder
 from .reports import DropReport, OnProgress, Plain, Progress, Report, to_plain

@@ -21,11 +21,12 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from .detection import Observer, find_cuts
+from .detection import find_cuts
 from .errors import GapError
 from .filling import fill_gaps
 from .forecasting import forecast
 from .interpolation import Interpolator, choose_base, make_report
+from .observations import Observer
 from .outputs import check_output
 from .pipes import PipeReader, PipeWriter
 from .ranges import NamedGap, SlotRange, parse_gap, to_slots

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from framepred.detection import Observations, Observer
+from framepred.observations import Observations, Observer
 
 Plane = NDArray[np.float32]
 Clip = list[Plane]

@@ -26,13 +26,8 @@ from planes import (
     texture,
 )
 
-from framepred.detection import (
-    Observer,
-    find_black,
-    find_cuts,
-    find_frozen,
-    holes_hide_nothing,
-)
+from framepred.detection import find_black, find_cuts, find_frozen, holes_hide_nothing
+from framepred.observations import Observer
 
 
 def test_black_while_the_picture_grows_flat_is_found() -> None:

@@ -32,7 +32,7 @@ LAYERS = (
         "fields",
         "rests",
     },
-    {"composition", "sights"},
+    {"composition", "sights", "observations"},
     {"refinement"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"rates", "decisions", "ranges"},

@@ -12,11 +12,12 @@ from blending import BlendPredictor
 from synthetic import digest_planes, make_frames, read_planes, write_clip
 
 from framepred import streaming
-from framepred.detection import Observer, find_cuts
+from framepred.detection import find_cuts
 from framepred.errors import GapError, MediaError, OutputError
 from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
 from framepred.interpolation import interpolate
+from framepred.observations import Observer
 from framepred.pipes import PipeReader, PipeWriter
 from framepred.reports import Progress
 from framepred.streaming import fill_stream, forecast_stream, interpolate_stream
