@@ -220,7 +220,9 @@ def fine_tune(
     """Fine-tune a copy of the network on a video; return it if it is better, else the network.
 
     Windows in the video's own situations are cut out at random, their middle is hidden, predicted
-    and compared. The copy is judged by its mean PSNR on the lessons' trials, on whole pictures.
+    and compared. The copy is judged by its mean PSNR on the lessons' trials, on whole pictures, and
+    so is one half-way between it and the network (Wortsman et al., 2022: less of what was learnt
+    by heart); the better of the two is the copy.
 
     predictor: stays as it is. pictures: (slot, RGB (H, W, 3) uint8 or uint16), in order, of the
     lessons' slots; those that do not come are done without. n_steps: of the optimizer. seed: of
@@ -265,13 +267,27 @@ def fine_tune(
     except TrainingError:
         reason = "the loss was no longer finite"
         return predictor, report(reason, steps_done=learner.step, **facts)
-    adapted.name, adapted.tiling = predictor.name, predictor.tiling
-    with np.errstate(invalid="ignore"):  # a copy that learnt nonsense may make no numbers at all
-        after = _judge(adapted, trials)
+    halved = learner.build_predictor()
+    _meet_halfway(halved.model, predictor.model)
+    judged = []
+    for copied in (adapted, halved):
+        copied.name, copied.tiling = predictor.name, predictor.tiling
+        with np.errstate(invalid="ignore"):  # what learnt nonsense may make no numbers at all
+            judged.append(_judge(copied, trials))
+    after = float(np.fmax(judged[0], judged[1]))
     facts |= {"steps_done": learner.step, "psnr_after": after}
-    if after <= before:
+    if not after > before:
         return predictor, report("the hidden frames came out no better", **facts)
-    return adapted, report("the hidden frames came out better", kept=True, **facts)
+    if after == judged[0]:
+        return adapted, report("the hidden frames came out better", kept=True, **facts)
+    reason = "the hidden frames came out better with half of what was learnt"
+    return halved, report(reason, kept=True, **facts)
+
+
+def _meet_halfway(model: torch.nn.Module, other: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for mine, others in zip(model.parameters(), other.parameters(), strict=True):
+            mine.lerp_(others.to(mine), 0.5)
 
 
 @dataclass(frozen=True)

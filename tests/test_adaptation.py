@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -263,9 +264,11 @@ def learn(predictor: Predictor, **options: Any) -> tuple[Predictor, AdaptationRe
     return fine_tune(predictor, LESSONS, pictures(), **{"n_steps": 3, "seed": 1} | options)
 
 
-def force(monkeypatch: pytest.MonkeyPatch, *scores: float) -> None:
-    """Say how good the network is, then how good its copy."""
-    each = iter(scores)
+def force(
+    monkeypatch: pytest.MonkeyPatch, before: float, after: float, halfway: float | None = None
+) -> None:
+    """Say how good the network is, then its copy, then what is half-way between the two."""
+    each = iter((before, after, after - 1 if halfway is None else halfway))
     monkeypatch.setattr(adaptation, "_judge", lambda *_: next(each))
 
 
@@ -324,6 +327,23 @@ def test_a_copy_that_is_no_better_is_dropped(monkeypatch: pytest.MonkeyPatch, af
     assert not report.kept
     assert report.reason == "the hidden frames came out no better"
     assert (report.steps_done, report.psnr_before, report.psnr_after) == (3, 20.0, after)
+
+
+@pytest.mark.parametrize("after", [19.0, 20.5, math.nan])
+def test_half_of_what_was_learnt_may_be_better(
+    monkeypatch: pytest.MonkeyPatch, after: float
+) -> None:
+    predictor = make_predictor()
+    found = []
+    for scores in ((20.0, 30.0, 25.0), (20.0, after, 21.0)):
+        force(monkeypatch, *scores)
+        copied, report = learn(predictor)
+        assert report.kept
+        found.append(weights_of(copied))
+    assert (report.psnr_after, copied.name) == (21.0, predictor.name)
+    assert report.reason == "the hidden frames came out better with half of what was learnt"
+    for name, weights in weights_of(predictor).items():
+        torch.testing.assert_close(found[1][name], (weights + found[0][name]) / 2)
 
 
 def test_a_copy_that_learnt_nonsense_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
