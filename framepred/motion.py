@@ -162,7 +162,7 @@ def _gather_linear(images: Tensor, flow: Tensor) -> Tensor:
     left, top = x.floor().clamp_max(max(width - 2, 0)), y.floor().clamp_max(max(height - 2, 0))
     right_share, low_share = x - left, y - top
     left_share, high_share = 1 - right_share, 1 - low_share
-    first = (top * width + left).long()
+    first = top.long() * width + left.long()
     first += torch.arange(n_batch).view(-1, 1, 1) * (height * width)
     aside, below = min(1, width - 1), width * min(1, height - 1)
     corners = torch.stack((first, first + aside, first + below, first + (aside + below)), -1)
