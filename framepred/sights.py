@@ -94,8 +94,10 @@ def find_flows(
 def _estimate(gray: Tensor, pairs: Sequence[tuple[int, int]], n_fine: int) -> list[Tensor]:
     """Flows of pairs, the first ``n_fine`` of them fine, in all sequences of a batch."""
     n_batch = len(gray)
-    apart = [(a * n_batch + k, b * n_batch + k) for a, b in pairs for k in range(n_batch)]
-    pictures = gray.transpose(0, 1).flatten(0, 1)
+    used = sorted({k for pair in pairs for k in pair})  # most are known, if much is remembered
+    place = {k: i * n_batch for i, k in enumerate(used)}
+    apart = [(place[a] + k, place[b] + k) for a, b in pairs for k in range(n_batch)]
+    pictures = gray[:, used].transpose(0, 1).flatten(0, 1)
     with torch.no_grad(), torch.autocast(gray.device.type, enabled=False):
         kinds = estimate_flows(pictures, apart, n_fine=n_fine * n_batch)
     return [flow for kind in kinds if len(kind) for flow in kind.split(n_batch)]
