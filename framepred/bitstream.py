@@ -16,8 +16,10 @@ from functools import cached_property
 from typing import Literal
 
 __all__ = [
+    "Bits",
     "Codec",
     "Header",
+    "Numbering",
     "Picture",
     "SetName",
     "SpsFacts",
@@ -27,6 +29,9 @@ __all__ = [
     "join_units",
     "name_set",
     "parse_header",
+    "read_avc_number",
+    "read_numbering",
+    "read_pps",
     "read_sps",
     "renumber",
     "split_stream",
@@ -120,7 +125,7 @@ class Header:
         found = {}
         for unit in self.sets:
             if _kind(self.codec, unit) == 34:
-                bits = _Bits(_unescape(unit[2:]))
+                bits = Bits(_unescape(unit[2:]))
                 number, _, _ = bits.read_golomb(), bits.read_golomb(), bits.read(2)
                 found[number] = bits.read(3)
         return found
@@ -177,6 +182,15 @@ class SpsFacts:
     n_references: int  # pictures kept to refer to; H.265: or to be shown
     n_kept: int  # pictures kept to refer to or to be shown
     is_high_tier: bool = False  # H.265
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """The part of an H.264 SPS that tells how its pictures are numbered (frame_num)."""
+
+    n_bits: int  # 4 to 16
+    may_skip: bool  # numbers may be left out without a loss
+    has_colour_planes: bool  # a slice tells which one it is of
 
 
 # NAL units.
@@ -242,7 +256,7 @@ def name_set(codec: Codec, unit: bytes) -> SetName:
         ValueError: it is cut off.
     """
     kind = _SETS[codec][_kind(codec, unit)]
-    bits = _Bits(_unescape(unit[1 if codec == "h264" else 2 :]))
+    bits = Bits(_unescape(unit[1 if codec == "h264" else 2 :]))
     if kind == "vps":
         return kind, bits.read(4)
     if kind.endswith("sps") and codec == "h264":
@@ -265,8 +279,47 @@ def read_sps(codec: Codec, unit: bytes) -> SpsFacts:
     Raises:
         ValueError: it is cut off or makes no sense.
     """
-    bits = _Bits(_unescape(unit[1 if codec == "h264" else 2 :]))
-    return _read_avc_sps(bits) if codec == "h264" else _read_hevc_sps(bits)
+    bits = Bits(_unescape(unit[1 if codec == "h264" else 2 :]))
+    return _read_avc_sps(bits)[0] if codec == "h264" else _read_hevc_sps(bits)
+
+
+def read_numbering(unit: bytes) -> Numbering:
+    """Read how an H.264 sequence parameter set has its pictures numbered.
+
+    Raises:
+        ValueError: it is cut off or makes no sense.
+    """
+    return _read_avc_sps(Bits(_unescape(unit[1:])))[1]
+
+
+def read_pps(unit: bytes) -> tuple[int, int]:
+    """The number of an H.264 picture parameter set, and that of the SPS it goes with.
+
+    Raises:
+        ValueError: it is cut off or makes no sense.
+    """
+    bits = Bits(_unescape(unit[1:]))
+    return bits.read_golomb(), bits.read_golomb()
+
+
+def read_avc_number(
+    unit: bytes, numberings: Mapping[int, Numbering]
+) -> tuple[int, bool, Numbering] | None:
+    """Of an H.264 slice its picture's number, and whether it is predicted from no other picture.
+
+    :param numberings: by the number of the PPS. None is returned where that is not known.
+
+    Raises:
+        ValueError: it is cut off or makes no sense.
+    """
+    bits = Bits(_unescape(unit[1:_LONGEST_START]))
+    _, kind, pps = bits.read_golomb(), bits.read_golomb(), bits.read_golomb()
+    numbering = numberings.get(pps)
+    if numbering is None:
+        return None
+    if numbering.has_colour_planes:
+        bits.read(2)
+    return bits.read(numbering.n_bits), kind % 5 in (2, 4), numbering
 
 
 def renumber(unit: bytes, number: int) -> bytes:
@@ -334,14 +387,14 @@ def _layer(unit: bytes) -> int:
 
 def _read_avc_slice(unit: bytes) -> int:
     """The type of a slice: 1 and 6 are B."""
-    bits = _Bits(_unescape(unit[1:_LONGEST_START]))
+    bits = Bits(_unescape(unit[1:_LONGEST_START]))
     bits.read_golomb()
     return bits.read_golomb()
 
 
 def _read_hevc_slice(unit: bytes, spare_bits: Mapping[int, int]) -> int:
     """The type of a picture's first slice: 0 is B, and what cannot be known counts as that."""
-    bits = _Bits(_unescape(unit[2:_LONGEST_START]))
+    bits = Bits(_unescape(unit[2:_LONGEST_START]))
     is_entry = 16 <= _kind("hevc", unit) <= 23
     if not bits.read(2 if is_entry else 1) >> is_entry:
         return 0
@@ -352,8 +405,8 @@ def _read_hevc_slice(unit: bytes, spare_bits: Mapping[int, int]) -> int:
     return bits.read_golomb()
 
 
-class _Bits:
-    """Reads bits from the front."""
+class Bits:
+    """Reads bits from the front; ValueError where there are no more."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -381,20 +434,20 @@ class _Bits:
         return (value + 1) // 2 if value % 2 else -(value // 2)
 
 
-def _read_avc_sps(bits: _Bits) -> SpsFacts:
+def _read_avc_sps(bits: Bits) -> tuple[SpsFacts, Numbering]:
     profile, _, level = bits.read(8), bits.read(8), bits.read(8)
     bits.read_golomb()
-    chroma = 1
+    chroma, has_planes = 1, False
     if profile in _AVC_WITH_CHROMA:
         chroma = bits.read_golomb()
         if chroma == 3:
-            bits.read(1)
+            has_planes = bool(bits.read(1))
         bits.read_golomb()
         bits.read_golomb()
         bits.read(1)
         if bits.read(1):
             _skip_scaling(bits, 12 if chroma == 3 else 8)
-    bits.read_golomb()
+    n_number_bits = bits.read_golomb() + 4
     order = bits.read_golomb()
     if order == 0:
         bits.read_golomb()
@@ -405,7 +458,9 @@ def _read_avc_sps(bits: _Bits) -> SpsFacts:
         for _ in range(bits.read_golomb()):
             bits.read_signed()
     n_references = bits.read_golomb()
-    bits.read(1)
+    if n_number_bits > 16:
+        raise ValueError("a parameter set makes no sense")
+    numbering = Numbering(n_number_bits, bool(bits.read(1)), has_planes)
     size = (bits.read_golomb() + 1) * (bits.read_golomb() + 1)
     is_interlaced = not bits.read(1)
     bits.read(2 if is_interlaced else 1)
@@ -415,10 +470,10 @@ def _read_avc_sps(bits: _Bits) -> SpsFacts:
     n_kept = _read_restriction(bits) if bits.read(1) else None
     if n_kept is None:
         n_kept = min(_AVC_ROOM.get(level, 0) // (size * (1 + is_interlaced)), 16)
-    return SpsFacts(profile, level, chroma, is_interlaced, n_references, n_kept)
+    return SpsFacts(profile, level, chroma, is_interlaced, n_references, n_kept), numbering
 
 
-def _read_restriction(bits: _Bits) -> int | None:
+def _read_restriction(bits: Bits) -> int | None:
     """From the usability information of an H.264 SPS: how many pictures a decoder keeps."""
     if bits.read(1) and bits.read(8) == 255:
         bits.read(32)
@@ -443,7 +498,7 @@ def _read_restriction(bits: _Bits) -> int | None:
     return bits.read_golomb()
 
 
-def _skip_timing(bits: _Bits) -> bool:
+def _skip_timing(bits: Bits) -> bool:
     """Pass over the parameters of a hypothetical reference decoder."""
     n = bits.read_golomb() + 1
     bits.read(8)
@@ -455,7 +510,7 @@ def _skip_timing(bits: _Bits) -> bool:
     return True
 
 
-def _skip_scaling(bits: _Bits, n_lists: int) -> None:
+def _skip_scaling(bits: Bits, n_lists: int) -> None:
     for i in range(n_lists):
         last = following = 8
         if bits.read(1):
@@ -465,7 +520,7 @@ def _skip_scaling(bits: _Bits, n_lists: int) -> None:
                 last = following or last
 
 
-def _read_profile(bits: _Bits) -> tuple[int, int, bool, bool]:
+def _read_profile(bits: Bits) -> tuple[int, int, bool, bool]:
     """From the beginning of an H.265 SPS: (profile, level, is high tier, is interlaced)."""
     bits.read(4)
     n_layers = bits.read(3)
@@ -483,7 +538,7 @@ def _read_profile(bits: _Bits) -> tuple[int, int, bool, bool]:
     return profile, level, bool(is_high), bool(is_interlaced and not is_progressive)
 
 
-def _read_hevc_sps(bits: _Bits) -> SpsFacts:
+def _read_hevc_sps(bits: Bits) -> SpsFacts:
     profile, level, is_high, is_interlaced = _read_profile(bits)
     bits.read_golomb()
     chroma = bits.read_golomb()

@@ -53,6 +53,7 @@ class Frame:
 
     ``native`` belongs to ``video`` and ``colour`` alone; ``time`` is Fraction seconds as in the
     container; ``index`` counts from 0 in presentation order (-1: made, not decoded).
+    ``lacks_reference``: by its number, one was lost that it may be predicted from.
     """
 
     native: VideoFrame
@@ -60,6 +61,7 @@ class Frame:
     index: int
     is_corrupt: bool = False
     is_key: bool = False
+    lacks_reference: bool = False
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,12 @@ def find_cuts(
     return cuts
 
 
+def shows_same_shot(observations: Observations, first: int, second: int) -> bool:
+    """Tell whether two frames, some way apart, look like one shot; signatures must be kept."""
+    difference, novelty = observations.compare_frames(first, second)
+    return novelty < _NOVELTY_OVER_GAP or difference < _CUT_LEVELS
+
+
 def find_frozen(
     observations: Observations,
     *,

@@ -24,9 +24,11 @@ from av.video.stream import VideoStream
 
 from .checksums import Ffv1Checker
 from .colour import Frame, bit_depth
+from .continuity import follow_numbers
 from .encoders import Hdr
 from .errors import MediaError
 from .sequences import RATE, ImageSequence, find_images, is_sequence
+from .verifier import Vp9Verifier
 
 __all__ = ["OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", "read_end"]
 
@@ -38,8 +40,9 @@ _LEAST_STEP = Fraction(1, 1000)  # seconds between frames whose times had to be 
 _STRICT = {"mjpeg": "explode", "png": "crccheck+explode", "apng": "crccheck+explode"}
 # Pixels of the largest picture that is decoded: 16K (15360x8640) and a little more. A header of a
 # few bytes can promise more than any memory holds.
-_BOUND = {"max_pixels": str(2**27)}  # for the decoders, and where FFmpeg looks at formats
-_COUNTING = ("h264", "hevc", "vvc")  # decoders that go by the pictures' own numbers
+_MOST_PIXELS = 2**27
+_BOUND = {"max_pixels": str(_MOST_PIXELS)}  # for the decoders, and where FFmpeg looks at formats
+_REORDERING = ("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4")
 _MOST_WAITING = 16  # frames, as many as H.264 lets a decoder hold back
 _N_STRICT = 8  # packets of which a strict decoder must take one
 
@@ -113,7 +116,12 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: str | Path, *, copy_streams: bool = False, frame_threads: bool = True
+        self,
+        path: str | Path,
+        *,
+        copy_streams: bool = False,
+        frame_threads: bool = True,
+        verify: bool = False,
     ) -> None:
         """Open ``path``.
 
@@ -121,7 +129,8 @@ class VideoReader:
         at once; without, one thread decodes, which takes longer, but damaged video decodes the
         same each time, more of the damage is flagged, the frames behind an error at the very end
         are not lost, and frames that damage brings out of their order are put back into it.
-        (Threads for slices would conceal worse than either.)
+        (Threads for slices would conceal worse than either.) verify: decode with a second, stricter
+        decoder too, where the first conceals damage without a word.
 
         Raises:
             MediaError: not a file, not a video, or no video stream (cover art is none).
@@ -139,9 +148,13 @@ class VideoReader:
         self.stream = _choose_stream(self.container, self.path)
         options = _choose_options(self.path, self.info.codec)
         self.stream.codec_context.options = {**_BOUND, **options}
-        self._checker = Ffv1Checker() if self.info.codec == "ffv1" else None
+        self._checker = _choose_checker(self.info.codec, verify=verify)
         self._damaged: set[int | None] = set()  # stamps of packets that are known to be damaged
-        may_mix = self.info.codec in _COUNTING and self.info.container != "avi"  # has no times
+        self._continuity = follow_numbers(
+            self.info.codec, self.stream.codec_context.extradata or b""
+        )
+        self._baseless: set[int | None] = set()  # stamps of packets that lack a reference
+        may_mix = self.info.codec in _REORDERING and self.info.container != "avi"  # has no times
         self._queue = _Queue() if may_mix and not frame_threads else None
         if frame_threads:
             self.stream.thread_type = "AUTO"
@@ -162,6 +175,11 @@ class VideoReader:
     def close(self) -> None:
         """Close the file; reading again needs a new reader."""
         self.container.close()
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether the pictures read so far bear numbers that tell which were lost between them."""
+        return self._continuity is not None and self._continuity.is_numbered
 
     def read(self) -> Iterator[Any]:
         """Yield Frames in presentation order and, with ``copy_streams``, the others' Packets."""
@@ -185,14 +203,20 @@ class VideoReader:
             self.n_untimed += time is None
             if time is not None and not packet.is_discard:
                 self.packet_times.append(time)
-            if self._checker is not None and self._checker.is_damaged(bytes(packet)):
-                self._damaged.add(clock.choose_stamp(packet))
+            self._check(packet, clock.choose_stamp(packet))
             for native in self._decode(packet):
                 yield self._wrap(native, clock, n_frames)
                 n_frames += 1
         for native in self._decode(None):
             yield self._wrap(native, clock, n_frames)
             n_frames += 1
+
+    def _check(self, packet: Packet[Any], stamp: int | None) -> None:
+        """Note what a packet shows of losses that the decoder does not tell of."""
+        if self._checker is not None and self._checker.is_damaged(bytes(packet)):
+            self._damaged.add(stamp)
+        if self._continuity is not None and self._continuity.lacks_reference(bytes(packet)):
+            self._baseless.add(stamp)
 
     def _demux(self, streams: list[Stream]) -> Iterator[Packet[Any]]:
         packets = self.container.demux(streams)
@@ -242,7 +266,14 @@ class VideoReader:
             index=index,
             is_corrupt=native.is_corrupt or (stamp is not None and stamp in self._damaged),
             is_key=native.key_frame,
+            lacks_reference=stamp is not None and stamp in self._baseless,
         )
+
+
+def _choose_checker(codec: str, *, verify: bool) -> Ffv1Checker | Vp9Verifier | None:
+    if codec == "ffv1":
+        return Ffv1Checker()
+    return Vp9Verifier(max_pixels=_MOST_PIXELS) if codec == "vp9" and verify else None
 
 
 class _Splices:

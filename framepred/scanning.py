@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import get_args
 
 from .decisions import explain_timeline
-from .detection import find_black, find_cuts, find_frozen, holes_hide_nothing
+from .detection import (
+    find_black,
+    find_cuts,
+    find_frozen,
+    holes_hide_nothing,
+    shows_same_shot,
+)
 from .drops import find_drops
 from .errors import MediaError
 from .insertion import NO_DELAY, Delay, Insertion, insert_slots, parse_insertion
@@ -21,7 +27,7 @@ from .observations import Observations, Observer
 from .ranges import NamedGap, parse_gap, resolve_gaps
 from .repairs import RepairFinder
 from .reports import DropReport, OnProgress, Plain, Progress, Report, to_plain
-from .smears import find_smears
+from .smears import find_baseless, find_smears
 from .timeline import (
     Gap,
     Kind,
@@ -38,6 +44,8 @@ __all__ = ["ScanReport", "read_slots", "scan"]
 _log = logging.getLogger(__name__)
 
 _N_STEPS = 15  # times between frames of which the median is the usual one
+_MOST_BASELESS = 0.1  # of the frames, and a few: if more lack others, they are numbered wrongly
+_RAW = ("mpegvideo", "m4v")  # whose times are made up, and show no hole
 _REPORT_EVERY = 8  # frames between two calls of on_progress
 
 
@@ -165,12 +173,23 @@ def scan(
     ]
     smears: tuple[Gap, ...] = ()
     if "smeared" in detect:
-        # A key frame that begins a shot repairs nothing: encoders like to set one there.
-        cuts_seen = set(find_cuts(observations, n_steps=_count_steps(timeline.slots)))
-        repairs = [places[i] for i in seen.repairs if i not in cuts_seen]
+        baseless: Collection[int] = ()
+        repairs: list[int] = []
+        if seen.is_numbered:
+            baseless = find_baseless(
+                timeline.slots,
+                [places[i] for i in seen.baseless],
+                keys=[places[i] for i in seen.keys],
+                packet_times=packet_times,
+                has_holes=timeline.step is not None and seen.info.container not in _RAW,
+            )
+        else:
+            n_steps = _count_steps(timeline.slots)
+            repairs = [places[i] for i in _choose_repairs(seen, observations, n_steps)]
         smears = find_smears(
             timeline.slots,
             _list_damaged(found, [places[i] for i in seen.keys], repairs),
+            baseless=baseless,
             keys={places[i] for i in seen.keys},
             packet_times=packet_times,
         )
@@ -229,6 +248,25 @@ def _note(report: ScanReport, detect: Collection[Kind]) -> None:
         )
 
 
+def _choose_repairs(seen: _Seen, observations: Observations, n_steps: Sequence[int]) -> list[int]:
+    """Return the frames that repair the picture of a shot that was there before the loss.
+
+    One that begins a shot repairs nothing: encoders like to set a key frame there. But to get back
+    from a picture that is torn to pieces looks like a cut too.
+    """
+    cuts = set(find_cuts(observations, n_steps=n_steps))
+    chosen = []
+    for frame in seen.repairs:
+        at = bisect_left(seen.keys, frame)
+        begin = seen.keys[at - 1] if at else 0
+        before = next((i for i in range(begin, frame) if n_steps[i + 1] > 1), None)
+        if frame not in cuts or (
+            before is not None and shows_same_shot(observations, before, frame)
+        ):
+            chosen.append(frame)
+    return chosen
+
+
 def _list_damaged(gaps: Iterable[Gap], keys: Sequence[int], repairs: Iterable[int]) -> set[int]:
     """Return the slots that others may have been predicted from in vain.
 
@@ -252,6 +290,8 @@ class _Seen:
     times: list[Fraction] = field(default_factory=list)
     corrupt: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
+    baseless: list[int] = field(default_factory=list)
+    has_numbers: bool = False
     repairs: Sequence[int] = ()
     packet_times: Sequence[Fraction] = ()
     n_packets: int = 0
@@ -262,7 +302,13 @@ class _Seen:
 
     @property
     def is_damaged(self) -> bool:
-        return bool(self.n_errors or self.corrupt or self.repairs or not self.has_threads)
+        signs = (self.n_errors, self.corrupt, self.repairs, self.baseless, not self.has_threads)
+        return any(signs)
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the pictures' own numbers tell what was lost; some encoders count wrongly."""
+        return self.has_numbers and len(self.baseless) <= 8 + _MOST_BASELESS * len(self.times)
 
     @property
     def lacks_frames(self) -> bool:
@@ -277,7 +323,7 @@ def _watch(
     path: str | Path, *, keep_signatures: bool, frame_threads: bool, on_progress: OnProgress
 ) -> _Seen:
     """Read a video, with frame threads no farther than to the first damage."""
-    with VideoReader(path, frame_threads=frame_threads) as reader:
+    with VideoReader(path, frame_threads=frame_threads, verify=True) as reader:
         total = _count_frames(reader.info)
         observer = Observer(keep_signatures=keep_signatures)
         seen = _Seen(reader.info, observer, has_threads=frame_threads)
@@ -292,6 +338,8 @@ def _watch(
                 seen.corrupt.append(frame.index)
             if frame.is_key:
                 seen.keys.append(frame.index)
+            if frame.lacks_reference:
+                seen.baseless.append(frame.index)
             if frame_threads and (frame.is_corrupt or reader.n_errors):
                 break
             if on_progress is not None and len(seen.times) % _REPORT_EVERY == 0:
@@ -299,6 +347,7 @@ def _watch(
         finder.finish()
         seen.repairs = finder.found
         seen.packet_times = reader.packet_times
+        seen.has_numbers = reader.has_numbers
         seen.n_packets, seen.n_untimed = reader.n_packets, reader.n_untimed
         seen.n_errors = reader.n_errors
         seen.n_repaired_times = reader.n_repaired_times

@@ -15,13 +15,15 @@ are off by more than 6 levels in some 16 x 16 pixels, and all by more than 1.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
+from itertools import accumulate
 
 from .rhythm import find_runs
 from .timeline import Gap, Slot
 
-__all__ = ["find_smears"]
+__all__ = ["find_baseless", "find_smears"]
 
 
 def find_smears(
@@ -29,6 +31,7 @@ def find_smears(
     damaged: Collection[int],
     *,
     keys: Collection[int],
+    baseless: Collection[int] = (),
     packet_times: Iterable[Fraction] = (),
 ) -> tuple[Gap, ...]:
     """Return the runs of smeared slots, damaged ones not included, sorted.
@@ -36,9 +39,10 @@ def find_smears(
     :param slots: the ideal timeline.
     :param damaged: slots whose packet did not decode, or not well.
     :param keys: slots whose picture needs no other.
+    :param baseless: slots whose picture was predicted from one that was lost.
     :param packet_times: of the coded frames, in the order in which they are stored.
     """
-    if not damaged:
+    if not damaged and not baseless:
         return ()
     late = _find_late(packet_times)
     smeared: set[int] = set()
@@ -46,7 +50,9 @@ def find_smears(
     for i, slot in enumerate(slots):
         if i in keys:
             is_spreading = False
-        if i in damaged and slot.time not in late:
+        if i in baseless:
+            smeared.add(i)
+        if (i in damaged or i in baseless) and slot.time not in late:
             is_spreading = True
             before = i - 1
             while before >= 0 and slots[before].time in late and before not in keys:
@@ -56,6 +62,46 @@ def find_smears(
             smeared.add(i)
     shown = sorted(i for i in smeared - set(damaged) if slots[i].source is not None)
     return tuple(Gap(start, stop, "smeared") for start, stop in find_runs(shown))
+
+
+def find_baseless(
+    slots: Sequence[Slot],
+    claimed: Iterable[int],
+    *,
+    keys: Iterable[int],
+    packet_times: Sequence[Fraction],
+    has_holes: bool = True,
+) -> set[int]:
+    """Return those slots whose picture really was predicted from a lost one, not only by number.
+
+    Numbers that skip in a steady rate where there is no hole are the encoder's mistake. The hole is
+    that of a picture that was to be shown later than all that were stored before::
+
+        stored   P2 [P6 lost] b3 b4 b5 P10       b3 lacks it, and all up to the next key frame
+        stored   P2 P6 [b4 lost] b3 b5 P10       b3 and b5 lack it, P10 does not
+
+    :param slots: the ideal timeline.
+    :param claimed: slots whose number says that a picture was lost before them.
+    :param keys: slots whose picture needs no other.
+    :param packet_times: of the coded frames, in the order in which they are stored.
+    :param has_holes: whether what is lost leaves one; if not, the numbers are believed.
+    """
+    holes = [i for i, slot in enumerate(slots) if slot.source is None]
+    bounds = [0, *sorted(keys), len(slots)]
+    places = {slot.time: i for i, slot in enumerate(slots)}
+    stored = [places.get(time, 0) for time in packet_times]
+    newest: dict[int, int] = {}  # of those stored before
+    # Times that only rise may be those of decoding (AVI), and do not tell what is shown when.
+    if stored != sorted(stored):
+        newest = dict(zip(stored[1:], accumulate(stored, max), strict=False))
+    found = set()
+    for i in claimed:
+        at = bisect_right(bounds, i)
+        before = newest.get(i, bounds[at - 1])
+        n_lost = bisect_right(holes, bounds[at]) - bisect_right(holes, before)
+        if i < before or n_lost > 0 or not has_holes:
+            found.add(i)
+    return found
 
 
 def _find_late(packet_times: Iterable[Fraction]) -> set[Fraction]:

@@ -46,6 +46,7 @@ Clip = list[Planes]
 Run = tuple[int, int]
 
 DETECT: tuple[Kind, ...] = ("missing", "corrupt", "smeared", "frozen", "black", "closed")
+CODECS = ("libx264", "mpeg4", "mpeg2video", "libx265", "libvpx", "libvpx-vp9", "libsvtav1")
 VISIBLE = 6.0  # levels, the mean of some 16 x 16 block
 EDGE = 12  # frames at either end of a clip that are left whole
 BINS = ((0.0, "hardly any"), (5.0, "little"), (10.0, "some"), (20.0, "much"))  # levels
@@ -109,6 +110,8 @@ def write_case(path: Path, case: Case, rate: Fraction) -> None:
         elif case.codec.startswith("libvpx"):
             context.options = {"deadline": "realtime", "cpu-used": "8"}
             context.bit_rate = 2_000_000
+        elif case.codec == "libsvtav1":
+            context.options = {"crf": "35", "preset": "10", "svtav1-params": f"keyint={case.gop}"}
         elif case.codec == "libx265":
             context.options = {"crf": "24", "preset": "superfast", "x265-params": "log-level=0"}
         packets = []
@@ -128,7 +131,7 @@ def spoil(path: Path, target: Path, case: Case) -> None:
         stored = [packet for packet in container.demux(video=0) if packet.size]
         if case.how == "lost":
             with av.open(str(target), "w") as output:
-                stream = output.add_stream_from_template(container.streams.video[0])
+                stream = output.add_stream_from_template(container.streams.video[0], opaque=True)
                 for number, packet in enumerate(stored):
                     if number not in case.spoil:
                         packet.stream = stream
@@ -214,7 +217,7 @@ def missing(clip: Clip, rng: np.random.Generator) -> Iterator[Case]:
 def undecodable(clip: Clip, rng: np.random.Generator) -> Iterator[Case]:
     """Packets are overwritten, zeroed from the middle on, lost, or have flipped bits."""
     hows = ("overwritten", "zeroed", "bits flipped", "lost")
-    for codec in ("libx264", "mpeg4", "mpeg2video", "libx265", "libvpx", "libvpx-vp9"):
+    for codec in CODECS:
         for how in hows if codec == "libx264" else hows[2:]:
             n = int(rng.integers(1, 4))
             at = int(rng.integers(4, len(clip) - 4 - n))
@@ -501,7 +504,7 @@ def measure(
                     if case.truth and name in ("closed", "frozen"):
                         rows += [f"{name}, {case.detail.split()[0]}", f"{name}, {grade(case)}"]
                     if name == "undecodable":
-                        rows.append(f"{name}, {case.codec}")
+                        rows += [f"{name}, {case.codec}", f"{case.kind}, {case.codec}"]
                     for row in rows:
                         is_right = count(case, report, tallies[row])
                     if not is_right and say is not None:

@@ -36,9 +36,8 @@ LAYERS = (
     {"refinement"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"rates", "decisions", "ranges"},
-    {"unrolling", "repairs", "spacing", "tiles", "y4m", "compiling"},
-    {"reader", "stack"},
-    {"writer"},
+    {"unrolling", "repairs", "spacing", "tiles", "y4m", "compiling", "continuity", "verifier"},
+    {"stack"},
     {"drops", "tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
     {"containers"},
     {"writer", "pipes"},
@@ -65,13 +64,14 @@ LAYERS = (
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
     "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m", "settings",
-    "phrases", "decisions", "ranges",
+    "phrases", "decisions", "ranges", "continuity",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {
     "av": {
         "previews", "stills",
         "colour", "containers", "encoders", "minterpolate", "reader", "writer", "grafting", "pipes",
+        "verifier",
     },
     "torch": {
         "sights",

@@ -348,6 +348,7 @@ def check_kept(source: Path, output: Path, whole: Collection[str]) -> None:
     has_times = source.suffix not in (*TIMELESS, ".avi") and all(
         time is not None for time, *_ in read
     )
+    is_sorted = report.info.codec in ("h264", "hevc", "mpeg2video", "mpeg4")
     if has_times and not report.n_repaired_times:
         # A decoder that lost a key frame may mix the pictures of before and after.
         read.sort(key=lambda entry: entry[0])
@@ -357,13 +358,21 @@ def check_kept(source: Path, output: Path, whole: Collection[str]) -> None:
     assert all(a < b for a, b in pairwise(times)), "times go back"
     # Matroska moves everything that begins before zero.
     shift = min(plan.slots[0].time, Fraction(0))
+    order = {slot.source: slot.source for _, slot in written}
+    if has_times and report.n_repaired_times and report.is_damaged and is_sorted:
+        # Pictures go by their times; those whose time was moved are what is left, in order.
+        by_time = {time: k for k, (time, *_) in reversed([*enumerate(read)])}
+        order = {slot.source: by_time[slot.time] for _, slot in written if slot.time in by_time}
+        rest = [k for k in range(len(read)) if k not in set(order.values())]
+        moved = [slot.source for _, slot in written if slot.source not in order]
+        order |= dict(zip([k for k in moved if k is not None], rest, strict=False))
     for (i, slot), (time, digest, pix_fmt) in zip(written, found, strict=True):
         assert time is not None
         assert abs(time - slot.time + shift) <= Fraction(1, 500), f"slot {i} at another time"
         if i not in made:
             assert slot.source is not None
-            _, known, given = read[slot.source]
-            is_garbage = known != again[slot.source][1] or not {digest, known} & set(whole)
+            _, known, given = read[order[slot.source]]
+            is_garbage = known != again[order[slot.source]][1] or not {digest, known} & set(whole)
             # Damage may even change the pixel format on the way.
             assert digest == known or is_garbage or pix_fmt != given, f"slot {i}: another picture"
     assert len(read) == sum(slot.source is not None for slot in plan.slots), "lost frames"

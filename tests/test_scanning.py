@@ -157,9 +157,9 @@ def test_damage_is_decoded_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     readings: list[bool] = []
 
     class Reader(VideoReader):
-        def __init__(self, path: Path, *, frame_threads: bool = True) -> None:
+        def __init__(self, path: Path, *, frame_threads: bool, verify: bool) -> None:
             readings.append(frame_threads)
-            super().__init__(path, frame_threads=frame_threads)
+            super().__init__(path, frame_threads=frame_threads, verify=verify)
 
     monkeypatch.setattr(scanning, "VideoReader", Reader)
     path = write_clip(tmp_path / "clip.mkv", pan(24), lossless=False)

@@ -17,7 +17,7 @@ from test_scanning import gaps, pan
 from framepred.filling import fill_gaps
 from framepred.repairs import RepairFinder
 from framepred.scanning import scan
-from framepred.smears import find_smears
+from framepred.smears import find_baseless, find_smears
 from framepred.timeline import Gap, Slot
 
 
@@ -63,6 +63,32 @@ def test_damage_spreads_to_the_next_key_frame(
     found = lay(order, damaged)
     assert [(gap.start, gap.stop) for gap in found] == expected
     assert {gap.kind for gap in found} <= {"smeared"}
+
+
+@pytest.mark.parametrize(
+    ("stored", "holes", "claimed", "expected"),
+    [
+        ("0 2 6 10 3 4 5", [6], [], []),
+        ("0 2 3 4 5 10 7 8 9 12", [6], [3], [3]),  # 6 was to be stored behind 2
+        ("0 2 6 3 5 10 7 8 9 12", [4], [3, 5, 10], [3, 5]),  # 4 behind 6: 10 does not need it
+        ("0 2 6 3 4 5 10 7 8 9 12", [], [10], []),  # nothing is missing
+        ("0 1 2 4 5 6 7 8 9 10 11 12", [3], [4], [4]),
+        ("0 1 2 4 5 6 7 8 9 10 11 12", [3], [9], []),  # in another group
+    ],
+)
+def test_only_where_there_is_a_hole_is_a_reference_lost(
+    stored: str, holes: list[int], claimed: list[int], expected: list[int]
+) -> None:
+    times = make_times(13)
+    slots = [Slot(time, None if i in holes else i) for i, time in enumerate(times)]
+    packet_times = [times[int(i)] for i in stored.split()]
+    found = find_baseless(slots, claimed, keys=[0, 7], packet_times=packet_times)
+    assert sorted(found) == expected
+    # Without holes to be seen the numbers are believed.
+    every = find_baseless(slots, claimed, keys=[0, 7], packet_times=packet_times, has_holes=False)
+    assert every == set(claimed)
+    smears = find_smears(slots, (), baseless=found, keys={0, 7}, packet_times=packet_times)
+    assert {i for gap in smears for i in range(gap.start, gap.stop)} >= found
 
 
 def test_slots_without_a_picture_are_no_smears() -> None:
