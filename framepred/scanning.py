@@ -312,8 +312,9 @@ class _Seen:
 
     @property
     def lacks_frames(self) -> bool:
-        # A raw stream has no times to tell, but a frame in each packet.
-        if self.n_untimed and len(self.times) < self.n_packets:
+        # Where the times tell nothing, because there are none (a raw stream) or frames have come
+        # out of their order, there is still a frame in each packet.
+        if (self.n_untimed or self.n_repaired_times) and len(self.times) < self.n_packets:
             return True
         timeline = lay_slots(self.times, packet_times=self.packet_times)
         return any(gap.kind == "corrupt" for gap in timeline.gaps)

@@ -499,6 +499,15 @@ def test_the_end_of_a_raw_stream_is_not_lost(tmp_path: Path) -> None:
     assert [digest for _, digest, _ in look(output)] == whole[:6]
 
 
+@pytest.mark.parametrize("seed", [13, 181, 504, 629])
+def test_frames_out_of_their_order_are_not_lost_by_threads(tmp_path: Path, seed: int) -> None:
+    """Nothing but their order shows the damage, and threads would lose the last frames."""
+    source, _ = spoil_one(tmp_path, ".mp4", flip, seed)
+    report = scan(source)
+    assert report.n_frames == len(look(source))
+    assert report.n_repaired_times == 0
+
+
 def test_an_old_picture_out_of_the_decoders_memory(tmp_path: Path) -> None:
     """Predicted from what is lost, it differs from reading to reading: the others do not."""
     source, whole = spoil_one(tmp_path, ".h264", scramble, 1031)
