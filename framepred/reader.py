@@ -154,6 +154,7 @@ class VideoReader:
             self.info.codec, self.stream.codec_context.extradata or b""
         )
         self._baseless: set[int | None] = set()  # stamps of packets that lack a reference
+        self._keys: set[int | None] = set()  # stamps of packets that are marked as key frames
         may_mix = self.info.codec in _REORDERING and self.info.container != "avi"  # has no times
         self._queue = _Queue() if may_mix and not frame_threads else None
         if frame_threads:
@@ -212,7 +213,9 @@ class VideoReader:
             n_frames += 1
 
     def _check(self, packet: Packet[Any], stamp: int | None) -> None:
-        """Note what a packet shows of losses that the decoder does not tell of."""
+        """Note what a packet shows that the decoder does not tell."""
+        if packet.is_keyframe:
+            self._keys.add(stamp)
         if self._checker is not None and self._checker.is_damaged(bytes(packet)):
             self._damaged.add(stamp)
         if self._continuity is not None and self._continuity.lacks_reference(bytes(packet)):
@@ -257,6 +260,7 @@ class VideoReader:
         return frames if self._queue is None else self._queue.sort(packet, frames)
 
     def _wrap(self, native: VideoFrame, clock: _Clock, index: int) -> Frame:
+        # Behind an error dav1d calls pictures of every kind key frames.
         time, repaired = clock.read_frame(native)
         stamp = clock.choose_stamp(native)
         self.n_repaired_times += repaired
@@ -265,7 +269,7 @@ class VideoReader:
             time=time,
             index=index,
             is_corrupt=native.is_corrupt or (stamp is not None and stamp in self._damaged),
-            is_key=native.key_frame,
+            is_key=native.key_frame and (self.info.codec != "av1" or stamp in self._keys),
             lacks_reference=stamp is not None and stamp in self._baseless,
         )
 

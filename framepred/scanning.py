@@ -45,6 +45,7 @@ _log = logging.getLogger(__name__)
 
 _N_STEPS = 15  # times between frames of which the median is the usual one
 _MOST_BASELESS = 0.1  # of the frames, and a few: if more lack others, they are numbered wrongly
+_REFUSING = ("av1",)  # whose decoder takes no picture that lacks another
 _RAW = ("mpegvideo", "m4v")  # whose times are made up, and show no hole
 _REPORT_EVERY = 8  # frames between two calls of on_progress
 
@@ -192,6 +193,7 @@ def scan(
             baseless=baseless,
             keys={places[i] for i in seen.keys},
             packet_times=packet_times,
+            refuses=info.codec in _REFUSING,
         )
     damage, cuts = _look(observations, timeline.slots, places, [*wanted, *smears], detect)
     drops: list[DropReport] = []

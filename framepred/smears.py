@@ -33,6 +33,7 @@ def find_smears(
     keys: Collection[int],
     baseless: Collection[int] = (),
     packet_times: Iterable[Fraction] = (),
+    refuses: bool = False,
 ) -> tuple[Gap, ...]:
     """Return the runs of smeared slots, damaged ones not included, sorted.
 
@@ -41,6 +42,8 @@ def find_smears(
     :param keys: slots whose picture needs no other.
     :param baseless: slots whose picture was predicted from one that was lost.
     :param packet_times: of the coded frames, in the order in which they are stored.
+    :param refuses: whether the decoder decodes no picture that lacks another: then a smear goes no
+        farther than to the last damaged slot before the next key frame.
     """
     if not damaged and not baseless:
         return ()
@@ -60,8 +63,26 @@ def find_smears(
                 before -= 1
         if is_spreading:
             smeared.add(i)
+    if refuses and smeared:
+        smeared = _end_with_damage(smeared, damaged, keys)
     shown = sorted(i for i in smeared - set(damaged) if slots[i].source is not None)
     return tuple(Gap(start, stop, "smeared") for start, stop in find_runs(shown))
+
+
+def _end_with_damage(
+    smeared: Collection[int], damaged: Collection[int], keys: Collection[int]
+) -> set[int]:
+    """Return the smeared slots that have a damaged one behind them, before the next key frame."""
+    kept = set()
+    is_behind = False
+    for i in range(max([*smeared, *damaged]), -1, -1):
+        if i in damaged:
+            is_behind = True
+        elif i in smeared and is_behind:
+            kept.add(i)
+        if i in keys:
+            is_behind = False
+    return kept
 
 
 def find_baseless(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from blending import BlendPredictor
 from synthetic import make_frames, make_times, read_planes, write_clip
+from test_matrix import look
 from test_scanning import gaps, pan
 
 from framepred.filling import fill_gaps
@@ -63,6 +64,18 @@ def test_damage_spreads_to_the_next_key_frame(
     found = lay(order, damaged)
     assert [(gap.start, gap.stop) for gap in found] == expected
     assert {gap.kind for gap in found} <= {"smeared"}
+
+
+@pytest.mark.parametrize(
+    ("damaged", "expected"),
+    [([], []), ([2], []), ([2, 5], [(3, 5)]), ([2, 7], []), ([1, 3, 8, 10], [(2, 3), (9, 10)])],
+)
+def test_where_the_decoder_refuses_a_smear_ends_with_damage(
+    damaged: list[int], expected: list[tuple[int, int]]
+) -> None:
+    slots = [Slot(time, i) for i, time in enumerate(make_times(12))]
+    found = find_smears(slots, damaged, keys={0, 6}, refuses=True)
+    assert [(gap.start, gap.stop) for gap in found] == expected
 
 
 @pytest.mark.parametrize(
@@ -149,6 +162,35 @@ def test_what_differs_from_the_whole_video_is_found(
     assert sorted(made) == sorted(true)
     for i, time in enumerate(sorted(true)):
         assert i in named or made[time] == true[time]
+
+
+def test_a_picture_that_nothing_needs_smears_nothing(tmp_path: Path) -> None:
+    """In AV1 the decoder refuses what lacks another picture, and calls the rest key frames."""
+    options = {"preset": "10", "crf": "35"}
+    frames = pan(40, speed=3)
+    whole = write_clip(
+        tmp_path / "a.mkv", frames, codec="libsvtav1", lossless=False, gop=39, options=options
+    )
+    true = {time: digest for time, digest, _ in look(whole)}
+    n_wrong = n_found = n_false = n_alone = 0
+    with av.open(str(whole)) as container:
+        packets = [bytes(p) for p in container.demux(container.streams.video[0]) if p.size]
+    spoilt = tmp_path / "b.mkv"
+    for at in range(3, 36, 3):
+        data = bytearray(whole.read_bytes())
+        begin, size = data.find(packets[at]), len(packets[at])
+        data[begin + size // 2 : begin + size] = b"\x5a" * (size - size // 2)
+        spoilt.write_bytes(data)
+        seen = {time: digest for time, digest, _ in look(spoilt)}
+        wrong = {i for i, time in enumerate(sorted(true)) if seen.get(time) != true[time]}
+        named = {i for start, stop, *_ in gaps(scan(spoilt)) for i in range(start, stop)}
+        n_wrong, n_found = n_wrong + len(wrong), n_found + len(wrong & named)
+        n_false += len(named - wrong)
+        n_alone += len(wrong) == 1
+    assert n_alone > 3
+    assert n_wrong > 15
+    assert n_found >= 0.9 * n_wrong
+    assert n_false <= 1
 
 
 def drop(source: Path, target: Path, lost: int) -> Path:
