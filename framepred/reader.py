@@ -30,8 +30,10 @@ from .errors import MediaError
 from .sequences import RATE, ImageSequence, find_images, is_sequence
 from .verifier import Vp9Verifier
 
-__all__ = ["OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", "read_end"]
+__all__ = ["RAW", "OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", "read_end"]
 
+# Demuxers of streams without times: what they give is made up, in the order of storage.
+RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v")
 _LEAST_SPLICE = Fraction(1, 2)  # seconds that times must go back to count as a new beginning
 _N_PROBE_PACKETS = 1000  # packets that are tried for a first picture before giving up
 _LEAST_STEP = Fraction(1, 1000)  # seconds between frames whose times had to be moved
@@ -155,7 +157,8 @@ class VideoReader:
         )
         self._baseless: set[int | None] = set()  # stamps of packets that lack a reference
         self._keys: set[int | None] = set()  # stamps of packets that are marked as key frames
-        may_mix = self.info.codec in _REORDERING and self.info.container != "avi"  # has no times
+        is_timed = self.info.container not in (*RAW, "avi", "mpeg")
+        may_mix = self.info.codec in _REORDERING and is_timed
         self._queue = _Queue() if may_mix and not frame_threads else None
         if frame_threads:
             self.stream.thread_type = "AUTO"

@@ -37,7 +37,7 @@ from .timeline import (
     lay_slots,
     plan_gaps,
 )
-from .video import Frame, Image, VideoInfo, VideoReader, read_thumbnail, to_rgb
+from .video import RAW, Frame, Image, VideoInfo, VideoReader, read_thumbnail, to_rgb
 
 __all__ = ["ScanReport", "read_slots", "scan"]
 
@@ -46,7 +46,6 @@ _log = logging.getLogger(__name__)
 _N_STEPS = 15  # times between frames of which the median is the usual one
 _MOST_BASELESS = 0.1  # of the frames, and a few: if more lack others, they are numbered wrongly
 _REFUSING = ("av1",)  # whose decoder takes no picture that lacks another
-_RAW = ("mpegvideo", "m4v")  # whose times are made up, and show no hole
 _REPORT_EVERY = 8  # frames between two calls of on_progress
 
 
@@ -182,7 +181,7 @@ def scan(
                 [places[i] for i in seen.baseless],
                 keys=[places[i] for i in seen.keys],
                 packet_times=packet_times,
-                has_holes=timeline.step is not None and seen.info.container not in _RAW,
+                has_holes=timeline.step is not None and seen.info.container not in RAW,
             )
         else:
             n_steps = _count_steps(timeline.slots)

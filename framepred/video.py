@@ -1,8 +1,7 @@
 """Video files in and out: the names that the rest of the package uses.
 
 ``reader`` probes and decodes, ``writer`` encodes and copies, ``grafting`` copies coded pictures,
-``colour`` goes between pixel formats and RGB, ``encoders`` chooses codecs. Only these five import
-PyAV.
+``colour`` goes between pixel formats and RGB, ``encoders`` chooses codecs.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from numpy.typing import NDArray
 from .colour import Frame, Image, from_rgb, read_thumbnail, to_rgb
 from .encoders import Encoder, Hdr
 from .grafting import Graft, Grafter, plan_graft
-from .reader import OtherStream, Packet, VideoInfo, VideoReader, probe
+from .reader import RAW, OtherStream, Packet, VideoInfo, VideoReader, probe
 from .writer import VideoWriter
 
 __all__ = [
+    "RAW",
     "Encoder",
     "Frame",
     "Graft",

@@ -508,6 +508,23 @@ def test_frames_out_of_their_order_are_not_lost_by_threads(tmp_path: Path, seed:
     assert report.n_repaired_times == 0
 
 
+@pytest.mark.parametrize(
+    ("codec", "suffix", "spoil", "seed"),
+    [("mpeg2video", ".mpg", blank, 4039), ("libx264", ".h264", flip, 4037)],
+)
+def test_times_that_are_made_up_order_nothing(
+    tmp_path: Path, codec: str, suffix: str, spoil: Callable[..., None], seed: int
+) -> None:
+    source = Case(codec, suffix, options={"b_frames": 2}).make(tmp_path, holes=())
+    whole = [digest for _, digest, _ in look(source)]
+    data = bytearray(source.read_bytes())
+    spoil(data, np.random.default_rng((seed, 0, DAMAGES.index(spoil))))
+    source.write_bytes(data)
+    output = tmp_path / "out.mkv"
+    assert run_case(source, output, codec="ffv1")[0] is not None
+    check_kept(source, output, whole)
+
+
 def test_an_old_picture_out_of_the_decoders_memory(tmp_path: Path) -> None:
     """Predicted from what is lost, it differs from reading to reading: the others do not."""
     source, whole = spoil_one(tmp_path, ".h264", scramble, 1031)
