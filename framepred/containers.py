@@ -14,7 +14,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from .encoders import Encoder
-from .reader import VideoInfo, VideoReader, name_codec, to_fraction
+from .reader import VideoInfo, VideoReader, name_codec
+from .stamps import to_fraction
 
 __all__ = [
     "MP4_FAMILY",

@@ -40,14 +40,8 @@ from .containers import (
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
 from .insertion import NO_DELAY, Delay
-from .reader import (
-    VideoReader,
-    describe_error,
-    name_codec,
-    open_input,
-    read_end,
-    to_fraction,
-)
+from .reader import VideoReader, describe_error, name_codec, open_input, read_end
+from .stamps import to_fraction
 
 __all__ = ["VideoWriter"]
 

@@ -36,7 +36,17 @@ LAYERS = (
     {"refinement"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"rates", "decisions", "ranges"},
-    {"unrolling", "repairs", "spacing", "tiles", "y4m", "compiling", "continuity", "verifier"},
+    {
+        "unrolling",
+        "repairs",
+        "spacing",
+        "tiles",
+        "y4m",
+        "compiling",
+        "continuity",
+        "verifier",
+        "stamps",
+    },
     {"stack"},
     {"drops", "tasks", "splicing", "smears", "insertion", "checkpoint", "protocol", "reader"},
     {"containers"},
@@ -71,7 +81,7 @@ OWNERS = {
     "av": {
         "previews", "stills",
         "colour", "containers", "encoders", "minterpolate", "reader", "writer", "grafting", "pipes",
-        "verifier",
+        "verifier", "stamps",
     },
     "torch": {
         "sights",

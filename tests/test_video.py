@@ -34,7 +34,7 @@ from synthetic import (
 )
 
 from framepred.errors import MediaError, OutputError
-from framepred.reader import _Queue
+from framepred.stamps import FrameQueue
 from framepred.video import (
     Frame,
     VideoReader,
@@ -185,7 +185,7 @@ def test_damaged_packets_are_counted_and_passed_over(
 
 def sort_stamps(packets: list[int], decoded: dict[int, list[int]], keys: tuple[int, ...]) -> str:
     """What comes out of the queue, and when: ``decoded`` has the frames behind each packet."""
-    queue = _Queue()
+    queue = FrameQueue()
 
     def sort(packet: int | None, stamps: list[int]) -> str:
         frames: Any = [SimpleNamespace(pts=pts, key_frame=pts in keys) for pts in stamps]
