@@ -53,7 +53,8 @@ class Frame:
 
     ``native`` belongs to ``video`` and ``colour`` alone; ``time`` is Fraction seconds as in the
     container; ``index`` counts from 0 in presentation order (-1: made, not decoded).
-    ``lacks_reference``: by its number, one was lost that it may be predicted from.
+    ``lacks_reference``: by its number, one was lost that it may be predicted from. ``packet``: the
+    place of its packet among the video's, in the order of storage; known of raw streams only.
     """
 
     native: VideoFrame
@@ -62,6 +63,7 @@ class Frame:
     is_corrupt: bool = False
     is_key: bool = False
     lacks_reference: bool = False
+    packet: int | None = None
 
 
 @dataclass(frozen=True)

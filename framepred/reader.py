@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -148,13 +149,17 @@ class VideoReader:
         options = _choose_options(self.path, self.info.codec)
         self.stream.codec_context.options = {**_BOUND, **options}
         self._checker = _choose_checker(self.info.codec, verify=verify)
-        self._damaged: set[int | None] = set()  # stamps of packets that are known to be damaged
+        # Names of packets: stamps, or numbers in streams without any.
+        self._damaged: set[int | None] = set()  # known to be damaged
         self._continuity = follow_numbers(
             self.info.codec, self.stream.codec_context.extradata or b""
         )
-        self._baseless: set[int | None] = set()  # stamps of packets that lack a reference
-        self._keys: set[int | None] = set()  # stamps of packets that are marked as key frames
-        is_timed = self.info.container not in (*RAW, "avi", "mpeg")
+        self._baseless: set[int | None] = set()  # that lack a reference
+        self._keys: set[int | None] = set()  # marked as key frames
+        self._is_raw = self.info.container in RAW
+        if self._is_raw:
+            self.stream.codec_context.flags |= Flags.copy_opaque
+        is_timed = not self._is_raw and self.info.container not in ("avi", "mpeg")
         may_mix = self.info.codec in _REORDERING and is_timed
         self._queue = FrameQueue() if may_mix and not frame_threads else None
         if frame_threads:
@@ -204,7 +209,10 @@ class VideoReader:
             self.n_untimed += time is None
             if time is not None and not packet.is_discard:
                 self.packet_times.append(time)
-            self._check(packet, clock.choose_stamp(packet))
+            name = clock.choose_stamp(packet)
+            if self._is_raw:
+                packet.opaque = name = self.n_packets
+            self._check(packet, name)
             for native in self._decode(packet):
                 yield self._wrap(native, clock, n_frames)
                 n_frames += 1
@@ -212,14 +220,14 @@ class VideoReader:
             yield self._wrap(native, clock, n_frames)
             n_frames += 1
 
-    def _check(self, packet: Packet[Any], stamp: int | None) -> None:
+    def _check(self, packet: Packet[Any], name: int | None) -> None:
         """Note what a packet shows that the decoder does not tell."""
         if packet.is_keyframe:
-            self._keys.add(stamp)
+            self._keys.add(name)
         if self._checker is not None and self._checker.is_damaged(bytes(packet)):
-            self._damaged.add(stamp)
+            self._damaged.add(name)
         if self._continuity is not None and self._continuity.lacks_reference(bytes(packet)):
-            self._baseless.add(stamp)
+            self._baseless.add(name)
 
     def _demux(self, streams: list[Stream]) -> Iterator[Packet[Any]]:
         packets = self.container.demux(streams)
@@ -262,15 +270,17 @@ class VideoReader:
     def _wrap(self, native: VideoFrame, clock: StampClock, index: int) -> Frame:
         # Behind an error dav1d calls pictures of every kind key frames.
         time, repaired = clock.read_frame(native)
-        stamp = clock.choose_stamp(native)
+        number = native.opaque if self._is_raw else None
+        name = number if self._is_raw else clock.choose_stamp(native)
         self.n_repaired_times += repaired
         return Frame(
             native=native,
             time=time,
             index=index,
-            is_corrupt=native.is_corrupt or (stamp is not None and stamp in self._damaged),
-            is_key=native.key_frame and (self.info.codec != "av1" or stamp in self._keys),
-            lacks_reference=stamp is not None and stamp in self._baseless,
+            is_corrupt=native.is_corrupt or (name is not None and name in self._damaged),
+            is_key=native.key_frame and (self.info.codec != "av1" or name in self._keys),
+            lacks_reference=name is not None and name in self._baseless,
+            packet=number if isinstance(number, int) else None,
         )
 
 

@@ -173,6 +173,7 @@ def scan(
     ]
     smears: tuple[Gap, ...] = ()
     if "smeared" in detect:
+        stored = seen.list_stored()
         baseless: Collection[int] = ()
         repairs: list[int] = []
         if seen.is_numbered:
@@ -180,7 +181,7 @@ def scan(
                 timeline.slots,
                 [places[i] for i in seen.baseless],
                 keys=[places[i] for i in seen.keys],
-                packet_times=packet_times,
+                packet_times=stored,
                 has_holes=timeline.step is not None and seen.info.container not in RAW,
             )
         else:
@@ -191,7 +192,7 @@ def scan(
             _list_damaged(found, [places[i] for i in seen.keys], repairs),
             baseless=baseless,
             keys={places[i] for i in seen.keys},
-            packet_times=packet_times,
+            packet_times=stored,
             refuses=info.codec in _REFUSING,
         )
     damage, cuts = _look(observations, timeline.slots, places, [*wanted, *smears], detect)
@@ -292,6 +293,8 @@ class _Seen:
     corrupt: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
     baseless: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    """Of the packets that the frames came in, as far as known."""
     has_numbers: bool = False
     repairs: Sequence[int] = ()
     packet_times: Sequence[Fraction] = ()
@@ -310,6 +313,13 @@ class _Seen:
     def is_numbered(self) -> bool:
         """Whether the pictures' own numbers tell what was lost; some encoders count wrongly."""
         return self.has_numbers and len(self.baseless) <= 8 + _MOST_BASELESS * len(self.times)
+
+    def list_stored(self) -> Sequence[Fraction]:
+        """Return the times of the coded frames, in the order in which they are stored."""
+        if self.info.container not in RAW:
+            return self.packet_times
+        order = sorted(range(len(self.times)), key=lambda i: self.numbers[i])
+        return [self.times[i] for i in order]
 
     @property
     def lacks_frames(self) -> bool:
@@ -336,6 +346,7 @@ def _watch(
             seen.observer.add(thumbnail, is_corrupt=frame.is_corrupt)
             finder.add(thumbnail, is_suspect=pauses.take(frame))
             seen.times.append(frame.time)
+            seen.numbers.append(frame.index if frame.packet is None else frame.packet)
             if frame.is_corrupt:
                 seen.corrupt.append(frame.index)
             if frame.is_key:

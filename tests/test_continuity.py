@@ -218,6 +218,29 @@ def test_any_lost_packet_is_told_from_frames_that_are_whole(
     assert n_false <= 0.07 * n_wrong
 
 
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", "h264"), ("mpeg2video", "m2v")])
+@pytest.mark.parametrize("lost", [[4], [9, 10], [17]])
+def test_raw_streams_have_no_holes_but_numbers(
+    tmp_path: Path, codec: str, suffix: str, lost: list[int]
+) -> None:
+    """The lost picture has no slot; those behind it are smeared up to the next key frame."""
+    whole = write_clip(tmp_path / f"a.{suffix}", pan(24, speed=3), codec=codec, lossless=False)
+    _, _, packets = read_stream(whole)
+    assert len(packets) == 24
+    assert scan(whole).plan.gaps == ()
+    lossy = tmp_path / f"b.{suffix}"
+    lossy.write_bytes(b"".join(packet for i, packet in enumerate(packets) if i not in lost))
+    start, stop = lost[0], (12 if lost[0] < 12 else 24) - len(lost)
+    assert gaps(scan(lossy)) == [(start, stop, "smeared", "fill" if stop < 20 else "forecast")]
+    # A lost B-picture spoils only what is predicted from it.
+    late = write_clip(
+        tmp_path / f"c.{suffix}", pan(24, speed=3), codec=codec, lossless=False, b_frames=2
+    )
+    _, _, packets = read_stream(late)
+    lossy.write_bytes(b"".join(packet for i, packet in enumerate(packets) if i != 6))
+    assert sum(planned.gap.n_frames for planned in scan(lossy).plan.gaps) <= 1
+
+
 def test_frames_that_were_never_coded_lack_nothing(tmp_path: Path) -> None:
     frames = pan(40, speed=3)
     kept = [frame for i, frame in enumerate(frames) if i not in (17, 30, 31)]
