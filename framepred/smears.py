@@ -25,6 +25,8 @@ from .timeline import Gap, Slot
 
 __all__ = ["find_baseless", "find_smears"]
 
+_NEAR = 4  # slots from a loss to a picture that is refused for it
+
 
 def find_smears(
     slots: Sequence[Slot],
@@ -63,8 +65,8 @@ def find_smears(
                 before -= 1
         if is_spreading:
             smeared.add(i)
-    if refuses and smeared:
-        smeared = _end_with_damage(smeared, damaged, keys)
+    if refuses:
+        smeared = _end_with_damage(smeared, damaged, keys) | _follow_holes(slots, damaged, keys)
     shown = sorted(i for i in smeared - set(damaged) if slots[i].source is not None)
     return tuple(Gap(start, stop, "smeared") for start, stop in find_runs(shown))
 
@@ -75,7 +77,7 @@ def _end_with_damage(
     """Return the smeared slots that have a damaged one behind them, before the next key frame."""
     kept = set()
     is_behind = False
-    for i in range(max([*smeared, *damaged]), -1, -1):
+    for i in range(max([*smeared, *damaged], default=-1), -1, -1):
         if i in damaged:
             is_behind = True
         elif i in smeared and is_behind:
@@ -83,6 +85,24 @@ def _end_with_damage(
         if i in keys:
             is_behind = False
     return kept
+
+
+def _follow_holes(
+    slots: Sequence[Slot], damaged: Collection[int], keys: Collection[int]
+) -> set[int]:
+    """Return the slots between a hole and the first picture behind it that is refused, if near."""
+    found: set[int] = set()
+    hole: int | None = None
+    for i, slot in enumerate(slots):
+        if i in keys:
+            hole = None
+        if i in damaged:
+            if hole is not None and i - hole <= _NEAR:
+                found.update(range(hole + 1, i))
+            hole = None
+        elif slot.source is None:
+            hole = i
+    return found
 
 
 def find_baseless(

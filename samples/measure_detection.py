@@ -1,7 +1,7 @@
 """Damage real clips by recipe, scan the files, and print how much of it is found.
 
     python samples/measure_detection.py CLIPS... [--only closed,frozen] [--every 4] [--misses]
-                                        [--cut CLIP:FRAME]
+                                        [--cut CLIP:FRAME] [--codecs libx264,mpeg4]
 
 CLIPS are undamaged videos, single shots, or folders of them. ``--cut`` names a clip that has a
 second shot all the same, and the frame that begins it, as seen by eye: black, frozen and closed-up
@@ -477,6 +477,7 @@ def measure(
     recipes: Sequence[str],
     *,
     cuts: Sequence[tuple[str, int]] = (),
+    codecs: Sequence[str] = CODECS,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Tally]:
     """Damage, encode and scan every clip; return the tallies by row of the table."""
@@ -490,6 +491,8 @@ def measure(
                 rng = np.random.default_rng(zlib.crc32(f"{path.stem} {name}".encode()))
                 for number, case in enumerate(RECIPES[name](clip, rng)):
                     if is_beside(case, [cut for stem, cut in cuts if stem == path.stem]):
+                        continue
+                    if case.spoil and case.codec not in codecs:
                         continue
                     suffix = ".mkv" if case.codec == "libvpx" else ".mp4"
                     file = Path(folder) / f"{path.stem}-{number}{suffix}"
@@ -549,6 +552,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(RECIPES), help="recipes: %(default)s")
     parser.add_argument("--every", type=int, default=1, help="take only every so manieth clip")
     parser.add_argument("--cut", action="append", type=parse_cut, default=[], metavar="CLIP:FRAME")
+    parser.add_argument("--codecs", default=",".join(CODECS), help="of what is undecodable")
     parser.add_argument("--misses", action="store_true", help="list on stderr what went wrong")
     options = parser.parse_args()
     paths = [
@@ -564,7 +568,8 @@ def main() -> None:
         print(line, file=sys.stderr, flush=True)
 
     say_misses = say if options.misses else None
-    print_table(measure(paths, options.only.split(","), cuts=options.cut, say=say_misses))
+    only, codecs = options.only.split(","), options.codecs.split(",")
+    print_table(measure(paths, only, cuts=options.cut, codecs=codecs, say=say_misses))
 
 
 if __name__ == "__main__":

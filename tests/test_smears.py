@@ -76,6 +76,11 @@ def test_where_the_decoder_refuses_a_smear_ends_with_damage(
     slots = [Slot(time, i) for i, time in enumerate(make_times(12))]
     found = find_smears(slots, damaged, keys={0, 6}, refuses=True)
     assert [(gap.start, gap.stop) for gap in found] == expected
+    # What lies between a hole and what is refused for it decodes, but not to the right picture.
+    holes = [Slot(slot.time, None if i in (1, 7) else i) for i, slot in enumerate(slots)]
+    found = find_smears(holes, [3, 9], keys={0, 6}, refuses=True)
+    assert [(gap.start, gap.stop) for gap in found] == [(2, 3), (8, 9)]
+    assert find_smears(holes, [9], keys={0, 8}, refuses=True) == ()
 
 
 @pytest.mark.parametrize(
