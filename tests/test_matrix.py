@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from framepred.errors import FramepredError
 from framepred.filling import fill_gaps
 from framepred.reports import FillReport
 from framepred.scanning import scan
+from framepred.video import VideoReader
 
 Ffprobe = Callable[[Path], dict[str, Any]]
 N, HOLES = 14, (5, 9, 10)
@@ -506,6 +508,20 @@ def test_frames_out_of_their_order_are_not_lost_by_threads(tmp_path: Path, seed:
     report = scan(source)
     assert report.n_frames == len(look(source))
     assert report.n_repaired_times == 0
+
+
+@pytest.mark.parametrize("seed", [200128, 400246])
+def test_threads_do_not_wait_for_one_another_for_ever(tmp_path: Path, seed: int) -> None:
+    """Frame threads that decode such H.265 do, where a signal cannot reach them."""
+    case = next(case for case in DAMAGED if str(case) == "libx265.mp4 yuv420p b_frames=2")
+    source = case.make(tmp_path, holes=())
+    data = bytearray(source.read_bytes())
+    flip(data, np.random.default_rng((seed, 7, 0)))
+    source.write_bytes(data)
+    with VideoReader(source) as reader:
+        assert reader.stream.thread_type.name == "SLICE"
+    command = [sys.executable, "-m", "framepred", "scan", str(source)]
+    subprocess.run(command, check=False, capture_output=True, timeout=60)
 
 
 @pytest.mark.parametrize(
