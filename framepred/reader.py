@@ -45,7 +45,7 @@ _MOST_PIXELS = 2**27
 _BOUND = {"max_pixels": str(_MOST_PIXELS)}  # for the decoders, and where FFmpeg looks at formats
 _REORDERING = ("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4")
 # Decoders whose frame threads can wait for one another for ever where the stream is damaged: in
-# libavcodec 62.28 about one spoilt file of H.265 in 5,000 did. Their threads share a frame.
+# libavcodec 62.28 about one spoilt file of H.265 in 8,000 did. Their threads share a frame.
 _STUCK = ("hevc",)
 _N_STRICT = 8  # packets of which a strict decoder must take one
 
