@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -15,9 +16,11 @@ from synthetic import make_frames, make_times, read_planes, write_clip
 from test_matrix import look
 from test_scanning import gaps, pan
 
+from framepred.detection import find_cuts
 from framepred.filling import fill_gaps
+from framepred.observations import Observer
 from framepred.repairs import RepairFinder
-from framepred.scanning import scan
+from framepred.scanning import _choose_repairs, scan
 from framepred.smears import find_baseless, find_smears
 from framepred.timeline import Gap, Slot
 
@@ -242,6 +245,28 @@ def test_a_shot_that_begins_with_a_key_frame_repairs_nothing(tmp_path: Path) -> 
     report = scan(gappy)
     assert report.plan.cuts == (24,)
     assert gaps(report) == [(12, 13, "missing", "fill")]
+
+
+@pytest.mark.parametrize("is_same_shot", [True, False])
+def test_back_from_a_torn_picture_is_no_cut(is_same_shot: bool) -> None:
+    """What a key frame repairs may look like another scene; the frame before the loss tells."""
+    shots = [to_gray(make_frames(12, width=160, height=96, seed=seed)) for seed in (1, 2)]
+    rng = np.random.default_rng(4)
+    torn = [rng.uniform(0, 255, (12, 20)).repeat(8, 0).repeat(8, 1) for _ in range(2)]
+    pictures = [*shots[0][:8], torn[0], torn[0], torn[1], *shots[0 if is_same_shot else 1][8:]]
+    observer = Observer(keep_signatures=True)
+    for picture in pictures:
+        observer.add(picture.astype(np.float32))
+    observations = observer.observations()
+    n_steps = [2 if i == 8 else 1 for i in range(len(pictures))]
+    assert 11 in find_cuts(observations, n_steps=n_steps)
+    seen = SimpleNamespace(repairs=[11], keys=[0, 11])
+    chosen = _choose_repairs(seen, observations, n_steps)  # type: ignore[arg-type]
+    assert chosen == ([11] if is_same_shot else [])
+
+
+def to_gray(frames: Sequence[Any]) -> list[Any]:
+    return [frame.mean(axis=2) for frame in frames]
 
 
 @pytest.mark.parametrize("size", [(90, 160), (5, 7), (8, 8), (8, 17)])
