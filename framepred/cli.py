@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import __version__, options, stream_options, studies
 from .batches import Batch, check_json, name_outputs, name_views, to_path
 from .errors import GapError
+from .interrupts import heed_signals
 from .outputs import check_output
 from .reports import ForecastReport, FuturesReport, OnProgress
 from .terminals import EXIT_CODES, open_terminal, set_manners
@@ -52,9 +52,7 @@ def run() -> None:
     # Threads that spin while they wait make torch several times slower when another program keeps
     # a core busy. The variable is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    signal.signal(signal.SIGTERM, _terminate)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, _terminate)  # unless nohup asked to ignore it
+    heed_signals()
     try:
         app()
     except SystemExit as leave:
@@ -66,11 +64,6 @@ def run() -> None:
                     stream.flush()
             os._exit(leave.code)
         raise
-
-
-def _terminate(number: int, _frame: object) -> NoReturn:
-    """Leave through all ``with`` blocks, so that no temporary file stays behind."""
-    raise SystemExit(128 + number)
 
 
 def _print_version(wanted: bool) -> None:

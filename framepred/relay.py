@@ -8,15 +8,19 @@ A full queue makes the one before it wait, so that memory stays bounded. Whateve
 thread is opened, used and closed there. What goes wrong in a thread is raised in this one, and
 whichever stage ends early, by an error or by Ctrl-C, ends the others: none is left running when
 the ``with`` block is left.
+
+Ctrl-C is raised between any two steps of this thread, also between taking a lock of
+``threading.Condition`` and giving it back; the other threads would then wait for it for ever. So
+what passes from one thread to another passes through ``queue.SimpleQueue``, which holds no lock
+while Python code runs.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, closing, contextmanager
-from threading import Condition, Event
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Generic, TypeVar
 
 __all__ = ["Behind", "read_ahead", "write_behind"]
@@ -47,15 +51,17 @@ def read_ahead(
         finally:
             queue.close()
 
-    def follow(future: Future[None]) -> Iterator[T]:
+    def follow() -> Iterator[T]:
         yield from queue
-        future.result()
+        worker.join()
 
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        try:
-            yield follow(pool.submit(work))
-        finally:
-            queue.discard()
+    worker = _Worker(work, "read-ahead")
+    try:
+        worker.start()
+        yield follow()
+    finally:
+        queue.discard()
+        worker.wait()
 
 
 @contextmanager
@@ -67,15 +73,14 @@ def write_behind(
     The block begins when the resource is open, and ends when all jobs are done and it is closed.
     When the block raises, the jobs that wait are dropped and the resource's context sees an error.
     """
-    behind: Behind[W] = Behind(depth)
-    with ThreadPoolExecutor(1, thread_name_prefix="write-behind") as pool:
-        try:
-            behind.start(pool.submit(behind.work, open_resource))
-            yield behind
-            behind.finish()
-        except BaseException:
-            behind.abandon()
-            raise
+    behind: Behind[W] = Behind(open_resource, depth)
+    try:
+        behind.start()
+        yield behind
+        behind.finish()
+    except BaseException:
+        behind.abandon()
+        raise
 
 
 class Behind(Generic[W]):
@@ -83,11 +88,12 @@ class Behind(Generic[W]):
 
     resource: W  # to be looked at when the block is over
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, open_resource: Callable[[], AbstractContextManager[W]], depth: int) -> None:
+        self._open_resource = open_resource
         self._jobs: _Queue[Callable[[W], object]] = _Queue(depth)
-        self._is_open = Event()
+        self._opened = _Mark()
         self._is_abandoned = False
-        self._future: Future[None] = Future()
+        self._worker = _Worker(self._work, "write-behind")
 
     def call(self, job: Callable[[W], object]) -> None:
         """Have ``job`` called with the resource, after those before it.
@@ -95,84 +101,140 @@ class Behind(Generic[W]):
         Raises what an earlier job or the opening raised.
         """
         if not self._jobs.put(job):
-            self._future.result()
+            self._worker.join()
 
-    def start(self, future: Future[None]) -> None:
-        self._future = future
-        while not self._is_open.wait(_PATIENCE):
-            pass
+    def start(self) -> None:
+        self._worker.start()
+        self._opened.wait()
         if not hasattr(self, "resource"):
-            future.result()
+            self._worker.join()
 
-    def work(self, open_resource: Callable[[], AbstractContextManager[W]]) -> None:
+    def _work(self) -> None:
         try:
-            with open_resource() as resource:
+            with self._open_resource() as resource:
                 self.resource = resource
-                self._is_open.set()
+                self._opened.set()
                 for job in self._jobs:
                     job(resource)
                 if self._is_abandoned:
                     raise _AbandonedError
         finally:
             self._jobs.discard()
-            self._is_open.set()
+            self._opened.set()
 
     def finish(self) -> None:
         self._jobs.close()
-        while not self._future.done():
-            wait([self._future], _PATIENCE)
-        self._future.result()
+        self._worker.join()
 
     def abandon(self) -> None:
         self._is_abandoned = True
         self._jobs.discard()
+        self._worker.wait()
 
 
 class _AbandonedError(Exception):
     """Makes a resource clean up; seen by nobody else."""
 
 
+class _Worker:
+    """A thread whose end can be waited for, and whose error is raised in the one that waits."""
+
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        self._work = work
+        self._error: BaseException | None = None
+        self._ended = _Mark()
+        self._thread = Thread(target=self._run, name=name)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 (raised by ``join``)
+            self._error = error
+        finally:
+            self._ended.set()
+
+    def wait(self) -> None:
+        """Return when the thread has ended, however it did; at once if it never began."""
+        if self._thread.ident is not None:
+            self._ended.wait()
+            self._thread.join()
+
+    def join(self) -> None:
+        """Wait, and raise what the thread raised."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+
+
+class _Mark:
+    """Something that happens once, in one thread, and is waited for in another."""
+
+    def __init__(self) -> None:
+        self._told: SimpleQueue[None] = SimpleQueue()
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+        self._told.put(None)
+
+    def wait(self) -> None:
+        while not self._is_set:
+            with suppress(Empty):
+                self._told.get(timeout=_PATIENCE)
+
+
+class _End:
+    """Behind the last item of a queue."""
+
+
 class _Queue(Generic[T]):
-    """A short line of items between two threads; both may close it, the reader for good."""
+    """A short line of items from one thread to one other; both may close it, the reader for good.
+
+    There is a token for every free place: who puts an item takes one, who takes it gives it back.
+    """
 
     def __init__(self, depth: int) -> None:
-        self._depth = depth
-        self._items: deque[T] = deque()
+        self._items: SimpleQueue[T | _End] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(depth):
+            self._room.put(None)
         self._is_closed = False
-        self._changed = Condition()
+        self._is_discarded = False
 
     def put(self, item: T) -> bool:
         """Wait for room and line up; False when the queue is closed."""
-        with self._changed:
-            while len(self._items) >= self._depth and not self._is_closed:
-                self._changed.wait(_PATIENCE)
-            if self._is_closed:
-                return False
-            self._items.append(item)
-            self._changed.notify_all()
-            return True
+        while not self._is_closed:
+            try:
+                self._room.get(timeout=_PATIENCE)
+            except Empty:
+                continue
+            if not self._is_closed:
+                self._items.put(item)
+                return True
+        return False
 
     def __iter__(self) -> Iterator[T]:
         """Yield the items as they come, until the queue is closed and empty."""
-        while True:
-            with self._changed:
-                while not self._items and not self._is_closed:
-                    self._changed.wait(_PATIENCE)
-                if not self._items:
-                    return
-                item = self._items.popleft()
-                self._changed.notify_all()
+        while not self._is_discarded:
+            try:
+                item = self._items.get(timeout=_PATIENCE)
+            except Empty:
+                continue
+            if isinstance(item, _End) or self._is_discarded:
+                return
+            self._room.put(None)
             yield item
 
     def close(self) -> None:
         """Nothing more comes; what is there can still be taken."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
+        self._is_closed = True
+        self._items.put(_End())
+        self._room.put(None)
 
     def discard(self) -> None:
         """Nothing more comes or is taken."""
-        with self._changed:
-            self._is_closed = True
-            self._items.clear()
-            self._changed.notify_all()
+        self._is_discarded = True
+        self.close()

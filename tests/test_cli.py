@@ -500,7 +500,10 @@ run()
         assert process.stderr is not None
         assert process.stdout.readline() == "half way\n"
         process.send_signal(getattr(signal, name))
-        said = process.communicate(timeout=20)[1]
+        try:
+            said = process.communicate(timeout=20)[1]
+        finally:
+            process.kill()  # if it stands still, or the end of the block would wait for it
         assert process.returncode == code
     assert "Traceback" not in said
     assert names(clip.parent) == ["clip.mkv"]

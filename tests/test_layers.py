@@ -15,7 +15,7 @@ PACKAGE = ROOT / "framepred"
 
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
-    {"errors", "tones"},
+    {"errors", "tones", "interrupts"},
     {"phrases", "sequences", "series", "wheels", "pictures", "captions", "charts", "settings"},
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"leaps"},
@@ -74,7 +74,7 @@ LAYERS = (
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
     "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m", "settings",
-    "phrases", "decisions", "ranges", "continuity",
+    "phrases", "decisions", "ranges", "continuity", "interrupts",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {

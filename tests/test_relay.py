@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -260,3 +264,45 @@ def test_an_error_in_reading_abandons_the_writing() -> None:
     with pytest.raises(ValueError, match="damaged"):
         pass_on(Source(20, error=ValueError("damaged")), store)
     assert store.ending == "abandoned"
+
+
+# Interruptions. In a process of its own: what is tested for is standing still for ever.
+
+HAMMER = """
+import random, signal, threading
+from contextlib import contextmanager
+from framepred.relay import read_ahead, write_behind
+class Interrupted(BaseException):
+    pass
+def interrupt(*_):
+    raise Interrupted
+def make():
+    yield from range(10**9)
+@contextmanager
+def open_list():
+    yield []
+signal.signal(signal.SIGALRM, interrupt)
+random.seed(0)
+for _ in range(300):
+    try:
+        with write_behind(open_list, depth=4) as behind, read_ahead(make, depth=4) as items:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.001, 0.01))
+            for item in items:
+                behind.call(lambda written: None)
+    except Interrupted:
+        pass
+print(threading.active_count(), "thread left")
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no such timer")
+def test_an_interruption_at_any_moment_ends_all_threads() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", HAMMER],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.stdout == "1 thread left\n", answer.stderr

@@ -193,7 +193,10 @@ def test_ctrl_c_is_heard_while_waiting_for_a_thread(clip: Path, slow: str) -> No
         assert process.stdout is not None
         assert process.stdout.readline() == "at work\n"
         process.send_signal(signal.SIGINT)
-        more, said = process.communicate(timeout=30)
+        try:
+            more, said = process.communicate(timeout=30)
+        finally:
+            process.kill()  # if it stands still, or the end of the block would wait for it
     # Two seconds at most: what was in work, and what began before the signal came through.
     assert more.count("at work") <= 3
     assert process.returncode == 130
