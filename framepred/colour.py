@@ -55,6 +55,7 @@ class Frame:
     container; ``index`` counts from 0 in presentation order (-1: made, not decoded).
     ``lacks_reference``: by its number, one was lost that it may be predicted from. ``packet``: the
     place of its packet among the video's, in the order of storage; known of raw streams only.
+    ``concealed``: (H, W), where it rests on what the decoder made up; None if nobody looked.
     """
 
     native: VideoFrame
@@ -64,6 +65,7 @@ class Frame:
     is_key: bool = False
     lacks_reference: bool = False
     packet: int | None = None
+    concealed: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

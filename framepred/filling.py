@@ -12,7 +12,6 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from itertools import accumulate, chain, pairwise
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .accounts import GapScores, report_fill, report_frames
 from .confidence import GapEvidence, estimate_score, measure_calm
 from .decisions import explain_gap, explain_made
 from .errors import MediaError, OutputError
@@ -30,24 +30,15 @@ from .insertion import Insertion, SoundChoice, SoundRule, choose_sound
 from .journal import Journal, Outcome, name_window, open_journal
 from .outputs import check_output, copy_file, is_pipe, name_output
 from .ranges import NamedGap
-from .reports import (
-    AdaptationReport,
-    FillReport,
-    GapReport,
-    InsertionReport,
-    MadeFrameReport,
-    OnProgress,
-    Progress,
-    Seconds,
-    StageClock,
-)
+from .reports import FillReport, OnProgress, Progress, StageClock
+from .salvage import salvage_picture
 from .scanning import ScanReport, read_slots, scan
-from .scoring import Score, TrueFrames, check_same_size, mean_score, score_image
+from .scoring import TrueFrames, check_same_size, score_image
 from .splicing import list_wishes
 from .stages import VideoSink, read_video, write_video
 from .tasks import Task, list_tasks
-from .timeline import Kind, Plan, PlannedGap, Slot
-from .video import Frame, Graft, VideoReader, from_rgb, plan_graft, to_rgb
+from .timeline import Kind, Plan, Slot
+from .video import Frame, VideoReader, from_rgb, plan_graft, to_rgb
 from .views import Views, Watch
 
 if TYPE_CHECKING:
@@ -71,6 +62,7 @@ def fill_gaps(
     max_gap: int = 16,
     context: int = 4,
     self_check: bool = True,
+    mend: bool = True,
     adapt: int | None = None,
     seed: int = 1,
     reference: str | Path | None = None,
@@ -107,6 +99,8 @@ def fill_gaps(
         max_gap: most frames that are synthesized in one gap.
         context: most real frames shown to the network on each side.
         self_check: estimate the quality on real frames hidden beside each gap.
+        mend: keep what is right in damaged frames, where it can be told, and make only the rest
+            anew; else they are replaced whole.
         adapt: fine-tune a copy of the network on the video's known frames for so many steps, and
             use it if it predicts hidden ones better; decodes the video once more.
         seed: of all random choices of ``adapt``.
@@ -177,16 +171,16 @@ def fill_gaps(
     if dry_run:
         to_write = target if plan.n_to_make else None
         return show(
-            _report(scanned, to_write, clock.seconds(), moves=moves, graft=graft, dry_run=True)
+            report_fill(scanned, to_write, clock.seconds(), moves=moves, graft=graft, dry_run=True)
         )
     if not plan.n_to_make:
         if output is None:
-            return show(_report(scanned, None, clock.seconds()))
+            return show(report_fill(scanned, None, clock.seconds()))
         predictor = None
         if is_same:
             copy_file(source, target)  # encoding it anew could only lose something
             n_streams = len(scanned.info.other_streams)
-            return show(_report(scanned, target, clock.seconds(), n_streams=n_streams))
+            return show(report_fill(scanned, target, clock.seconds(), n_streams=n_streams))
     elif predictor is None:
         from .predictor import Predictor
 
@@ -203,6 +197,7 @@ def fill_gaps(
             predictor, lessons, pictures, n_steps=adapt, seed=seed, on_progress=on_progress
         )
 
+    mendable = _choose_mendable(scanned) if mend else frozenset()
     journal = None
     with ExitStack() as stack:
         if predictor is not None:
@@ -244,10 +239,12 @@ def fill_gaps(
                 copy_streams=True,
                 clock=clock,
                 frame_threads=not scanned.is_damaged,
+                damaged=mendable,
             )
         )
         filler = _Filler(
             plan,
+            mendable,
             context,
             predictor,
             journal,
@@ -267,7 +264,7 @@ def fill_gaps(
         _write(writer, filler.finish(source))
         if on_progress is not None:
             on_progress(Progress("fill", filler.n_done, len(plan.slots), clock.seconds()))
-    report = _report(
+    report = report_fill(
         scanned,
         target,
         clock.seconds(),
@@ -285,6 +282,18 @@ def fill_gaps(
     return show(report, watch=watch)
 
 
+def _choose_mendable(scanned: ScanReport) -> frozenset[int]:
+    """The damaged frames in gaps that are synthesized; what is held or left shows them or not."""
+    plan = scanned.plan
+    made = {
+        plan.slots[slot].source
+        for planned in plan.gaps
+        if planned.action not in ("hold", "leave")
+        for slot in range(planned.gap.start, planned.gap.stop)
+    }
+    return frozenset(source for source in scanned.mendable if source in made)
+
+
 def _choose_sound(scanned: ScanReport, rule: SoundRule) -> SoundChoice:
     """Decide what becomes of the other streams where frames are inserted."""
     slots = scanned.plan.slots
@@ -294,20 +303,13 @@ def _choose_sound(scanned: ScanReport, rule: SoundRule) -> SoundChoice:
     return choose_sound(rule, ends, last + step, scanned.delay.total)
 
 
-@dataclass
-class _Scores:
-    """What the scores of the frames made for one gap rest on: hidden frames, and a truth."""
-
-    evidence: GapEvidence
-    true: dict[int, Score] = field(default_factory=dict)  # by slot
-
-
 class _Filler:
     """Takes the real frames in order and gives back all frames in the order of their slots."""
 
     def __init__(
         self,
         plan: Plan,
+        mendable: Collection[int],
         context: int,
         predictor: Predictor | None,  # None, as the journal: there is nothing to make
         journal: Journal | None,
@@ -327,7 +329,10 @@ class _Filler:
         self._truth = truth
         self._watch = watch
         self._self_check = self_check
-        self._tasks = deque(list_tasks(plan, context if self_check else None))
+        self._mendable = {i for i, slot in enumerate(plan.slots) if slot.source in mendable}
+        self._tasks = deque(
+            list_tasks(plan, context if self_check else None, mendable=self._mendable)
+        )
         self._plan = plan
         self._n_open = Counter(task.gap for task in self._tasks)  # tasks to be done, by gap
         # The first slot that any task from here on looks at: what lies before it can go.
@@ -342,10 +347,11 @@ class _Filler:
         self._sources = ((s.source, i) for i, s in enumerate(plan.slots) if s.source is not None)
         self._expected = next(self._sources, None)
         self._shown: dict[int, Frame] = {}  # real frames that a task will look at
+        self._damaged: dict[int, Frame] = {}  # frames that may be right in part
         self._ready: dict[int, Frame] = {}  # frames whose turn to be written has not come
         self.n_done = 0  # slots written or passed over
         self.n_made = 0
-        self.scores = [_Scores(GapEvidence(p.gap.start, p.gap.stop)) for p in plan.gaps]
+        self.scores = [GapScores(GapEvidence(p.gap.start, p.gap.stop)) for p in plan.gaps]
 
     def take(self, frame: Frame) -> Iterator[Frame]:
         """Take the next decoded frame; yield the frames that can be written now.
@@ -368,6 +374,8 @@ class _Filler:
         self._expected = next(self._sources, None)
         frame = dataclasses.replace(frame, time=self._slots[slot].time)
         self._watch.see_input(slot, frame)
+        if slot in self._mendable:
+            self._damaged[slot] = frame
         if slot not in self._made_slots:
             self._ready[slot] = frame
             if self._needed_from and slot >= self._needed_from[0]:
@@ -411,18 +419,22 @@ class _Filler:
                 made = dataclasses.replace(near, time=self._slots[slot].time)
                 self._keep(slot, made, to_rgb(made) if self._truth else None, task)
         else:
-            outcome = self._work_out(task, *_stack_images(before, after))
+            shown = _stack_images(before, after)
+            outcome = self._work_out(task, *shown)
             like = (before or after)[-1 if before else 0]
+            evidence = self.scores[task.gap].evidence
+            if self._self_check:
+                evidence.note(task, outcome.calms, outcome.scores)
+            nearest = [*shown[0][-1:], *shown[1][:1]]
             if outcome.images is not None:
                 for slot, image in zip(slots, outcome.images, strict=True):
-                    made = from_rgb(image, like=like, time=self._slots[slot].time)
+                    image, decoded = self._mend(slot, image, nearest, task)
+                    made = decoded or from_rgb(image, like=like, time=self._slots[slot].time)
                     self._keep(slot, made, image, task)
-            if self._self_check:
-                self.scores[task.gap].evidence.note(task, outcome.calms, outcome.scores)
         self._n_open[task.gap] -= 1
         if not self._n_open[task.gap]:
             planned = self._plan.gaps[task.gap]
-            frames = _report_frames(planned, self._plan, self.scores[task.gap])
+            frames = report_frames(planned, self._plan, self.scores[task.gap])
             _log.info("%s", explain_made(planned, frames))
             self._watch.see_scores(task.gap, frames)
         self._needed_from.popleft()
@@ -452,6 +464,27 @@ class _Filler:
         outcome = Outcome(None if task.is_check else images, calms, scores)
         self._journal.add(name, outcome)
         return outcome
+
+    def _mend(
+        self, slot: int, image: np.ndarray, nearest: list[np.ndarray], task: Task
+    ) -> tuple[np.ndarray, Frame | None]:
+        """Put into a made image what is right in the damaged frame; that itself if all of it is."""
+        frame = self._damaged.pop(slot, None)
+        if frame is None or frame.concealed is None:
+            return image, None
+        damaged = to_rgb(frame)
+        if damaged.shape != image.shape or damaged.dtype != image.dtype:
+            return image, None
+        scores = self.scores[task.gap]
+        known = scores.evidence.weigh(slot)  # of those self-checks that are done by now
+        mended, scores.kept[slot] = salvage_picture(
+            damaged,
+            image,
+            frame.concealed,
+            nearest,
+            expected=estimate_score(known).psnr if known else None,
+        )
+        return mended, frame if mended is damaged else None
 
     def _predict(self, before: np.ndarray, after: np.ndarray, n_frames: int) -> np.ndarray:
         assert self._predictor is not None
@@ -502,109 +535,3 @@ def _half_step(slots: Sequence[Slot], slot: int) -> Fraction:
 def _write(writer: VideoSink, frames: Iterable[Frame]) -> None:
     for frame in frames:
         writer.write(frame)
-
-
-# Results.
-
-
-def _report(
-    scanned: ScanReport,
-    output: Path | None,
-    seconds: Seconds,
-    *,
-    scores: Sequence[_Scores] = (),
-    n_made: int = 0,
-    n_streams: int | None = None,
-    left_out: tuple[str, ...] = (),
-    predictor: Predictor | None = None,
-    adaptation: AdaptationReport | None = None,
-    moves: SoundChoice | None = None,
-    graft: Graft | None = None,
-    n_halvings: int = 0,  # of the predictor's tiles, before this video
-    n_resumed: int = 0,
-    dry_run: bool = False,
-) -> FillReport:
-    plan = scanned.plan
-    found: Sequence[_Scores | None] = scores or [None] * len(plan.gaps)
-    made = [planned.gap for planned in plan.gaps if planned.action != "leave"] if n_made else []
-    n_replaced = sum(
-        slot.source is not None for gap in made for slot in plan.slots[gap.start : gap.stop]
-    )
-    return FillReport(
-        input=scanned.info.path,
-        output=output,
-        frames_in=scanned.n_frames,
-        frames_made=n_made,
-        frames_replaced=n_replaced,
-        frame_rate=None if plan.step is None else 1 / plan.step,
-        gaps=tuple(
-            _report_gap(planned, plan, score)
-            for planned, score in zip(plan.gaps, found, strict=True)
-        ),
-        decode_errors=scanned.n_errors,
-        streams_copied=n_streams,
-        streams_left_out=left_out,
-        model=None if predictor is None else predictor.name,
-        device=None if predictor is None else predictor.device,
-        adaptation=adaptation,
-        dry_run=dry_run,
-        seconds=seconds,
-        copied=None if graft is None else graft.report(),
-        drops=scanned.drops,
-        inserted=None
-        if moves is None
-        else InsertionReport(
-            places=tuple(since for since, _ in scanned.delay.steps),
-            seconds=scanned.delay.total,
-            sound_moved=moves.is_moved,
-            reason=moves.reason,
-        ),
-        tile_px=None if predictor is None else predictor.tiling.side,
-        tile_halvings=0 if predictor is None else predictor.tiling.n_halvings - n_halvings,
-        motion_halvings=0 if predictor is None else predictor.tiling.n_motion_halvings,
-        windows_resumed=n_resumed,
-    )
-
-
-def _report_gap(planned: PlannedGap, plan: Plan, scores: _Scores | None) -> GapReport:
-    shows_before = planned.action in ("fill", "forecast", "split")
-    shows_after = planned.action in ("fill", "backcast", "split")
-    frames = _report_frames(planned, plan, scores) if scores else ()
-    estimated = mean_score([Score(frame.estimated_psnr, frame.estimated_ssim) for frame in frames])
-    true = mean_score([Score(frame.psnr, frame.ssim) for frame in frames])
-    return GapReport(
-        start=planned.gap.start,
-        stop=planned.gap.stop,
-        time=plan.slots[planned.gap.start].time,
-        kind=planned.gap.kind,
-        action=planned.action,
-        reason=planned.reason,
-        context_before=planned.n_before if shows_before else 0,
-        context_after=planned.n_after if shows_after else 0,
-        estimated_psnr=estimated.psnr,
-        estimated_ssim=estimated.ssim,
-        psnr=true.psnr,
-        ssim=true.ssim,
-        frames=frames,
-    )
-
-
-def _report_frames(planned: PlannedGap, plan: Plan, scores: _Scores) -> tuple[MadeFrameReport, ...]:
-    frames = []
-    for slot in range(planned.gap.start, planned.gap.stop) if planned.action != "leave" else ():
-        evidence = scores.evidence.weigh(slot)
-        estimated = estimate_score(evidence) if evidence else Score(None, None)
-        true = scores.true.get(slot, Score(None, None))
-        frames.append(
-            MadeFrameReport(
-                time=plan.slots[slot].time,
-                estimated_psnr=estimated.psnr,
-                estimated_ssim=estimated.ssim,
-                psnr=true.psnr,
-                ssim=true.ssim,
-                check_psnr=evidence.check.psnr if evidence else None,
-                check_ssim=evidence.check.ssim if evidence else None,
-                calmer=evidence.calmer if evidence else None,
-            )
-        )
-    return tuple(frames)

@@ -208,7 +208,13 @@ def _mark(gap: GapReport) -> tuple[str, str]:
 
 def _headers(gap: GapReport) -> list[str]:
     names = ["Frame", "Time", "Est. PSNR, dB", "Est. SSIM", "Self-check, dB", "SSIM", "Calmer, dB"]
+    if _is_mended(gap):
+        names.append("Kept, %")
     return names + (["PSNR, dB", "SSIM"] if gap.psnr is not None else [])
+
+
+def _is_mended(gap: GapReport) -> bool:
+    return any(frame.kept is not None for frame in gap.frames)
 
 
 def _list_rows(gap: GapReport) -> list[list[str]]:
@@ -223,6 +229,8 @@ def _list_rows(gap: GapReport) -> list[list[str]]:
             tell_similarity(frame.check_ssim),
             "–" if frame.calmer is None else f"{frame.calmer:+.2f}",
         ]
+        if _is_mended(gap):
+            row.append("–" if frame.kept is None else f"{100 * frame.kept:.0f}")
         if gap.psnr is not None:
             row += [tell_decibels(frame.psnr), tell_similarity(frame.ssim)]
         rows.append(row)
@@ -238,10 +246,14 @@ def _explain_rows(gap: GapReport) -> str:
             "length beside it."
         )
     n = gap.n_frames
+    kept = (
+        " Kept: the share of a damaged frame that is as it was decoded." if _is_mended(gap) else ""
+    )
     return (
         f"Self-check: {'a real frame' if n == 1 else f'{n} real frames in a row'} beside the gap "
         "hidden, made and scored, at the same place in the row. Calmer: by how many dB more the "
         "made frame looks like its neighbours cross-faded than those of the self-check did."
+        f"{kept if _is_mended(gap) else ''}"
     )
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "LogFile",
     "Lossless",
     "MaxGap",
+    "Mend",
     "Model",
     "NFrames",
     "NamedGaps",
@@ -280,6 +281,16 @@ SelfCheck = Annotated[
         metavar="",
         help="Hide real frames beside each gap, predict them too, and report how well that went "
         "as the estimate for the gap. Costs up to three times the network's time.",
+        rich_help_panel=HOW,
+    ),
+]
+Mend = Annotated[
+    bool,
+    typer.Option(
+        "--mend/--no-mend",
+        metavar="",
+        help="Of damaged frames keep what was decoded well, where the decoder lets that be told "
+        "(H.264, MPEG-1, -2 and -4), and make only the rest anew; or replace them whole.",
         rich_help_panel=HOW,
     ),
 ]

@@ -125,6 +125,7 @@ class VideoReader:
         copy_streams: bool = False,
         frame_threads: bool = True,
         verify: bool = False,
+        conceal: bool = True,
     ) -> None:
         """Open ``path``.
 
@@ -133,7 +134,8 @@ class VideoReader:
         same each time, more of the damage is flagged, the frames behind an error at the very end
         are not lost, and frames that damage brings out of their order are put back into it.
         (Threads for slices would conceal worse than either.) verify: decode with a second, stricter
-        decoder too, where the first conceals damage without a word.
+        decoder too, where the first conceals damage without a word. conceal: let the decoder put
+        something likely in the place of what is missing, else it leaves what is there.
 
         Raises:
             MediaError: not a file, not a video, or no video stream (cover art is none).
@@ -150,6 +152,8 @@ class VideoReader:
         self.container = open_input(self.path)
         self.stream = _choose_stream(self.container, self.path)
         options = _choose_options(self.path, self.info.codec)
+        if not conceal:
+            options["ec"] = "0"
         self.stream.codec_context.options = {**_BOUND, **options}
         self._checker = _choose_checker(self.info.codec, verify=verify)
         # Names of packets: stamps, or numbers in streams without any.

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
+from .concealment import CONCEALING
 from .decisions import explain_timeline
 from .detection import (
     find_black,
@@ -27,7 +28,7 @@ from .observations import Observations, Observer
 from .ranges import NamedGap, parse_gap, resolve_gaps
 from .repairs import RepairFinder
 from .reports import DropReport, OnProgress, Plain, Progress, Report, to_plain
-from .smears import find_baseless, find_smears
+from .smears import find_baseless, find_mendable, find_smears
 from .timeline import (
     Gap,
     Kind,
@@ -68,6 +69,8 @@ class ScanReport(Report):
     """Suspected losses that were closed up, but for those that are inserted."""
     delay: Delay = NO_DELAY
     """How much later everything is in the plan than in the file, behind what is inserted."""
+    mendable: frozenset[int] = frozenset()
+    """Frames, by their index, that are damaged, but only where the decoder made something up."""
 
     def as_dict(self) -> dict[str, Plain]:
         """The report as plain values, its gaps named as in the report of ``fill_gaps``."""
@@ -172,9 +175,9 @@ def scan(
         *(Gap(places[i], places[i] + 1, "corrupt") for i in seen.corrupt),
     ]
     smears: tuple[Gap, ...] = ()
+    baseless: Collection[int] = ()
     if "smeared" in detect:
         stored = seen.list_stored()
-        baseless: Collection[int] = ()
         repairs: list[int] = []
         if seen.is_numbered:
             baseless = find_baseless(
@@ -226,6 +229,7 @@ def scan(
             drop for drop in drops if drop.start not in {entry.start for entry in inserted}
         ),
         delay=delay,
+        mendable=_list_mendable(seen, timeline.slots, [*found, *smears], baseless),
     )
     _note(report, detect)
     return report
@@ -248,6 +252,21 @@ def _note(report: ScanReport, detect: Collection[Kind]) -> None:
             "before frame %d at %s frames seem to be closed up: %s; left so",
             *(drop.start, format_time(drop.time), drop.reason),
         )
+
+
+def _list_mendable(
+    seen: _Seen, slots: Sequence[Slot], gaps: Sequence[Gap], baseless: Collection[int]
+) -> frozenset[int]:
+    """Return the indices of damaged frames that may be right in part, but for those named."""
+    if seen.info.codec not in CONCEALING:
+        return frozenset()
+    places = [i for i, slot in enumerate(slots) if slot.source is not None]
+    keys = [places[i] for i in seen.keys]
+    found = find_mendable(slots, gaps, keys=keys, baseless=baseless)
+    for gap in gaps:
+        if gap.kind == "named":
+            found.difference_update(range(gap.start, gap.stop))
+    return frozenset(source for i in found if (source := slots[i].source) is not None)
 
 
 def _choose_repairs(seen: _Seen, observations: Observations, n_steps: Sequence[int]) -> list[int]:

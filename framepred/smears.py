@@ -23,7 +23,7 @@ from itertools import accumulate
 from .rhythm import find_runs
 from .timeline import Gap, Slot
 
-__all__ = ["find_baseless", "find_smears"]
+__all__ = ["find_baseless", "find_mendable", "find_smears"]
 
 _NEAR = 4  # slots from a loss to a picture that is refused for it
 
@@ -69,6 +69,37 @@ def find_smears(
         smeared = _end_with_damage(smeared, damaged, keys) | _follow_holes(slots, damaged, keys)
     shown = sorted(i for i in smeared - set(damaged) if slots[i].source is not None)
     return tuple(Gap(start, stop, "smeared") for start, stop in find_runs(shown))
+
+
+def find_mendable(
+    slots: Sequence[Slot],
+    gaps: Iterable[Gap],
+    *,
+    keys: Iterable[int],
+    baseless: Collection[int] = (),
+) -> set[int]:
+    """Return the damaged slots whose groups of pictures are whole: none was lost or lacks another.
+
+    Where one was, nobody knows what was predicted from the wrong picture.
+
+    :param slots: the ideal timeline.
+    :param gaps: of any kind; those corrupt or smeared are asked about.
+    :param keys: slots whose picture needs no other.
+    :param baseless: slots whose picture was predicted from one that was lost.
+    """
+    bounds = sorted(keys)
+    broken = {
+        bisect_right(bounds, i)
+        for i, slot in enumerate(slots)
+        if slot.source is None or i in baseless
+    }
+    return {
+        i
+        for gap in gaps
+        if gap.kind in ("corrupt", "smeared")
+        for i in range(gap.start, gap.stop)
+        if bisect_right(bounds, i) not in broken
+    }
 
 
 def _end_with_damage(

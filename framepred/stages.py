@@ -7,12 +7,13 @@ shorter they are.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from .concealment import mark_concealed, read_unconcealed
 from .insertion import NO_DELAY, Delay
 from .outputs import is_pipe
 from .pipes import PipeWriter, choose_pictures, open_stdout
@@ -33,17 +34,32 @@ def choose_depth(info: VideoInfo) -> int:
 
 
 def read_video(
-    source: VideoInfo, *, copy_streams: bool, clock: StageClock, frame_threads: bool = True
+    source: VideoInfo,
+    *,
+    copy_streams: bool,
+    clock: StageClock,
+    frame_threads: bool = True,
+    damaged: Collection[int] = (),
 ) -> AbstractContextManager[Iterator[Any]]:
-    """Read as ``VideoReader.read`` does, ahead of who takes the items; the stage "decode"."""
+    """Read as ``VideoReader.read`` does, ahead of who takes the items; the stage "decode".
+
+    damaged: frames of which it is to be found out where the decoder made them up; for that a second
+    decoder runs beside.
+    """
+    depth = choose_depth(source)
 
     def read() -> Generator[Any, None, None]:
-        with VideoReader(
-            source.path, copy_streams=copy_streams, frame_threads=frame_threads
-        ) as reader:
-            yield from clock.iterate("decode", reader.read())
+        with ExitStack() as stack:
+            reader = stack.enter_context(
+                VideoReader(source.path, copy_streams=copy_streams, frame_threads=frame_threads)
+            )
+            items = reader.read()
+            if damaged:
+                twins = read_ahead(lambda: read_unconcealed(source.path, damaged), depth=depth)
+                items = mark_concealed(items, stack.enter_context(twins), damaged)
+            yield from clock.iterate("decode", items)
 
-    return read_ahead(read, depth=choose_depth(source))
+    return read_ahead(read, depth=depth)
 
 
 @contextmanager

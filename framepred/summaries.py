@@ -100,6 +100,7 @@ def show_fill(terminal: Terminal, report: FillReport) -> None:
             f"{count(report.streams_copied or 0, 'other stream')} copied, "
             f"{_spent(report.seconds)}"
         )
+    _tell_mended(terminal, report)
     _tell_adaptation(terminal, report.adaptation)
     _tell_tiles(terminal, report)
     if report.windows_resumed:
@@ -128,6 +129,15 @@ def show_fill(terminal: Terminal, report: FillReport) -> None:
         terminal.say(
             f"{n_unknown} of {count(len(made), 'frame')} not estimated: too few real frames in a "
             "row beside the gap to try it on"
+        )
+
+
+def _tell_mended(terminal: Terminal, report: FillReport) -> None:
+    kept = [frame.kept for gap in report.gaps for frame in gap.frames if frame.kept]
+    if kept:
+        terminal.say(
+            f"{count(len(kept), 'damaged frame')} mended: {sum(kept) / len(kept):.0%} of the area "
+            "kept as decoded"
         )
 
 

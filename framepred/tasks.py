@@ -10,7 +10,7 @@ Pure, like ``timeline``::
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .timeline import Plan, PlannedGap
 
@@ -31,22 +31,37 @@ class Task:
     gap: int  # index of the planned gap that this is done for
     is_check: bool = False
     is_hold: bool = False
+    waits_for: int = -1  # a slot that must have come too
 
     @property
     def ready_at(self) -> int:
         """The slot whose frame is the last that the task waits for."""
-        return self.last - 1 if self.last > self.stop or self.is_check else self.start - 1
+        known = self.last - 1 if self.last > self.stop or self.is_check else self.start - 1
+        return max(known, self.waits_for)
 
 
-def list_tasks(plan: Plan, check_context: int | None) -> list[Task]:
-    """All tasks in the order in which they become ready; checks only with a context for them."""
+def list_tasks(
+    plan: Plan, check_context: int | None, *, mendable: Collection[int] = ()
+) -> list[Task]:
+    """All tasks in the order in which they become ready; checks only with a context for them.
+
+    mendable: slots to make whose damaged frame is waited for, and for the checks of their gap too:
+    how much of such a frame is kept depends on how good the made one is.
+    """
     tasks: list[Task] = []
     runs = Runs(plan)
     for index, planned in enumerate(plan.gaps):
-        tasks += _list_parts(index, planned)
+        checks = []
         if check_context is not None:
-            tasks += _list_checks(index, planned, runs, check_context)
-    return sorted(tasks, key=lambda task: task.ready_at)
+            checks = _list_checks(index, planned, runs, check_context)
+        for part in _list_parts(index, planned):
+            damaged = [slot for slot in range(part.start, part.stop) if slot in mendable]
+            if damaged:
+                last = max([*damaged, *(check.ready_at for check in checks)])
+                part = replace(part, waits_for=last)
+            tasks.append(part)
+        tasks += checks
+    return sorted(tasks, key=lambda task: (task.ready_at, task.waits_for))
 
 
 def _list_parts(index: int, planned: PlannedGap) -> list[Task]:

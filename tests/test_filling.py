@@ -371,7 +371,7 @@ def test_report_is_one_json_object_with_the_promised_keys(gappy: Path, tmp_path:
         for frame in gap["frames"]:
             assert set(frame) == {
                 "time", "estimated_psnr", "estimated_ssim", "psnr", "ssim",
-                "check_psnr", "check_ssim", "calmer",
+                "check_psnr", "check_ssim", "calmer", "kept",
             }  # fmt: skip
             assert frame["check_psnr"] is not None
             assert frame["estimated_psnr"] is not None

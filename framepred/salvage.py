@@ -1,0 +1,107 @@
+"""What is right in a damaged picture is kept; only the rest is taken from the one made anew.
+
+Kept is what the decoder did not make up (see ``concealment``), unless it is far from what was made
+anew: then it is what the decoder read before it noticed that the bits were wrong. How far is far
+goes by the place. What is made anew is off at edges that move, and hardly anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.filters import gaussian
+from skimage.morphology import dilation, footprint_rectangle
+from skimage.transform import resize
+
+from .colour import Image
+
+__all__ = ["salvage_picture"]
+
+Plane = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+# All of it is looked at in a copy whose shorter side has about so many pixels.
+_SIDE = 256
+_BLUR = 4.0  # pixels of that copy
+# Decoded samples are believed up to a mean square of the difference, in levels of 0..255, of
+# ``_FAR``; where the error of what was made anew is estimated, up to so many times that, and where
+# it is large up to so many times its square, for nothing that was decoded is much worse then. At
+# the most moving edges all three are higher.
+_FAR, _FAR_BY_ERROR, _FAR_BY_SQUARE = 100.0, 4.0, 0.2
+_FARTHEST = 16.0  # times as much at most
+
+
+def salvage_picture(
+    damaged: Image,
+    made: Image,
+    concealed: Mask,
+    neighbours: Sequence[Image],
+    *,
+    expected: float | None = None,
+) -> tuple[Image, float]:
+    """Put what is right in ``damaged`` into ``made``; return that, and the share of its area kept.
+
+    damaged, made, neighbours: (H, W, 3) RGB of one type, uint8 or uint16; the last are the real
+    pictures nearest in time, one or two. concealed: (H, W), what cannot be kept. expected: the PSNR
+    of ``made`` (dB), if it was estimated.
+
+    Raises ValueError if the shapes differ.
+    """
+    pictures = (made, *neighbours)
+    if any(picture.shape != damaged.shape for picture in pictures) or not neighbours:
+        raise ValueError(f"expected pictures of one shape, got {damaged.shape} and others")
+    step = max(1, round(min(made.shape[:2]) / _SIDE))
+    difference = _blur(_measure_difference(damaged, made, step))
+    moved = np.max([_measure_difference(made, near, step) for near in neighbours], axis=0)
+    edges = _blur(np.sqrt(moved * _measure_slope(made, step)))
+    usual = np.clip(edges / max(float(edges.mean()), 1e-3), 1, _FARTHEST)
+    error = 0 if expected is None else 255**2 * 10 ** (-expected / 10)
+    far = max(_FAR, _FAR_BY_ERROR * error, _FAR_BY_SQUARE * error**2)
+    is_wrong = (difference > far * usual) | _reduce(concealed, step, np.max).astype(bool)
+    if not is_wrong.any():
+        return damaged, 1.0
+    side = 2 * int(_BLUR) + 1
+    weight = _blur(dilation(is_wrong.astype(np.float32), footprint_rectangle((side, side))))
+    weight = np.where(is_wrong, 1, weight).clip(0, 1)
+    kept = float(1 - weight.mean())
+    if step > 1:
+        weight = resize(weight, [n * step for n in weight.shape], order=1)
+    weight = np.where(concealed, 1, weight[: made.shape[0], : made.shape[1]])[..., None]
+    mixed = weight * made.astype(np.float32) + (1 - weight) * damaged.astype(np.float32)
+    return np.rint(mixed).astype(made.dtype), kept
+
+
+def _measure_difference(one: Image, other: Image, step: int) -> Plane:
+    """Mean square over the channels and blocks of ``step`` pixels, in levels of 0..255."""
+    scale = np.float32(255 / np.iinfo(one.dtype).max)
+    difference = (one.astype(np.float32) - other.astype(np.float32)) * scale
+    return _reduce(np.square(difference).mean(-1), step, np.mean)
+
+
+def _measure_slope(picture: Image, step: int) -> Plane:
+    """Square of the slope of the luma, in levels of 0..255 a pixel of the small copy."""
+    luma = picture.astype(np.float32) @ np.array((0.299, 0.587, 0.114), np.float32)
+    small = _reduce(luma * np.float32(255 / np.iinfo(picture.dtype).max), step, np.mean)
+    down, right = (
+        np.gradient(small, axis=axis) if small.shape[axis] > 1 else np.zeros_like(small)
+        for axis in (0, 1)
+    )
+    slope: Plane = down * down + right * right
+    return slope
+
+
+def _reduce(plane: NDArray[Any], step: int, how: Callable[..., Any]) -> Plane:
+    """One number for each block of ``step`` pixels a side; what the last ones lack is copied."""
+    height, width = plane.shape
+    padded = np.pad(plane, ((0, -height % step), (0, -width % step)), mode="edge")
+    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
+    reduced: Plane = how(blocks, axis=(1, 3)).astype(np.float32)
+    return reduced
+
+
+def _blur(plane: Plane) -> Plane:
+    blurred: Plane = gaussian(plane, _BLUR, mode="nearest", preserve_range=True)
+    return blurred

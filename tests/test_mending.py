@@ -1,0 +1,297 @@
+"""What is right in damaged frames: where the decoder made something up, and what is kept."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from blending import GrayPredictor, SlidePredictor
+from numpy.typing import NDArray
+from synthetic import make_frames, read_planes, write_clip
+
+from framepred.concealment import CONCEALING, mark_concealed, read_unconcealed
+from framepred.errors import OutputError
+from framepred.filling import fill_gaps
+from framepred.metrics import psnr
+from framepred.salvage import salvage_picture
+from framepred.scanning import scan
+from framepred.smears import find_mendable
+from framepred.timeline import Gap, Slot
+from framepred.video import Frame, VideoReader, to_rgb
+
+Images = NDArray[np.uint8]
+SIZE = (352, 288)
+N, GOP, HIT = 30, 12, 14  # packet 14 is damaged, frames 14 to 23 with it
+ENCODERS = {
+    "libx264": ".mp4",
+    "mpeg4": ".mp4",
+    "mpeg2video": ".mkv",
+    "mpeg1video": ".mkv",
+    "flv": ".flv",
+    "h263": ".avi",
+    "msmpeg4v2": ".avi",
+}
+
+
+def write_moving(folder: Path, encoder: str) -> Path:
+    """A texture with grain that slides by (2, 1) pixels a frame, a key frame every twelve."""
+    grain = np.random.default_rng(0).normal(0, 12, (SIZE[1], SIZE[0], 1))
+    picture = make_frames(1, width=SIZE[0], height=SIZE[1])[0] * 0.7 + 38 + grain
+    still = np.rint(picture.clip(0, 255)).astype(np.uint8)
+    frames = [np.roll(still, (i, 2 * i), (0, 1)) for i in range(N)]
+    options = {"crf": "18"} if encoder == "libx264" else {"qmin": "2", "qmax": "3"}
+    return write_clip(
+        folder / f"whole{ENCODERS[encoder]}", frames, codec=encoder, pix_fmt="yuv420p",
+        options=options, lossless=False, gop=GOP,
+    )  # fmt: skip
+
+
+def spoil(whole: Path, *, packet: int = HIT, keep: float = 0.7) -> Path:
+    """Zero the rest of a packet where it lies in a copy of the file."""
+    with av.open(str(whole)) as container:
+        content = [bytes(entry) for entry in container.demux(video=0) if entry.size][packet]
+    data = bytearray(whole.read_bytes())
+    first = data.index(content)
+    start = first + int(len(content) * keep)
+    data[start : first + len(content)] = bytes(first + len(content) - start)
+    damaged = whole.with_name(f"damaged{whole.suffix}")
+    damaged.write_bytes(data)
+    return damaged
+
+
+def read_rgb(path: Path) -> list[Images]:
+    with VideoReader(path, frame_threads=False) as reader:
+        return [to_rgb(frame) for frame in reader.read()]
+
+
+def mark(path: Path, wanted: range) -> dict[int, Frame]:
+    with VideoReader(path, frame_threads=False) as reader:
+        items = mark_concealed(reader.read(), read_unconcealed(path, wanted), wanted)
+        return {frame.index: frame for frame in items}
+
+
+# Where the decoder made something up.
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_what_was_not_made_up_is_what_was_stored(tmp_path: Path, encoder: str) -> None:
+    whole = write_moving(tmp_path, encoder)
+    damaged = spoil(whole)
+    true = read_rgb(whole)
+    frames = mark(damaged, range(N))
+    with VideoReader(damaged) as reader:
+        assert reader.info.codec in CONCEALING
+    for index in range(HIT, 2 * GOP):
+        concealed, frame = frames[index].concealed, to_rgb(frames[index])
+        assert concealed is not None
+        is_off = (frame != true[index]).any(-1)
+        assert 0.05 < concealed.mean() < 0.95
+        assert is_off[concealed].mean() > 0.5
+        assert is_off[~concealed].mean() < 0.02
+    # Before it, and from the next key frame on, nothing.
+    for index in (*range(HIT), *range(2 * GOP, N)):
+        concealed = frames[index].concealed
+        assert concealed is not None
+        assert not concealed.any()
+
+
+def test_only_wanted_frames_are_marked(tmp_path: Path) -> None:
+    frames = mark(spoil(write_moving(tmp_path, "libx264")), range(15, 17))
+    assert [i for i, frame in frames.items() if frame.concealed is not None] == [15, 16]
+
+
+def test_frames_without_a_twin_pass_as_they_are(tmp_path: Path) -> None:
+    path = write_moving(tmp_path, "libx264")
+    with VideoReader(path, frame_threads=False) as reader:
+        frames = list(reader.read())
+    images = [to_rgb(frame) for frame in frames]
+    twins = [
+        (frames[0].time, images[0]),
+        (frames[1].time + Fraction(1, 1000), images[1]),  # at another time
+        (frames[3].time, images[3][:-2]),  # of another size
+        (frames[4].time, images[4]),
+    ]
+    sound = object()
+    passed = list(mark_concealed([sound, *frames], iter(twins), range(N)))
+    assert passed[0] is sound
+    marked = [frame.index for frame in passed[1:] if frame.concealed is not None]
+    assert marked == [0, 4]
+
+
+# What is kept.
+
+
+def make_picture(height: int = 96, width: int = 120, dtype: type = np.uint8) -> Images:
+    picture = make_frames(1, width=width, height=height)[0]
+    return picture if dtype == np.uint8 else picture.astype(np.uint16) * 257
+
+
+@pytest.mark.parametrize("size", [(96, 120), (301, 419), (720, 1280), (40, 31), (7, 5)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_was_made_up_is_replaced(size: tuple[int, int], dtype: type) -> None:
+    made = make_picture(*size, dtype=dtype)
+    concealed = np.zeros(size, bool)
+    concealed[: size[0] // 2, : size[1] // 3] = True
+    damaged = made.copy()
+    damaged[concealed] = 0
+    mended, kept = salvage_picture(damaged, made, concealed, [made])
+    assert mended.dtype == dtype
+    np.testing.assert_array_equal(mended, made)
+    assert kept < 1 - concealed.mean() + 0.01
+
+
+def test_what_was_decoded_is_kept() -> None:
+    true = make_picture(144, 176)
+    made = np.clip(true.astype(int) + 6, 0, 255).astype(np.uint8)  # off, but not far
+    concealed = np.zeros(true.shape[:2], bool)
+    concealed[:40, :40] = True
+    damaged = true.copy()
+    damaged[concealed] = 99
+    mended, kept = salvage_picture(damaged, made, concealed, [made])
+    np.testing.assert_array_equal(mended[80:], true[80:])
+    np.testing.assert_array_equal(mended[:, 80:], true[:, 80:])
+    np.testing.assert_array_equal(mended[:40, :40], made[:40, :40])
+    assert 0.7 < kept < 1 - concealed.mean()
+
+
+def test_a_frame_with_nothing_wrong_is_given_back() -> None:
+    true = make_picture()
+    mended, kept = salvage_picture(true, true // 2 + true // 2, np.zeros((96, 120), bool), [true])
+    assert mended is true
+    assert kept == 1
+
+
+def test_rubbish_before_the_error_was_noticed_is_replaced() -> None:
+    made = make_picture(144, 176)
+    damaged = made.copy()
+    damaged[48:96, 64:128] = np.random.default_rng(1).integers(0, 256, (48, 64, 3))
+    concealed = np.zeros(made.shape[:2], bool)
+    concealed[96:112] = True
+    mended, kept = salvage_picture(damaged, made, concealed, [made])
+    np.testing.assert_array_equal(mended, made)
+    assert 0.3 < kept < 0.8
+
+
+def test_a_poor_estimate_lets_more_be_kept() -> None:
+    true = make_picture(144, 176)
+    made = np.clip(true.astype(int) + 25, 0, 255).astype(np.uint8)
+    concealed = np.zeros(true.shape[:2], bool)
+    shares = [
+        salvage_picture(true, made, concealed, [made], expected=expected)[1]
+        for expected in (None, 40.0, 25.0, 20.0)
+    ]
+    assert shares == [0, 0, pytest.approx(0, abs=1), 1]
+
+
+def test_pictures_of_several_sizes_are_refused() -> None:
+    made = make_picture()
+    concealed = np.zeros(made.shape[:2], bool)
+    with pytest.raises(ValueError, match="one shape"):
+        salvage_picture(made[:-1], made, concealed, [made])
+    with pytest.raises(ValueError, match="one shape"):
+        salvage_picture(made, made, concealed, [])
+
+
+# Which frames.
+
+
+@pytest.mark.parametrize(
+    ("shown", "damaged", "baseless", "expected"),
+    [
+        ("KPPPKPPP", range(1, 4), [], {1, 2, 3}),
+        ("KPPPKPPP", range(1, 4), [3], set()),  # predicted from a lost one
+        ("KP.PKPPP", range(3, 4), [], set()),  # likely predicted from the lost one
+        ("KP.PKPPP", range(5, 8), [], {5, 6, 7}),  # in another group
+        ("PPPPKPPP", range(1, 3), [], {1, 2}),
+        ("KKKKKKKK", range(2, 4), [], {2, 3}),
+    ],
+)
+def test_damage_is_mended_in_whole_groups_only(
+    shown: str, damaged: range, baseless: list[int], expected: set[int]
+) -> None:
+    slots = [Slot(Fraction(i), None if kind == "." else i) for i, kind in enumerate(shown)]
+    gaps = [Gap(damaged.start, damaged.start + 1, "corrupt")]
+    gaps.append(Gap(damaged.start + 1, damaged.stop, "smeared"))
+    keys = [i for i, kind in enumerate(shown) if kind == "K"]
+    found = find_mendable(slots, [*gaps, Gap(0, 1, "frozen")], keys=keys, baseless=baseless)
+    assert found == expected
+
+
+# From end to end.
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4", "mpeg2video"])
+def test_damaged_frames_are_mended(tmp_path: Path, encoder: str) -> None:
+    whole = write_moving(tmp_path, encoder)
+    damaged = spoil(whole)
+    true, decoded = read_rgb(whole), read_rgb(damaged)
+    output = tmp_path / "out.mkv"
+    report = fill_gaps(damaged, output, predictor=SlidePredictor(), codec="ffv1")
+    made = read_rgb(output)
+    (gap,) = report.gaps
+    assert gap.start == HIT
+    marked = mark(damaged, range(gap.start, gap.stop))
+    for slot, frame in enumerate(gap.frames, gap.start):
+        assert frame.kept is not None
+        assert 0.03 < frame.kept < 1
+        assert psnr(true[slot], made[slot]) > psnr(true[slot], decoded[slot]) + 3
+        concealed = marked[slot].concealed
+        assert concealed is not None
+        rows = ~concealed.any(1)
+        far = np.convolve(~rows, np.ones(49), "same") == 0  # from all that was made up
+        if far.any():  # rounding on the way through RGB
+            assert np.abs(made[slot][far].astype(int) - decoded[slot][far]).max() <= 4
+
+
+def test_mending_gives_the_same_twice(tmp_path: Path) -> None:
+    damaged = spoil(write_moving(tmp_path, "libx264"))
+    outputs = [tmp_path / f"{i}.mkv" for i in range(2)]
+    for output in outputs:
+        fill_gaps(damaged, output, predictor=SlidePredictor(), codec="ffv1")
+    assert read_planes(outputs[0]) == read_planes(outputs[1])
+
+
+def test_frames_can_be_replaced_whole(tmp_path: Path) -> None:
+    damaged = spoil(write_moving(tmp_path, "libx264"))
+    output = tmp_path / "out.mkv"
+    report = fill_gaps(damaged, output, predictor=GrayPredictor(), codec="ffv1", mend=False)
+    assert [frame.kept for gap in report.gaps for frame in gap.frames] == [None] * 10
+    assert all(np.ptp(image) <= 2 for image in read_rgb(output)[HIT : 2 * GOP])
+
+
+def test_named_frames_are_replaced_whole(tmp_path: Path) -> None:
+    damaged = spoil(write_moving(tmp_path, "libx264"))
+    report = fill_gaps(damaged, gaps=["14:20"], predictor=SlidePredictor(), codec="ffv1",
+                       output=tmp_path / "out.mkv")  # fmt: skip
+    kept = [frame.kept is not None for gap in report.gaps for frame in gap.frames]
+    assert kept == [False] * 6 + [True] * 4
+
+
+def test_damage_at_the_end_is_mended_too(tmp_path: Path) -> None:
+    damaged = spoil(write_moving(tmp_path, "libx264"), packet=26)
+    report = fill_gaps(damaged, tmp_path / "out.mkv", predictor=SlidePredictor(), codec="ffv1")
+    (gap,) = report.gaps
+    assert (gap.start, gap.stop, gap.action) == (26, N, "forecast")
+    assert all(frame.kept is not None for frame in gap.frames)
+
+
+def test_decoders_that_do_not_conceal_are_not_asked(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mp4", make_frames(N), codec="libx265", gop=GOP)
+    assert scan(spoil(whole)).mendable == frozenset()
+
+
+def test_an_error_while_two_decoders_run_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OutputError("the disk is full")
+
+    damaged = spoil(write_moving(tmp_path, "libx264"))
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr("framepred.video.VideoWriter.write", fail)
+    with pytest.raises(OutputError, match="disk is full"):
+        fill_gaps(damaged, tmp_path / "out.mkv", predictor=SlidePredictor())
+    assert sorted(tmp_path.iterdir()) == before
