@@ -24,11 +24,13 @@ from typing import Any
 from .colour import Frame, Image, to_rgb
 from .reader import VideoReader
 
-__all__ = ["CONCEALING", "mark_concealed", "read_unconcealed"]
+__all__ = ["CONCEALING", "IN_ROWS", "mark_concealed", "read_unconcealed"]
 
 # Decoders of FFmpeg that conceal what they do not find, and can be told not to. Not that of MPEG-4
 # by Microsoft, version 3: it hardly ever notices.
 CONCEALING = frozenset(("flv1", "h263", "h264", "mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2"))
+
+IN_ROWS = frozenset(("mpeg1video", "mpeg2video"))  # those whose slices are no longer than a row
 
 
 def read_unconcealed(

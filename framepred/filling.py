@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .accounts import GapScores, report_fill, report_frames
+from .concealment import IN_ROWS
 from .confidence import GapEvidence, estimate_score, measure_calm
 from .decisions import explain_gap, explain_made
 from .errors import MediaError, OutputError
@@ -253,6 +254,7 @@ def fill_gaps(
             truth=truth,
             watch=watch,
             is_interlaced=scanned.info.interlaced,
+            in_rows=scanned.info.codec in IN_ROWS,
         )
         for item in items:
             if isinstance(item, Frame):
@@ -319,9 +321,11 @@ class _Filler:
         truth: TrueFrames | None,
         watch: Watch,
         is_interlaced: bool,
+        in_rows: bool,
     ) -> None:
         self._slots = plan.slots
         self._is_interlaced = is_interlaced
+        self._in_rows = in_rows
         self._predictor = predictor
         self._journal = journal
         self._network = "" if predictor is None else predictor.fingerprint
@@ -483,6 +487,7 @@ class _Filler:
             frame.concealed,
             nearest,
             expected=estimate_score(known).psnr if known else None,
+            in_rows=self._in_rows,
         )
         return mended, frame if mended is damaged else None
 

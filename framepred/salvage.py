@@ -2,7 +2,8 @@
 
 Kept is what the decoder did not make up (see ``concealment``), unless it is far from what was made
 anew: then it is what the decoder read before it noticed that the bits were wrong. How far is far
-goes by the place. What is made anew is off at edges that move, and hardly anywhere else.
+goes by the place: what is made anew is off at edges that move, and hardly anywhere else. Where it
+is hopelessly off, as what was decoded beside shows, even what the decoder made up is kept.
 """
 
 from __future__ import annotations
@@ -25,13 +26,20 @@ Mask = NDArray[np.bool_]
 
 # All of it is looked at in a copy whose shorter side has about so many pixels.
 _SIDE = 256
-_BLUR = 4.0  # pixels of that copy
+_BLUR, _SEAM, _RING = 4.0, 2.0, 16.0  # pixels of that copy
 # Decoded samples are believed up to a mean square of the difference, in levels of 0..255, of
-# ``_FAR``; where the error of what was made anew is estimated, up to so many times that, and where
-# it is large up to so many times its square, for nothing that was decoded is much worse then. At
-# the most moving edges all three are higher.
+# ``_FAR``; or up to so many times the error of what was made anew, and where that is large up to so
+# many times its square, for nothing that was decoded is much worse then. At the most moving edges
+# all three are higher.
 _FAR, _FAR_BY_ERROR, _FAR_BY_SQUARE = 100.0, 4.0, 0.2
 _FARTHEST = 16.0  # times as much at most
+# Times as far where slices are no longer than a row: such a slice is made up from its beginning on.
+_FAR_IN_ROWS = 10.0
+# That error is at least what all but so many percent of the decoded samples show; the others may be
+# rubbish. Fewer samples than this share tell nothing.
+_TELLING, _FEWEST = 80, 0.05
+# Above such an error beside it, what the decoder made up is replaced only if it differs by more.
+_HOPELESS, _HOPELESS_TIMES = 1000.0, 2.0
 
 
 def salvage_picture(
@@ -41,12 +49,13 @@ def salvage_picture(
     neighbours: Sequence[Image],
     *,
     expected: float | None = None,
+    in_rows: bool = False,
 ) -> tuple[Image, float]:
     """Put what is right in ``damaged`` into ``made``; return that, and the share of its area kept.
 
     damaged, made, neighbours: (H, W, 3) RGB of one type, uint8 or uint16; the last are the real
     pictures nearest in time, one or two. concealed: (H, W), what cannot be kept. expected: the PSNR
-    of ``made`` (dB), if it was estimated.
+    of ``made`` (dB), if it was estimated. in_rows: whether the coded slices are rows or less.
 
     Raises ValueError if the shapes differ.
     """
@@ -54,24 +63,46 @@ def salvage_picture(
     if any(picture.shape != damaged.shape for picture in pictures) or not neighbours:
         raise ValueError(f"expected pictures of one shape, got {damaged.shape} and others")
     step = max(1, round(min(made.shape[:2]) / _SIDE))
-    difference = _blur(_measure_difference(damaged, made, step))
+    guessed = _reduce(concealed, step, np.max).astype(bool)
+    raw = _measure_difference(damaged, made, step)
+    difference = _blur(raw, _BLUR)
     moved = np.max([_measure_difference(made, near, step) for near in neighbours], axis=0)
-    edges = _blur(np.sqrt(moved * _measure_slope(made, step)))
+    edges = _blur(np.sqrt(moved * _measure_slope(made, step)), _BLUR)
     usual = np.clip(edges / max(float(edges.mean()), 1e-3), 1, _FARTHEST)
-    error = 0 if expected is None else 255**2 * 10 ** (-expected / 10)
+    error = 0.0 if expected is None else 255**2 * 10 ** (-expected / 10)
+    if (~guessed).mean() > _FEWEST:
+        error = max(error, float(np.percentile((difference / usual)[~guessed], _TELLING)))
+        guessed &= ~_is_hopeless(raw, difference, guessed)
     far = max(_FAR, _FAR_BY_ERROR * error, _FAR_BY_SQUARE * error**2)
-    is_wrong = (difference > far * usual) | _reduce(concealed, step, np.max).astype(bool)
-    if not is_wrong.any():
+    is_rubbish = difference > far * usual * (_FAR_IN_ROWS if in_rows else 1)
+    if not (is_rubbish | guessed).any():
         return damaged, 1.0
-    side = 2 * int(_BLUR) + 1
-    weight = _blur(dilation(is_wrong.astype(np.float32), footprint_rectangle((side, side))))
-    weight = np.where(is_wrong, 1, weight).clip(0, 1)
+    weight = np.maximum(_soften(guessed, _SEAM), _soften(is_rubbish, _BLUR))
     kept = float(1 - weight.mean())
     if step > 1:
         weight = resize(weight, [n * step for n in weight.shape], order=1)
-    weight = np.where(concealed, 1, weight[: made.shape[0], : made.shape[1]])[..., None]
+        guessed = guessed.repeat(step, 0).repeat(step, 1)
+    height, width = concealed.shape
+    weight = np.where(concealed & guessed[:height, :width], 1, weight[:height, :width])[..., None]
     mixed = weight * made.astype(np.float32) + (1 - weight) * damaged.astype(np.float32)
     return np.rint(mixed).astype(made.dtype), kept
+
+
+def _is_hopeless(raw: Plane, difference: Plane, guessed: Mask) -> Mask:
+    """Whether what is made anew is so far off around a place that a guess is no worse there."""
+    known = (~guessed).astype(np.float32)
+    usual = float(raw[~guessed].mean())  # where nothing around is known
+    error = (_blur(raw * known, _RING) + 0.02 * usual) / (_blur(known, _RING) + 0.02)
+    hopeless: Mask = (error > _HOPELESS) & (difference < _HOPELESS_TIMES * error)
+    return hopeless
+
+
+def _soften(mask: Mask, width: float) -> Plane:
+    """One within, and falling to zero outside over some pixels."""
+    side = 2 * int(width) + 1
+    grown = dilation(mask.astype(np.float32), footprint_rectangle((side, side)))
+    soft: Plane = np.where(mask, 1, _blur(grown, width)).clip(0, 1)
+    return soft
 
 
 def _measure_difference(one: Image, other: Image, step: int) -> Plane:
@@ -102,6 +133,6 @@ def _reduce(plane: NDArray[Any], step: int, how: Callable[..., Any]) -> Plane:
     return reduced
 
 
-def _blur(plane: Plane) -> Plane:
-    blurred: Plane = gaussian(plane, _BLUR, mode="nearest", preserve_range=True)
+def _blur(plane: Plane, width: float) -> Plane:
+    blurred: Plane = gaussian(plane, width, mode="nearest", preserve_range=True)
     return blurred

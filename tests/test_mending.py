@@ -167,7 +167,7 @@ def test_a_frame_with_nothing_wrong_is_given_back() -> None:
 def test_rubbish_before_the_error_was_noticed_is_replaced() -> None:
     made = make_picture(144, 176)
     damaged = made.copy()
-    damaged[48:96, 64:128] = np.random.default_rng(1).integers(0, 256, (48, 64, 3))
+    damaged[64:96, 64:104] = np.random.default_rng(1).integers(0, 256, (32, 40, 3))
     concealed = np.zeros(made.shape[:2], bool)
     concealed[96:112] = True
     mended, kept = salvage_picture(damaged, made, concealed, [made])
@@ -175,15 +175,34 @@ def test_rubbish_before_the_error_was_noticed_is_replaced() -> None:
     assert 0.3 < kept < 0.8
 
 
-def test_a_poor_estimate_lets_more_be_kept() -> None:
+def test_how_far_is_rubbish_goes_by_how_good_the_made_frame_is() -> None:
     true = make_picture(144, 176)
-    made = np.clip(true.astype(int) + 25, 0, 255).astype(np.uint8)
-    concealed = np.zeros(true.shape[:2], bool)
+    made = true.copy()
+    made[60:80, 60:80] = np.clip(made[60:80, 60:80].astype(int) + 40, 0, 255)
+    nothing = np.zeros(true.shape[:2], bool)
     shares = [
-        salvage_picture(true, made, concealed, [made], expected=expected)[1]
-        for expected in (None, 40.0, 25.0, 20.0)
+        salvage_picture(true, made, nothing, [made], expected=expected)[1]
+        for expected in (None, 40.0, 20.0)
     ]
-    assert shares == [0, 0, pytest.approx(0, abs=1), 1]
+    assert shares[0] == shares[1] < 0.98
+    assert shares[2] == 1
+    # What is off everywhere by itself shows that the made frame is at fault.
+    made = np.clip(true.astype(int) + 25, 0, 255).astype(np.uint8)
+    assert salvage_picture(true, made, nothing, [made])[1] == 1
+
+
+def test_a_guess_is_kept_where_the_made_frame_is_hopeless() -> None:
+    rng = np.random.default_rng(2)
+    true = make_picture(144, 176)
+    made = rng.integers(0, 256, true.shape).astype(np.uint8)
+    concealed = np.zeros(true.shape[:2], bool)
+    concealed[40:60, 40:60] = True
+    assert salvage_picture(true, made, concealed, [made])[1] > 0.95
+    damaged = true.copy()
+    damaged[40:60, 40:60] = 255 - true[40:60, 40:60] // 2  # farther than anything around
+    mended, kept = salvage_picture(damaged, true, concealed, [true])
+    np.testing.assert_array_equal(mended, true)
+    assert kept < 1
 
 
 def test_pictures_of_several_sizes_are_refused() -> None:
