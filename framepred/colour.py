@@ -38,6 +38,7 @@ __all__ = [
     "bit_depth",
     "find_equal_layouts",
     "from_rgb",
+    "limit_samples",
     "read_thumbnail",
     "repack",
     "to_rgb",
@@ -215,10 +216,7 @@ def from_rgb(image: Image, *, like: Frame, time: Fraction) -> Frame:
     if layout.has_alpha:
         source = repack(native, layout.planar)
         made.planes[-1].update(_fit(source.planes[-1], made.planes[-1].line_size))
-    made.color_range = native.color_range
-    made.colorspace = native.colorspace
-    made.color_primaries = native.color_primaries
-    made.color_trc = native.color_trc
+    _copy_tags(native, made)
     made = repack(made, native.format.name)
     return Frame(native=made, time=time, index=-1)
 
@@ -297,6 +295,38 @@ def repack(native: VideoFrame, name: str) -> VideoFrame:
         ) from error
     made.color_range, made.colorspace = given
     return made
+
+
+def limit_samples(native: VideoFrame) -> VideoFrame:
+    """The picture itself, or if it holds samples beyond its bit depth a copy with the greatest.
+
+    Decoders put 0x8080 in the place of missing pictures, whatever the depth. An encoder that takes
+    that at its word writes a stream that does not decode, up to its next key frame.
+    """
+    layout = _lay_out(native.format.name)
+    top = 2**layout.bits - 1
+    if layout.planar != native.format.name or top in (255, 65535):
+        return native
+    planes = _read_planes(native, layout)
+    if all(int(plane.max(initial=0)) <= top for plane in planes):
+        return native
+    made = _make_blank(native, layout.planar)
+    for index, plane in enumerate(planes):
+        _write_plane(made, index, plane.astype(np.float32), layout.bits)
+    if layout.has_alpha:
+        made.planes[-1].update(_fit(native.planes[-1], made.planes[-1].line_size))
+    _copy_tags(native, made)
+    made.pts, made.duration = native.pts, native.duration
+    if native.time_base is not None:
+        made.time_base = native.time_base
+    return made
+
+
+def _copy_tags(native: VideoFrame, made: VideoFrame) -> None:
+    made.color_range = native.color_range
+    made.colorspace = native.colorspace
+    made.color_primaries = native.color_primaries
+    made.color_trc = native.color_trc
 
 
 def _make_blank(native: VideoFrame, name: str) -> VideoFrame:

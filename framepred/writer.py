@@ -23,7 +23,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from .colour import Frame, repack
+from .colour import Frame, limit_samples, repack
 from .containers import (
     MP4_FAMILY,
     NO_NEGATIVE,
@@ -248,6 +248,7 @@ class VideoWriter:
                 f"{native.width}x{native.height} at {float(frame.time):.3f} s; "
                 "split the video there first"
             )
+        native = limit_samples(native)
         if native.format.name != self.encoder.pix_fmt:
             native = repack(native, self.encoder.pix_fmt)
         return native

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from blending import GrayPredictor, SlidePredictor
 from numpy.typing import NDArray
 from synthetic import make_frames, read_planes, write_clip
 
+from framepred.colour import limit_samples
 from framepred.concealment import CONCEALING, mark_concealed, read_unconcealed
 from framepred.errors import OutputError
 from framepred.filling import fill_gaps
@@ -20,7 +22,7 @@ from framepred.salvage import salvage_picture
 from framepred.scanning import scan
 from framepred.smears import find_mendable
 from framepred.timeline import Gap, Slot
-from framepred.video import Frame, VideoReader, to_rgb
+from framepred.video import Frame, VideoReader, VideoWriter, to_rgb
 
 Images = NDArray[np.uint8]
 SIZE = (352, 288)
@@ -314,3 +316,35 @@ def test_an_error_while_two_decoders_run_leaves_nothing(
     with pytest.raises(OutputError, match="disk is full"):
         fill_gaps(damaged, tmp_path / "out.mkv", predictor=SlidePredictor())
     assert sorted(tmp_path.iterdir()) == before
+
+
+# Samples that no picture has.
+
+
+def test_samples_beyond_the_depth_do_not_spoil_what_is_written(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in.mkv", make_frames(8), codec="ffv1", pix_fmt="yuv422p10le")
+    output = tmp_path / "out.mkv"
+    with VideoReader(path) as reader, VideoWriter(output, like=reader, codec="ffv1") as writer:
+        for frame in reader.read():
+            if frame.index == 0:
+                native = av.VideoFrame(64, 48, "yuv422p10le")  # as decoders leave it
+                for plane in native.planes:
+                    plane.update(b"\x80" * plane.buffer_size)
+                given = bytes(native.planes[0])
+                limited = limit_samples(native)
+                writer.write(dataclasses.replace(frame, native=native))
+                assert bytes(native.planes[0]) == given
+                assert set(np.frombuffer(limited.planes[0], "<u2")) <= {0, 1023}
+            else:
+                assert limit_samples(frame.native) is frame.native
+                writer.write(frame)
+    before, after = read_planes(path), read_planes(output)
+    assert after[1:] == before[1:]
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p16le", "rgb24", "gray", "p010le"])
+def test_formats_without_room_for_such_samples_are_left_alone(pix_fmt: str) -> None:
+    native = av.VideoFrame(16, 16, pix_fmt)
+    for plane in native.planes:
+        plane.update(b"\xff" * plane.buffer_size)
+    assert limit_samples(native) is native
