@@ -10,22 +10,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import read_packets
+from blending import BlendPredictor
+from synthetic import make_texture, read_packets
 
 ROOT = Path(__file__).parents[1]
 CLIPS = sorted((ROOT.parent / "shared" / "data" / "clips" / "val").glob("*.mp4"))
 
 
-@pytest.fixture(scope="module")
-def script() -> Any:
-    path = ROOT / "samples" / "measure_detection.py"
-    spec = importlib.util.spec_from_file_location("measure_detection", path)
+def load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "samples" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["measure_detection"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    return load("measure_detection")
 
 
 def test_recipes_do_what_they_say(script: Any) -> None:
@@ -88,3 +92,22 @@ def test_damage_beside_a_cut_is_left_out(script: Any) -> None:
     drop = script.Case("closed", "", [], [(8, 3)])
     assert [cut for cut in range(20) if script.is_beside(drop, [cut])] == [8, 9, 10, 11]
     assert not script.is_beside(script.Case("missing", "", [], [(8, 11)]), [9])
+
+
+def test_mending_is_measured_against_the_undamaged_file(script: Any, tmp_path: Path) -> None:
+    mending = load("measure_mending")
+    grain = np.random.default_rng(0).normal(0, 12, (288, 352))
+    texture = np.rint((make_texture(352, 288)[..., 1] * 0.7 + 38 + grain).clip(16, 235)).astype(
+        np.uint8
+    )
+    flat = np.full((144, 176), 128, np.uint8)
+    clip = [(np.roll(texture, (i, 2 * i), (0, 1)), flat, flat) for i in range(24)]
+    case = script.Case("undecodable, zeroed", "", clip, spoil=range(8, 10), how="zeroed",
+                       codec="libx264", gop=12)  # fmt: skip
+    damaged, undamaged = mending.damage(tmp_path, case, Fraction(25))
+    frames = mending.compare(damaged, undamaged, BlendPredictor(), tmp_path)
+    assert frames
+    for frame in frames:
+        assert 0 <= frame.kept <= 1
+        assert frame.mended > frame.whole - mending.WORSE
+    assert mending.compare(undamaged, undamaged, BlendPredictor(), tmp_path) == []
