@@ -52,18 +52,18 @@ def run() -> None:
     # Threads that spin while they wait make torch several times slower when another program keeps
     # a core busy. The variable is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    heed_signals()
-    try:
-        app()
-    except SystemExit as leave:
-        if isinstance(leave.code, int) and leave.code > 128:
-            # All blocks have been left and all files removed. An encoder that is given up would
-            # first finish the large frames that it has in hand, for seconds.
-            for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError):
-                    stream.flush()
-            os._exit(leave.code)
-        raise
+    with heed_signals():
+        try:
+            app()
+        except SystemExit as leave:
+            if isinstance(leave.code, int) and leave.code > 128:
+                # All blocks have been left and all files removed. An encoder that is given up would
+                # first finish the large frames that it has in hand, for seconds.
+                for stream in (sys.stdout, sys.stderr):
+                    with suppress(OSError):
+                        stream.flush()
+                os._exit(leave.code)
+            raise
 
 
 def _print_version(wanted: bool) -> None:

@@ -480,7 +480,7 @@ class _Filler:
         if damaged.shape != image.shape or damaged.dtype != image.dtype:
             return image, None
         scores = self.scores[task.gap]
-        known = scores.evidence.weigh(slot)  # of those self-checks that are done by now
+        known = scores.evidence.weigh(slot)  # the gap's self-checks are done: its task waits
         mended, scores.kept[slot] = salvage_picture(
             damaged,
             image,

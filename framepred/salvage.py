@@ -24,6 +24,9 @@ __all__ = ["salvage_picture"]
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+# Chosen on 404 damaged frames of 96 gaps in H.264, MPEG-2 and MPEG-4; what they are worth on files
+# is measured by ``samples/measure_mending.py``, and stands in ``docs/repair.md``.
+
 # All of it is looked at in a copy whose shorter side has about so many pixels.
 _SIDE = 256
 _BLUR, _SEAM, _RING = 4.0, 2.0, 16.0  # pixels of that copy

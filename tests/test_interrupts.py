@@ -39,9 +39,12 @@ def sending(number: int, *, after: float) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_is_raised_at_once_where_nothing_is_held(number: int) -> None:
-    heed_signals()
     begin = time.monotonic()
-    with pytest.raises((KeyboardInterrupt, SystemExit)) as caught, sending(number, after=0.1):
+    with (
+        heed_signals(),
+        pytest.raises((KeyboardInterrupt, SystemExit)) as caught,
+        sending(number, after=0.1),
+    ):
         time.sleep(20)
     assert time.monotonic() - begin < 5
     if number != signal.SIGINT:
@@ -53,13 +56,13 @@ def test_a_signal_is_raised_at_once_where_nothing_is_held(number: int) -> None:
 def test_what_a_parent_ignores_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    heed_signals()
-    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    with heed_signals():
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_signal_waits_for_the_end_of_a_step_with_a_lock() -> None:
-    heed_signals()
     condition = threading.Condition()
     ended = []
 
@@ -69,18 +72,85 @@ def test_a_signal_waits_for_the_end_of_a_step_with_a_lock() -> None:
         ended.append(time.monotonic())
         time.sleep(20)
 
-    with pytest.raises(KeyboardInterrupt), sending(signal.SIGINT, after=0.05):
+    with heed_signals(), pytest.raises(KeyboardInterrupt), sending(signal.SIGINT, after=0.05):
         step()
     assert len(ended) == 1
     assert time.monotonic() - ended[0] < 5
 
 
 def test_a_signal_does_not_wait_for_ever() -> None:
-    heed_signals()
     condition = threading.Condition()
     begin = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), sending(signal.SIGINT, after=0.05), condition:
+    with (
+        heed_signals(),
+        pytest.raises(KeyboardInterrupt),
+        sending(signal.SIGINT, after=0.05),
+        condition,
+    ):
         condition.wait(20)
+    assert time.monotonic() - begin < 5
+
+
+class Hungry:
+    """What is raised in a destructor is lost."""
+
+    def __del__(self) -> None:
+        time.sleep(0.3)
+
+
+def end_hungry() -> None:
+    hungry = Hungry()
+    del hungry
+    time.sleep(20)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_was_lost_is_raised_again(number: int) -> None:
+    begin = time.monotonic()
+    with (
+        heed_signals(),
+        pytest.raises((KeyboardInterrupt, SystemExit)),
+        sending(number, after=0.1),
+    ):
+        end_hungry()
+    assert time.monotonic() - begin < 5
+
+
+def test_who_cleans_up_is_left_alone() -> None:
+    ended = []
+
+    def work() -> None:
+        try:
+            time.sleep(20)
+        finally:
+            try:
+                raise ValueError  # something else goes wrong meanwhile
+            except ValueError:
+                time.sleep(0.5)
+            time.sleep(0.5)
+            ended.append(True)
+
+    with heed_signals(), pytest.raises(KeyboardInterrupt), sending(signal.SIGINT, after=0.1):
+        work()
+    assert ended == [True]
+
+
+def test_a_second_signal_counts_in_cleaning_up_too() -> None:
+    ended = []
+
+    def work() -> None:
+        try:
+            time.sleep(20)
+        finally:
+            with sending(signal.SIGINT, after=0.3):
+                time.sleep(20)
+            ended.append(True)
+
+    begin = time.monotonic()
+    with heed_signals(), pytest.raises(KeyboardInterrupt), sending(signal.SIGINT, after=0.1):
+        work()
+    assert ended == []
     assert time.monotonic() - begin < 5
 
 
@@ -89,7 +159,6 @@ HAMMER = """
 import random, signal, sys, threading, time
 from framepred.interrupts import heed_signals
 signal.signal(signal.SIGINT, signal.default_int_handler)
-heed_signals()
 random.seed(0)
 for _ in range(300):
     condition, is_over = threading.Condition(), []
@@ -100,12 +169,14 @@ for _ in range(300):
             time.sleep(0.0002)  # or this thread alone would ever get the lock
     thread = threading.Thread(target=work)
     thread.start()
-    threading.Timer(random.uniform(0, 0.003), signal.raise_signal, (signal.SIGINT,)).start()
+    timer = threading.Timer(random.uniform(0, 0.003), signal.raise_signal, (signal.SIGINT,))
     try:
-        while True:
-            with condition:
-                condition.notify()
-            sum(range(200))
+        with heed_signals():
+            timer.start()
+            while True:
+                with condition:
+                    condition.notify()
+                sum(range(200))
     except KeyboardInterrupt:
         is_over.append(True)
     thread.join()
