@@ -285,7 +285,7 @@ def fill_gaps(
 
 
 def _choose_mendable(scanned: ScanReport) -> frozenset[int]:
-    """The damaged frames in gaps that are synthesized; what is held or left shows them or not."""
+    """The damaged frames that may be right in part, of gaps that are neither held nor left."""
     plan = scanned.plan
     made = {
         plan.slots[slot].source

@@ -246,14 +246,11 @@ def _explain_rows(gap: GapReport) -> str:
             "length beside it."
         )
     n = gap.n_frames
-    kept = (
-        " Kept: the share of a damaged frame that is as it was decoded." if _is_mended(gap) else ""
-    )
     return (
         f"Self-check: {'a real frame' if n == 1 else f'{n} real frames in a row'} beside the gap "
         "hidden, made and scored, at the same place in the row. Calmer: by how many dB more the "
         "made frame looks like its neighbours cross-faded than those of the self-check did."
-        f"{kept if _is_mended(gap) else ''}"
+        + (" Kept: the share of a damaged frame that is as decoded." if _is_mended(gap) else "")
     )
 
 

@@ -169,6 +169,19 @@ def test_summary_says_how_many_frames_are_not_estimated(capsys: pytest.CaptureFi
         assert "not estimated" not in capsys.readouterr().err
 
 
+def test_summary_says_how_much_of_damaged_frames_was_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def frame(kept: float | None) -> MadeFrameReport:
+        return MadeFrameReport(Fraction(1), None, None, None, None, kept=kept)
+
+    gap = replace(make_gap(10), frames=(frame(0.5), frame(0.25), frame(0.0), frame(None)))
+    show_fill(Terminal(), make_report(gaps=(gap,)))
+    assert "2 damaged frames mended: 38% of the area kept as decoded" in capsys.readouterr().err
+    show_fill(Terminal(), make_report())
+    assert "mended" not in capsys.readouterr().err
+
+
 def test_summary_when_nothing_was_to_be_filled(capsys: pytest.CaptureFixture[str]) -> None:
     show_fill(Terminal(), make_report(0, output=None))
     assert capsys.readouterr().err == "clip.mp4: nothing to fill, no output written\n"

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+from apart import run_apart
 
 from framepred.interrupts import heed_signals
 
@@ -185,12 +183,4 @@ print("all threads ended")
 
 
 def test_no_lock_stays_held() -> None:
-    answer = subprocess.run(
-        [sys.executable, "-c", HAMMER],
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert answer.stdout == "all threads ended\n", answer.stderr
+    assert run_apart(HAMMER) == "all threads ended\n"

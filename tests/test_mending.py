@@ -23,6 +23,7 @@ from framepred.scanning import scan
 from framepred.smears import find_mendable
 from framepred.timeline import Gap, Slot
 from framepred.video import Frame, VideoReader, VideoWriter, to_rgb
+from framepred.views import Views
 
 Images = NDArray[np.uint8]
 SIZE = (352, 288)
@@ -265,6 +266,15 @@ def test_damaged_frames_are_mended(tmp_path: Path, encoder: str) -> None:
         far = np.convolve(~rows, np.ones(49), "same") == 0  # from all that was made up
         if far.any():  # rounding on the way through RGB
             assert np.abs(made[slot][far].astype(int) - decoded[slot][far]).max() <= 4
+
+
+def test_the_page_tells_what_was_kept(tmp_path: Path) -> None:
+    damaged = spoil(write_moving(tmp_path, "mpeg2video"))
+    for mend in (True, False):
+        page = tmp_path / f"{mend}.html"
+        fill_gaps(damaged, tmp_path / f"{mend}.mkv", predictor=SlidePredictor(), mend=mend,
+                  views=Views(report=page))  # fmt: skip
+        assert ("Kept, %" in page.read_text()) == mend
 
 
 def test_mending_gives_the_same_twice(tmp_path: Path) -> None:

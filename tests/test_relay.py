@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+from apart import run_apart
 
 from framepred.relay import read_ahead, write_behind
 
@@ -297,12 +295,4 @@ print(threading.active_count(), "thread left")
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no such timer")
 def test_an_interruption_at_any_moment_ends_all_threads() -> None:
-    answer = subprocess.run(
-        [sys.executable, "-c", HAMMER],
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert answer.stdout == "1 thread left\n", answer.stderr
+    assert run_apart(HAMMER) == "1 thread left\n"
