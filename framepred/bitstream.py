@@ -9,14 +9,14 @@ copied picture changes, and neither kind needs parameter sets between the pictur
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from .bits import Bits, escape, unescape
+
 __all__ = [
-    "Bits",
     "Codec",
     "Header",
     "Numbering",
@@ -30,12 +30,15 @@ __all__ = [
     "name_set",
     "parse_header",
     "read_avc_number",
+    "read_extradata",
+    "read_hevc_pps",
     "read_numbering",
     "read_pps",
     "read_sps",
     "renumber",
     "split_stream",
     "split_units",
+    "walk_units",
 ]
 
 Codec = Literal["h264", "hevc"]
@@ -125,9 +128,8 @@ class Header:
         found = {}
         for unit in self.sets:
             if _kind(self.codec, unit) == 34:
-                bits = Bits(_unescape(unit[2:]))
-                number, _, _ = bits.read_golomb(), bits.read_golomb(), bits.read(2)
-                found[number] = bits.read(3)
+                number, n_spare, _ = read_hevc_pps(unit)
+                found[number] = n_spare
         return found
 
     def extend(self, sets: Sequence[bytes]) -> Header:
@@ -214,6 +216,22 @@ def split_units(data: bytes, length_size: int) -> list[bytes]:
     return units
 
 
+def walk_units(packet: bytes, length_size: int | None) -> Iterator[bytes]:
+    """Yield the NAL units of a packet, of which the last may be cut off.
+
+    length_size: bytes of the lengths before them; None where start codes lie between them.
+    """
+    if length_size is None:
+        yield from split_stream(packet)
+        return
+    place = 0
+    while place < len(packet):
+        begin = place + length_size
+        place = begin + int.from_bytes(packet[place:begin], "big")
+        if packet[begin:place]:
+            yield packet[begin:place]
+
+
 def join_units(units: Iterable[bytes], length_size: int) -> bytes:
     """The opposite of ``split_units``."""
     return b"".join(len(unit).to_bytes(length_size, "big") + unit for unit in units)
@@ -256,7 +274,7 @@ def name_set(codec: Codec, unit: bytes) -> SetName:
         ValueError: it is cut off.
     """
     kind = _SETS[codec][_kind(codec, unit)]
-    bits = Bits(_unescape(unit[1 if codec == "h264" else 2 :]))
+    bits = Bits(unescape(unit[1 if codec == "h264" else 2 :]))
     if kind == "vps":
         return kind, bits.read(4)
     if kind.endswith("sps") and codec == "h264":
@@ -279,7 +297,7 @@ def read_sps(codec: Codec, unit: bytes) -> SpsFacts:
     Raises:
         ValueError: it is cut off or makes no sense.
     """
-    bits = Bits(_unescape(unit[1 if codec == "h264" else 2 :]))
+    bits = Bits(unescape(unit[1 if codec == "h264" else 2 :]))
     return _read_avc_sps(bits)[0] if codec == "h264" else _read_hevc_sps(bits)
 
 
@@ -289,7 +307,7 @@ def read_numbering(unit: bytes) -> Numbering:
     Raises:
         ValueError: it is cut off or makes no sense.
     """
-    return _read_avc_sps(Bits(_unescape(unit[1:])))[1]
+    return _read_avc_sps(Bits(unescape(unit[1:])))[1]
 
 
 def read_pps(unit: bytes) -> tuple[int, int]:
@@ -298,8 +316,33 @@ def read_pps(unit: bytes) -> tuple[int, int]:
     Raises:
         ValueError: it is cut off or makes no sense.
     """
-    bits = Bits(_unescape(unit[1:]))
+    bits = Bits(unescape(unit[1:]))
     return bits.read_golomb(), bits.read_golomb()
+
+
+def read_hevc_pps(unit: bytes) -> tuple[int, int, bool]:
+    """Of an H.265 picture parameter set (H.265, 7.3.2.3.1).
+
+    Returns its number, how many bits stand before the type of a slice, and whether each row of a
+    picture begins its arithmetic code anew (entropy_coding_sync_enabled_flag).
+
+    Raises:
+        ValueError: it is cut off or makes no sense.
+    """
+    bits = Bits(unescape(unit[2:]))
+    number, _, _ = bits.read_golomb(), bits.read_golomb(), bits.read(2)
+    n_spare = bits.read(3)
+    bits.read(2)
+    for _ in range(2):
+        bits.read_golomb()  # usual numbers of references
+    bits.read_signed()
+    bits.read(2)
+    if bits.read(1):
+        bits.read_golomb()  # how finely the quantizer may change
+    for _ in range(2):
+        bits.read_signed()  # chroma
+    bits.read(5)
+    return number, n_spare, bool(bits.read(1))
 
 
 def read_avc_number(
@@ -312,7 +355,7 @@ def read_avc_number(
     Raises:
         ValueError: it is cut off or makes no sense.
     """
-    bits = Bits(_unescape(unit[1:_LONGEST_START]))
+    bits = Bits(unescape(unit[1:_LONGEST_START]))
     _, kind, pps = bits.read_golomb(), bits.read_golomb(), bits.read_golomb()
     numbering = numberings.get(pps)
     if numbering is None:
@@ -338,7 +381,7 @@ def renumber(unit: bytes, number: int) -> bytes:
     if number not in _NINE_BITS or number > 15:
         raise ValueError(f"{number} is no such number")
     kind = _kind("hevc", unit)
-    head, body = unit[:2], _unescape(unit[2:])
+    head, body = unit[:2], unescape(unit[2:])
     if kind == 32:
         body = _number_vps(body, number)
     elif kind == 33:
@@ -349,7 +392,7 @@ def renumber(unit: bytes, number: int) -> bytes:
         body = _lengthen(_lengthen(body, 1, number), 0, number)
     elif kind in _HEVC_SLICES:
         body = _lengthen(body, 2 if 16 <= kind <= 23 else 1, number)
-    return head + _escape(body)
+    return head + escape(body)
 
 
 def _number_vps(body: bytes, number: int) -> bytes:
@@ -373,28 +416,20 @@ def _kind(codec: Codec, unit: bytes) -> int:
     return unit[0] & 0x1F if codec == "h264" else unit[0] >> 1 & 0x3F
 
 
-def _unescape(data: bytes) -> bytes:
-    return data.replace(b"\0\0\3", b"\0\0")
-
-
-def _escape(data: bytes) -> bytes:
-    return re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\0\0\3", data)
-
-
 def _layer(unit: bytes) -> int:
     return (unit[0] & 1) << 5 | unit[1] >> 3
 
 
 def _read_avc_slice(unit: bytes) -> int:
     """The type of a slice: 1 and 6 are B."""
-    bits = Bits(_unescape(unit[1:_LONGEST_START]))
+    bits = Bits(unescape(unit[1:_LONGEST_START]))
     bits.read_golomb()
     return bits.read_golomb()
 
 
 def _read_hevc_slice(unit: bytes, spare_bits: Mapping[int, int]) -> int:
     """The type of a picture's first slice: 0 is B, and what cannot be known counts as that."""
-    bits = Bits(_unescape(unit[2:_LONGEST_START]))
+    bits = Bits(unescape(unit[2:_LONGEST_START]))
     is_entry = 16 <= _kind("hevc", unit) <= 23
     if not bits.read(2 if is_entry else 1) >> is_entry:
         return 0
@@ -403,35 +438,6 @@ def _read_hevc_slice(unit: bytes, spare_bits: Mapping[int, int]) -> int:
         return 0
     bits.read(n_spare)
     return bits.read_golomb()
-
-
-class Bits:
-    """Reads bits from the front; ValueError where there are no more."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._place = 0
-
-    def read(self, n: int) -> int:
-        stop = self._place + n
-        if stop > 8 * len(self._data):
-            raise ValueError("a parameter set is cut off")
-        first, last = self._place // 8, (stop + 7) // 8
-        value = int.from_bytes(self._data[first:last], "big") >> (8 * last - stop)
-        self._place = stop
-        return value & ((1 << n) - 1)
-
-    def read_golomb(self) -> int:
-        n = 0
-        while not self.read(1):
-            n += 1
-            if n > 32:
-                raise ValueError("a parameter set makes no sense")
-        return (1 << n) - 1 + (self.read(n) if n else 0)
-
-    def read_signed(self) -> int:
-        value = self.read_golomb()
-        return (value + 1) // 2 if value % 2 else -(value // 2)
 
 
 def _read_avc_sps(bits: Bits) -> tuple[SpsFacts, Numbering]:
@@ -575,6 +581,15 @@ def parse_header(codec: Codec, data: bytes) -> Header:
     if not {"sps", "pps"} <= {_SETS[codec].get(_kind(codec, unit)) for unit in header.sets}:
         raise ValueError("its header lists no parameter sets")
     return header
+
+
+def read_extradata(codec: Codec, data: bytes) -> tuple[int | None, list[bytes]]:
+    """Return how long the lengths before NAL units are (None: start codes), and the sets."""
+    try:
+        header = parse_header(codec, data)
+    except ValueError:
+        return None, split_stream(data)
+    return header.length_size, header.sets
 
 
 def _parse_avcc(data: bytes) -> Header:

@@ -18,12 +18,12 @@ that goes by them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Protocol
 
 from . import bitstream
-from .bitstream import Bits, Numbering
+from .bits import Bits
+from .bitstream import Numbering
 
 __all__ = ["Continuity", "follow_numbers"]
 
@@ -70,40 +70,23 @@ class _FrameNumbers:
 
     def __init__(self, extradata: bytes) -> None:
         self.is_numbered = False
-        self._length_size: int | None = None  # None: start codes lie between the NAL units
         self._by_sps: dict[int, Numbering] = {}
         self._by_pps: dict[int, Numbering] = {}
         self._last: int | None = None  # the number of the last reference picture
         self._told = False  # a picture that is no reference has told what was lost since
-        sets: Iterable[bytes]
-        try:
-            header = bitstream.parse_header("h264", extradata)
-            self._length_size, sets = header.length_size, header.sets
-        except ValueError:
-            sets = bitstream.split_stream(extradata)
+        self._length_size, sets = bitstream.read_extradata("h264", extradata)
         for unit in sets:
             with contextlib.suppress(ValueError):
                 self._learn(unit)
 
     def lacks_reference(self, packet: bytes) -> bool:
         with contextlib.suppress(ValueError):
-            for unit in self._split(packet[:_MOST_BYTES]):
+            for unit in bitstream.walk_units(packet[:_MOST_BYTES], self._length_size):
                 if unit[0] & 0x1F in (7, 8):
                     self._learn(unit)
                 elif unit[0] & 0x1F in (1, 2, 5):
                     return self._follow(unit)
         return False
-
-    def _split(self, packet: bytes) -> Iterator[bytes]:
-        if self._length_size is None:
-            yield from bitstream.split_stream(packet)
-            return
-        place = 0
-        while place < len(packet):  # the last one may be cut off
-            begin = place + self._length_size
-            place = begin + int.from_bytes(packet[place:begin], "big")
-            if packet[begin:place]:
-                yield packet[begin:place]
 
     def _learn(self, unit: bytes) -> None:
         """Take a parameter set."""
