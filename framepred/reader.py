@@ -27,9 +27,11 @@ from .colour import Frame, bit_depth
 from .continuity import follow_numbers
 from .encoders import Hdr
 from .errors import MediaError
+from .order_hints import OrderHintChecker
 from .sequences import RATE, ImageSequence, find_images, is_sequence
 from .stamps import FrameQueue, Splices, StampClock, to_fraction
 from .verifier import Vp9Verifier
+from .wavefronts import WavefrontVerifier
 
 __all__ = ["RAW", "OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", "read_end"]
 
@@ -38,7 +40,12 @@ RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v")
 _N_PROBE_PACKETS = 1000  # packets that are tried for a first picture before giving up
 # Decoders that conceal damage without a word, unless asked to refuse it. A camera whose every
 # picture breaks the standard is not asked.
-_STRICT = {"mjpeg": "explode", "png": "crccheck+explode", "apng": "crccheck+explode"}
+_STRICT = {
+    "mjpeg": "explode",
+    "png": "crccheck+explode",
+    "apng": "crccheck+explode",
+    "hevc": "crccheck+explode",
+}
 # Pixels of the largest picture that is decoded: 16K (15360x8640) and a little more. A header of a
 # few bytes can promise more than any memory holds.
 _MOST_PIXELS = 2**27
@@ -156,6 +163,7 @@ class VideoReader:
             options["ec"] = "0"
         self.stream.codec_context.options = {**_BOUND, **options}
         self._checker = _choose_checker(self.info.codec, verify=verify)
+        self._order = OrderHintChecker() if self.info.codec == "av1" else None
         # Names of packets: stamps, or numbers in streams without any.
         self._damaged: set[int | None] = set()  # known to be damaged
         self._continuity = follow_numbers(
@@ -169,10 +177,14 @@ class VideoReader:
         is_timed = not self._is_raw and self.info.container not in ("avi", "mpeg")
         may_mix = self.info.codec in _REORDERING and is_timed
         self._queue = FrameQueue() if may_mix and not frame_threads else None
-        if frame_threads:
-            self.stream.thread_type = _choose_threads(self.stream)
-        else:
+        # H.265 is verified by what threads would have made of it.
+        is_twinned = verify and self.info.codec == "hevc"
+        self._twin = WavefrontVerifier(self.stream.codec_context) if is_twinned else None
+        self._is_in_order = is_twinned or not frame_threads  # errors are those of the last packet
+        if self._is_in_order:
             self.stream.thread_type, self.stream.thread_count = "NONE", 1
+        else:
+            self.stream.thread_type = _choose_threads(self.stream)
 
     def __enter__(self) -> VideoReader:
         return self
@@ -220,10 +232,12 @@ class VideoReader:
             if self._is_raw:
                 packet.opaque = name = self.n_packets
             self._check(packet, name)
-            for native in self._decode(packet):
+            for native in self._decode(packet, name):
                 yield self._wrap(native, clock, n_frames)
                 n_frames += 1
-        for native in self._decode(None):
+        if self._twin is not None:
+            self._twin.feed(None)
+        for native in self._decode(None, None):
             yield self._wrap(native, clock, n_frames)
             n_frames += 1
 
@@ -231,7 +245,11 @@ class VideoReader:
         """Note what a packet shows that the decoder does not tell."""
         if packet.is_keyframe:
             self._keys.add(name)
+        if self._twin is not None:
+            self._twin.feed(packet)
         if self._checker is not None and self._checker.is_damaged(bytes(packet)):
+            self._damaged.add(name)
+        if self._order is not None and self._order.is_damaged(bytes(packet), name):
             self._damaged.add(name)
         if self._continuity is not None and self._continuity.lacks_reference(bytes(packet)):
             self._baseless.add(name)
@@ -264,13 +282,15 @@ class VideoReader:
             packet.time_base = base
             yield packet
 
-    def _decode(self, packet: Packet[Any] | None) -> list[VideoFrame]:
+    def _decode(self, packet: Packet[Any] | None, name: int | None) -> list[VideoFrame]:
         frames: list[VideoFrame] = []
         try:
             frames = self.stream.decode(packet)
         except FFmpegError:
             self.n_errors += 1
             if packet is not None:
+                if self._is_in_order and name is not None:
+                    self._damaged.add(name)  # H.265 shows the picture all the same, in its turn
                 return []
         return frames if self._queue is None else self._queue.sort(packet, frames)
 
@@ -280,11 +300,14 @@ class VideoReader:
         number = native.opaque if self._is_raw else None
         name = number if self._is_raw else clock.choose_stamp(native)
         self.n_repaired_times += repaired
+        is_corrupt = native.is_corrupt or (name is not None and name in self._damaged)
+        if self._twin is not None and self._twin.differs(native):
+            is_corrupt = True
         return Frame(
             native=native,
             time=time,
             index=index,
-            is_corrupt=native.is_corrupt or (name is not None and name in self._damaged),
+            is_corrupt=is_corrupt,
             is_key=native.key_frame and (self.info.codec != "av1" or name in self._keys),
             lacks_reference=name is not None and name in self._baseless,
             packet=number if isinstance(number, int) else None,

@@ -163,7 +163,10 @@ def scan(
 
     observations = seen.observer.observations()
     timeline = lay_slots(times, packet_times=packet_times, time_base=info.time_base)
-    if holes_hide_nothing(observations, n_steps=_count_steps(timeline.slots)):
+    undecoded = {
+        i for gap in timeline.gaps if gap.kind == "corrupt" for i in range(gap.start, gap.stop)
+    }
+    if holes_hide_nothing(observations, n_steps=_count_steps(timeline.slots, but=undecoded)):
         timeline = lay_slots(
             times, packet_times=packet_times, time_base=info.time_base, is_variable=True
         )
@@ -441,9 +444,10 @@ def _count_frames(info: VideoInfo) -> int | None:
     return max(1, round(info.duration * info.average_rate))
 
 
-def _count_steps(slots: Sequence[Slot]) -> list[int]:
-    """Return, for each frame, the slots from the frame before it."""
-    places = [i for i, slot in enumerate(slots) if slot.source is not None]
+def _count_steps(slots: Sequence[Slot], *, but: Collection[int] = ()) -> list[int]:
+    """Return, for each frame, the slots from the frame before it, some not counted."""
+    counted = [slot for i, slot in enumerate(slots) if i not in but]
+    places = [i for i, slot in enumerate(counted) if slot.source is not None]
     return [1, *(after - before for before, after in pairwise(places))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from fractions import Fraction
@@ -237,6 +238,22 @@ def read_planes(path: str | Path, *, stream: int = 0) -> list[tuple[Fraction, st
             assert frame.pts is not None
             digest = hashlib.sha256(digest_planes(frame)).hexdigest()
             found.append((frame.pts * Fraction(frame.time_base), digest))
+    return found
+
+
+def read_what_decodes(path: str | Path) -> dict[Fraction, str]:
+    """The digests of the frames that damage leaves, by their times; as ``read_planes``."""
+    found = {}
+    with av.open(str(path)) as container:
+        assert isinstance(container, InputContainer)
+        video = container.streams.video[0]
+        video.thread_type, video.thread_count = "NONE", 1
+        for packet in container.demux(video):
+            with contextlib.suppress(av.FFmpegError):
+                for frame in packet.decode():
+                    assert frame.pts is not None
+                    digest = hashlib.sha256(digest_planes(frame)).hexdigest()
+                    found[frame.pts * Fraction(frame.time_base)] = digest
     return found
 
 

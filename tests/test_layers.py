@@ -15,8 +15,18 @@ PACKAGE = ROOT / "framepred"
 
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
-    {"errors", "tones", "interrupts"},
-    {"phrases", "sequences", "series", "wheels", "pictures", "captions", "charts", "settings"},
+    {"errors", "tones", "interrupts", "bits"},
+    {
+        "phrases",
+        "bits",
+        "sequences",
+        "series",
+        "wheels",
+        "pictures",
+        "captions",
+        "charts",
+        "settings",
+    },
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"leaps", "salvage"},
     {
@@ -45,6 +55,8 @@ LAYERS = (
         "compiling",
         "continuity",
         "verifier",
+        "order_hints",
+        "wavefronts",
         "stamps",
     },
     {"stack"},
@@ -82,7 +94,7 @@ OWNERS = {
     "av": {
         "previews", "stills",
         "colour", "containers", "encoders", "minterpolate", "reader", "writer", "grafting", "pipes",
-        "verifier", "stamps",
+        "verifier", "wavefronts", "stamps",
     },
     "torch": {
         "sights",

@@ -205,7 +205,7 @@ def drop(source: Path, target: Path, lost: int) -> Path:
     """Copy a clip without one of its video packets."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         video = reader.streams.video[0]
-        copy = writer.add_stream_from_template(video)
+        copy = writer.add_stream_from_template(video, opaque=True)
         for i, packet in enumerate(p for p in reader.demux(video) if p.size):
             if i != lost:
                 packet.stream = copy

@@ -1,0 +1,116 @@
+"""Damage in H.265 that its decoder takes without a word, seen by decoding in two ways.
+
+Nearly all of H.265 is arithmetic code: wrong bits decode to something, and FFmpeg seldom notices.
+But where the rows of a picture can be decoded side by side ("wavefronts", H.265, 9.3.1; x265 makes
+them so unless told not to), each row has an entry point of its own. One thread goes on with the
+next row wherever the last one has ended, several begin each at its entry, and behind wrong bits
+these are two places::
+
+    row 1    a a a a a a a a    a: right
+    row 2    a a x ~ ~ ~ ~ ~    x: wrong bits   ~: rubbish, the same both ways
+    row 3    ? ? ? ? ? ? ? ?    ?: two kinds of rubbish
+
+So those pictures differ that have wrong bits before their last row, and those that are predicted
+from such. (Or the entry points alone are wrong; then one thread makes the picture right.) Rubbish
+can make a row refer to one that another thread has not decoded yet; then what comes out is chance,
+and may be the same both ways.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from typing import Any
+
+import numpy as np
+from av.codec import CodecContext
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+from numpy.typing import NDArray
+
+from . import bitstream
+
+__all__ = ["WavefrontVerifier"]
+
+_PPS = 34
+_MOST_BYTES = 1 << 16  # of a packet that are looked through for parameter sets
+_MOST_WAITING = 17  # pictures of the second decoder: all that it has at the end
+_MOST_PASSED = 4  # of these, that the first decoder may give later than one behind them
+_MOST_THREADS = 16
+
+
+class WavefrontVerifier:
+    """A second decoder of H.265 beside one that has a single thread, where there are wavefronts."""
+
+    def __init__(self, context: VideoCodecContext) -> None:
+        """Begin; ``context`` is the first decoder, before it has been given anything."""
+        self._options = {**context.options, "err_detect": "0"}  # an error delays its pictures
+        self._flags = context.flags
+        self._extradata = context.extradata or b""
+        self._length_size, sets = bitstream.read_extradata("hevc", self._extradata)
+        self._has_rows = any(map(_has_rows, sets))
+        self._decoder: VideoCodecContext | None = None
+        self._waiting: deque[VideoFrame] = deque(maxlen=_MOST_WAITING)
+
+    def feed(self, packet: Packet[Any] | None) -> None:
+        """Decode what the first decoder is given next; None at the end."""
+        if packet is not None and packet.is_keyframe and self._decoder is None:
+            units = bitstream.walk_units(bytes(packet)[:_MOST_BYTES], self._length_size)
+            if self._has_rows or any(map(_has_rows, units)):
+                self._decoder = self._open()
+        if self._decoder is not None:
+            with contextlib.suppress(FFmpegError):  # the first decoder is the one that is believed
+                self._waiting.extend(self._decoder.decode(packet))
+
+    def differs(self, frame: VideoFrame) -> bool:
+        """Whether a picture of the first decoder came out in another way here."""
+        name = (frame.pts, frame.opaque)
+        for place, twin in enumerate(self._waiting):
+            if (twin.pts, twin.opaque) == name:
+                del self._waiting[place]
+                for _ in range(place - _MOST_PASSED):
+                    self._waiting.popleft()
+                return not _is_equal(frame, twin)
+        return False
+
+    def _open(self) -> VideoCodecContext:
+        decoder = CodecContext.create("hevc", "r")
+        assert isinstance(decoder, VideoCodecContext)
+        decoder.extradata = self._extradata
+        decoder.options = self._options
+        decoder.flags = self._flags
+        decoder.thread_type = "SLICE"
+        decoder.thread_count = min(_MOST_THREADS, max(2, os.cpu_count() or 2))
+        return decoder
+
+
+def _has_rows(unit: bytes) -> bool:
+    """Whether a NAL unit says that rows have entry points."""
+    if unit[0] >> 1 & 0x3F != _PPS:
+        return False
+    with contextlib.suppress(ValueError):
+        return bitstream.read_hevc_pps(unit)[2]
+    return False
+
+
+def _is_equal(frame: VideoFrame, twin: VideoFrame) -> bool:
+    if _describe(frame) != _describe(twin):
+        return False
+    n_bytes = (frame.format.components[0].bits + 7) // 8  # a sample
+    return all(
+        np.array_equal(_read_plane(one, n_bytes), _read_plane(other, n_bytes))
+        for one, other in zip(frame.planes, twin.planes, strict=True)
+    )
+
+
+def _describe(frame: VideoFrame) -> tuple[str, int, int]:
+    return frame.format.name, frame.width, frame.height
+
+
+def _read_plane(plane: VideoPlane, n_bytes: int) -> NDArray[np.uint8]:
+    samples: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8)
+    return samples.reshape(plane.height, plane.line_size)[:, : plane.width * n_bytes]
