@@ -26,6 +26,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -320,6 +321,24 @@ def limit_samples(native: VideoFrame) -> VideoFrame:
     if native.time_base is not None:
         made.time_base = native.time_base
     return made
+
+
+def have_equal_samples(one: VideoFrame, other: VideoFrame) -> bool:
+    """Whether two native pictures of planar formats are of one format and size, and the same."""
+    formats = [(native.format.name, native.width, native.height) for native in (one, other)]
+    if formats[0] != formats[1]:
+        return False
+    n_bytes = (one.format.components[0].bits + 7) // 8
+    return all(
+        np.array_equal(_read_samples(plane, n_bytes), _read_samples(twin, n_bytes))
+        for plane, twin in zip(one.planes, other.planes, strict=True)
+    )
+
+
+def _read_samples(plane: VideoPlane, n_bytes: int) -> NDArray[np.uint8]:
+    """A view of a plane's bytes without padding; a sample has ``n_bytes``."""
+    rows: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8)
+    return rows.reshape(-1, plane.line_size)[: plane.height, : plane.width * n_bytes]
 
 
 def _copy_tags(native: VideoFrame, made: VideoFrame) -> None:

@@ -23,16 +23,14 @@ import os
 from collections import deque
 from typing import Any
 
-import numpy as np
 from av.codec import CodecContext
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
-from numpy.typing import NDArray
 
 from . import bitstream
+from .colour import have_equal_samples
 
 __all__ = ["WavefrontVerifier"]
 
@@ -74,7 +72,7 @@ class WavefrontVerifier:
                 del self._waiting[place]
                 for _ in range(place - _MOST_PASSED):
                     self._waiting.popleft()
-                return not _is_equal(frame, twin)
+                return not have_equal_samples(frame, twin)
         return False
 
     def _open(self) -> VideoCodecContext:
@@ -95,22 +93,3 @@ def _has_rows(unit: bytes) -> bool:
     with contextlib.suppress(ValueError):
         return bitstream.read_hevc_pps(unit)[2]
     return False
-
-
-def _is_equal(frame: VideoFrame, twin: VideoFrame) -> bool:
-    if _describe(frame) != _describe(twin):
-        return False
-    n_bytes = (frame.format.components[0].bits + 7) // 8  # a sample
-    return all(
-        np.array_equal(_read_plane(one, n_bytes), _read_plane(other, n_bytes))
-        for one, other in zip(frame.planes, twin.planes, strict=True)
-    )
-
-
-def _describe(frame: VideoFrame) -> tuple[str, int, int]:
-    return frame.format.name, frame.width, frame.height
-
-
-def _read_plane(plane: VideoPlane, n_bytes: int) -> NDArray[np.uint8]:
-    samples: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8)
-    return samples.reshape(plane.height, plane.line_size)[:, : plane.width * n_bytes]

@@ -137,11 +137,12 @@ def spoil(path: Path, target: Path, case: Case) -> None:
                         packet.stream = stream
                         output.mux(packet)
             return
-        contents = [bytes(packet) for packet in stored]
+        places = [(packet.pos, bytes(packet)) for packet in stored]
     whole = path.read_bytes()
     data = np.frombuffer(whole, np.uint8).copy()
     for number in case.spoil:
-        start, size = whole.index(contents[number]), len(contents[number])
+        place, content = places[number]  # in Matroska that of the block around it
+        start, size = whole.index(content, place), len(content)
         packet = data[start : start + size]
         if case.how == "overwritten":
             packet[:] = 255
