@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import gaussian
-from skimage.morphology import dilation, footprint_rectangle
+from skimage.measure import label
+from skimage.morphology import dilation, footprint_rectangle, isotropic_dilation
 from skimage.transform import resize
 
 from .colour import Image
@@ -36,6 +37,9 @@ _BLUR, _SEAM, _RING = 4.0, 2.0, 16.0  # pixels of that copy
 # all three are higher.
 _FAR, _FAR_BY_ERROR, _FAR_BY_SQUARE = 100.0, 4.0, 0.2
 _FARTHEST = 16.0  # times as much at most
+# A small patch, in pixels of that copy, that far away from all that was made up is no rubbish, but
+# something fast that was not made well; unless slices are so short that rubbish is small too.
+_SMALL, _AWAY = 400, 24
 # Times as far where slices are no longer than a row: such a slice is made up from its beginning on.
 _FAR_IN_ROWS = 10.0
 # That error is at least what all but so many percent of the decoded samples show; the others may be
@@ -66,7 +70,7 @@ def salvage_picture(
     if any(picture.shape != damaged.shape for picture in pictures) or not neighbours:
         raise ValueError(f"expected pictures of one shape, got {damaged.shape} and others")
     step = max(1, round(min(made.shape[:2]) / _SIDE))
-    guessed = _reduce(concealed, step, np.max).astype(bool)
+    missing = guessed = _reduce(concealed, step, np.max).astype(bool)
     raw = _measure_difference(damaged, made, step)
     difference = _blur(raw, _BLUR)
     moved = np.max([_measure_difference(made, near, step) for near in neighbours], axis=0)
@@ -75,9 +79,11 @@ def salvage_picture(
     error = 0.0 if expected is None else 255**2 * 10 ** (-expected / 10)
     if (~guessed).mean() > _FEWEST:
         error = max(error, float(np.percentile((difference / usual)[~guessed], _TELLING)))
-        guessed &= ~_is_hopeless(raw, difference, guessed)
+        guessed = guessed & ~_is_hopeless(raw, difference, guessed)
     far = max(_FAR, _FAR_BY_ERROR * error, _FAR_BY_SQUARE * error**2)
     is_rubbish = difference > far * usual * (_FAR_IN_ROWS if in_rows else 1)
+    if not in_rows:
+        is_rubbish &= ~_find_isolated(is_rubbish, missing)
     if not (is_rubbish | guessed).any():
         return damaged, 1.0
     weight = np.maximum(_soften(guessed, _SEAM), _soften(is_rubbish, _BLUR))
@@ -98,6 +104,16 @@ def _is_hopeless(raw: Plane, difference: Plane, guessed: Mask) -> Mask:
     error = (_blur(raw * known, _RING) + 0.02 * usual) / (_blur(known, _RING) + 0.02)
     hopeless: Mask = (error > _HOPELESS) & (difference < _HOPELESS_TIMES * error)
     return hopeless
+
+
+def _find_isolated(mask: Mask, origin: Mask) -> Mask:
+    """Return the small patches of ``mask`` that lie away from all of ``origin``."""
+    patches = label(mask, connectivity=1)
+    is_isolated = np.bincount(patches.ravel()) <= _SMALL
+    is_isolated[0] = False
+    is_isolated[np.unique(patches[isotropic_dilation(origin, _AWAY)])] = False
+    isolated: Mask = is_isolated[patches]
+    return isolated
 
 
 def _soften(mask: Mask, width: float) -> Plane:

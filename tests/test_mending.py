@@ -194,6 +194,21 @@ def test_how_far_is_rubbish_goes_by_how_good_the_made_frame_is() -> None:
     assert salvage_picture(true, made, nothing, [made])[1] == 1
 
 
+@pytest.mark.parametrize(("side", "top", "is_kept"), [(8, 0, True), (8, 92, False), (40, 0, False)])
+def test_a_small_patch_far_from_all_that_was_made_up_is_kept(
+    side: int, top: int, is_kept: bool
+) -> None:
+    """Something small and fast, that was not made well; rubbish is larger, or near the error."""
+    made = make_picture(160, 192)
+    damaged = made.copy()
+    made[112 : 112 + side, 90 : 90 + side] = 100
+    damaged[112 : 112 + side, 90 : 90 + side] = 160
+    concealed = np.zeros(made.shape[:2], bool)
+    concealed[top : top + 8] = True
+    mended, _ = salvage_picture(damaged, made, concealed, [made])
+    np.testing.assert_array_equal(mended[100:], (damaged if is_kept else made)[100:])
+
+
 def test_a_guess_is_kept_where_the_made_frame_is_hopeless() -> None:
     rng = np.random.default_rng(2)
     true = make_picture(144, 176)
