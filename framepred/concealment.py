@@ -11,6 +11,9 @@ concealment differs exactly there, and in all that was predicted from there::
 What is equal in both was decoded, though what comes between a wrong bit and the place where the
 decoder notices is equal too, and wrong. Nor does it tell anything where a whole picture was lost:
 both decoders go on from the wrong one.
+
+In H.265 nothing is made up, but the two ways to decode it of which ``wavefronts`` tells differ just
+so; where they were both led astray in the same way, that is equal too, and wrong.
 """
 
 from __future__ import annotations

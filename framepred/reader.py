@@ -31,7 +31,7 @@ from .order_hints import OrderHintChecker
 from .sequences import RATE, ImageSequence, find_images, is_sequence
 from .stamps import FrameQueue, Splices, StampClock, to_fraction
 from .verifier import Vp9Verifier
-from .wavefronts import WavefrontVerifier
+from .wavefronts import WavefrontVerifier, decode_by_entries
 
 __all__ = ["RAW", "OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", "read_end"]
 
@@ -142,7 +142,8 @@ class VideoReader:
         are not lost, and frames that damage brings out of their order are put back into it.
         (Threads for slices would conceal worse than either.) verify: decode with a second, stricter
         decoder too, where the first conceals damage without a word. conceal: let the decoder put
-        something likely in the place of what is missing, else it leaves what is there.
+        something likely in the place of what is missing, else it leaves what is there; in H.265 go
+        on behind wrong bits wherever they end, else begin each row anew where it can be.
 
         Raises:
             MediaError: not a file, not a video, or no video stream (cover art is none).
@@ -183,6 +184,8 @@ class VideoReader:
         self._is_in_order = is_twinned or not frame_threads  # errors are those of the last packet
         if self._is_in_order:
             self.stream.thread_type, self.stream.thread_count = "NONE", 1
+            if self.info.codec == "hevc" and not conceal:
+                decode_by_entries(self.stream.codec_context)
         else:
             self.stream.thread_type = _choose_threads(self.stream)
 
@@ -205,6 +208,11 @@ class VideoReader:
     def has_numbers(self) -> bool:
         """Whether the pictures read so far bear numbers that tell which were lost between them."""
         return self._continuity is not None and self._continuity.is_numbered
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether this is H.265 whose rows have entry points, seen in verifying."""
+        return self._twin is not None and self._twin.is_comparing
 
     def read(self) -> Iterator[Any]:
         """Yield Frames in presentation order and, with ``copy_streams``, the others' Packets."""

@@ -261,7 +261,7 @@ def _list_mendable(
     seen: _Seen, slots: Sequence[Slot], gaps: Sequence[Gap], baseless: Collection[int]
 ) -> frozenset[int]:
     """Return the indices of damaged frames that may be right in part, but for those named."""
-    if seen.info.codec not in CONCEALING:
+    if seen.info.codec not in CONCEALING and not seen.has_entries:
         return frozenset()
     places = [i for i, slot in enumerate(slots) if slot.source is not None]
     keys = [places[i] for i in seen.keys]
@@ -318,6 +318,7 @@ class _Seen:
     numbers: list[int] = field(default_factory=list)
     """Of the packets that the frames came in, as far as known."""
     has_numbers: bool = False
+    has_entries: bool = False
     repairs: Sequence[int] = ()
     packet_times: Sequence[Fraction] = ()
     n_packets: int = 0
@@ -382,7 +383,7 @@ def _watch(
         finder.finish()
         seen.repairs = finder.found
         seen.packet_times = reader.packet_times
-        seen.has_numbers = reader.has_numbers
+        seen.has_numbers, seen.has_entries = reader.has_numbers, reader.has_entries
         seen.n_packets, seen.n_untimed = reader.n_packets, reader.n_untimed
         seen.n_errors = reader.n_errors
         seen.n_repaired_times = reader.n_repaired_times

@@ -32,7 +32,7 @@ from av.video.frame import VideoFrame
 from . import bitstream
 from .colour import have_equal_samples
 
-__all__ = ["WavefrontVerifier"]
+__all__ = ["WavefrontVerifier", "decode_by_entries"]
 
 _PPS = 34
 _MOST_BYTES = 1 << 16  # of a packet that are looked through for parameter sets
@@ -41,18 +41,33 @@ _MOST_PASSED = 4  # of these, that the first decoder may give later than one beh
 _MOST_THREADS = 16
 
 
+def decode_by_entries(context: VideoCodecContext) -> None:
+    """Make a decoder of H.265, not opened yet, begin each row at its entry point if there are any.
+
+    An error would only delay its pictures, so there are none.
+    """
+    context.thread_type = "SLICE"
+    context.thread_count = min(_MOST_THREADS, max(2, os.cpu_count() or 2))
+    context.options = {**context.options, "err_detect": "0"}
+
+
 class WavefrontVerifier:
     """A second decoder of H.265 beside one that has a single thread, where there are wavefronts."""
 
     def __init__(self, context: VideoCodecContext) -> None:
         """Begin; ``context`` is the first decoder, before it has been given anything."""
-        self._options = {**context.options, "err_detect": "0"}  # an error delays its pictures
+        self._options = dict(context.options)
         self._flags = context.flags
         self._extradata = context.extradata or b""
         self._length_size, sets = bitstream.read_extradata("hevc", self._extradata)
         self._has_rows = any(map(_has_rows, sets))
         self._decoder: VideoCodecContext | None = None
         self._waiting: deque[VideoFrame] = deque(maxlen=_MOST_WAITING)
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether there have been entry points, so that the pictures are decoded in both ways."""
+        return self._decoder is not None
 
     def feed(self, packet: Packet[Any] | None) -> None:
         """Decode what the first decoder is given next; None at the end."""
@@ -81,8 +96,7 @@ class WavefrontVerifier:
         decoder.extradata = self._extradata
         decoder.options = self._options
         decoder.flags = self._flags
-        decoder.thread_type = "SLICE"
-        decoder.thread_count = min(_MOST_THREADS, max(2, os.cpu_count() or 2))
+        decode_by_entries(decoder)
         return decoder
 
 

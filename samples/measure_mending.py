@@ -31,7 +31,7 @@ from framepred.predictor import Predictor
 from framepred.reports import MadeFrameReport
 from framepred.video import VideoReader, to_rgb
 
-CODECS = ("libx264", "mpeg4", "mpeg2video")
+CODECS = ("libx264", "mpeg4", "mpeg2video", "libx265")
 HIGHEST = 60.0  # dB
 WORSE = 0.3  # dB
 
@@ -69,8 +69,8 @@ def compare(damaged: Path, undamaged: Path, predictor: Predictor, folder: Path) 
     decoded, true = read_frames(damaged), read_frames(undamaged)
     found = []
     for time, frame in mended.items():
-        whole = made[time]
-        if frame.kept is None or frame.psnr is None or whole.psnr is None:
+        whole = made.get(time)  # of damaged H.265 not each scan names the very same frames
+        if whole is None or frame.kept is None or frame.psnr is None or whole.psnr is None:
             continue
         shown = psnr(true[time], decoded[time])
         scores = (min(score, HIGHEST) for score in (shown, whole.psnr, frame.psnr))
