@@ -27,7 +27,7 @@ from .colour import Frame, bit_depth
 from .continuity import follow_numbers
 from .encoders import Hdr
 from .errors import MediaError
-from .order_hints import OrderHintChecker
+from .order_hints import OrderHintChecker, split_units
 from .sequences import RATE, ImageSequence, find_images, is_sequence
 from .stamps import FrameQueue, Splices, StampClock, to_fraction
 from .verifier import Vp9Verifier
@@ -41,10 +41,10 @@ _N_PROBE_PACKETS = 1000  # packets that are tried for a first picture before giv
 # Decoders that conceal damage without a word, unless asked to refuse it. A camera whose every
 # picture breaks the standard is not asked.
 _STRICT = {
-    "mjpeg": "explode",
-    "png": "crccheck+explode",
-    "apng": "crccheck+explode",
-    "hevc": "crccheck+explode",
+    "mjpeg": {"err_detect": "explode"},
+    "png": {"err_detect": "crccheck+explode"},
+    "apng": {"err_detect": "crccheck+explode"},
+    "av1": {"strict": "strict"},
 }
 # Pixels of the largest picture that is decoded: 16K (15360x8640) and a little more. A header of a
 # few bytes can promise more than any memory holds.
@@ -181,7 +181,7 @@ class VideoReader:
         # H.265 is verified by what threads would have made of it.
         is_twinned = verify and self.info.codec == "hevc"
         self._twin = WavefrontVerifier(self.stream.codec_context) if is_twinned else None
-        self._is_in_order = is_twinned or not frame_threads  # errors are those of the last packet
+        self._is_in_order = is_twinned or not frame_threads
         if self._is_in_order:
             self.stream.thread_type, self.stream.thread_count = "NONE", 1
             if self.info.codec == "hevc" and not conceal:
@@ -257,8 +257,6 @@ class VideoReader:
             self._twin.feed(packet)
         if self._checker is not None and self._checker.is_damaged(bytes(packet)):
             self._damaged.add(name)
-        if self._order is not None and self._order.is_damaged(bytes(packet), name):
-            self._damaged.add(name)
         if self._continuity is not None and self._continuity.lacks_reference(bytes(packet)):
             self._baseless.add(name)
 
@@ -292,15 +290,31 @@ class VideoReader:
 
     def _decode(self, packet: Packet[Any] | None, name: int | None) -> list[VideoFrame]:
         frames: list[VideoFrame] = []
-        try:
-            frames = self.stream.decode(packet)
-        except FFmpegError:
-            self.n_errors += 1
-            if packet is not None:
-                if self._is_in_order and name is not None:
-                    self._damaged.add(name)  # H.265 shows the picture all the same, in its turn
-                return []
+        is_refused = False
+        for part in self._take_apart(packet):
+            order = self._order
+            if order is not None and part is not None and order.is_damaged(bytes(part), name):
+                self._damaged.add(name)
+            try:
+                frames += self.stream.decode(part)
+            except FFmpegError:
+                is_refused = True
+                if order is not None:
+                    order.refuse()
+        self.n_errors += is_refused
         return frames if self._queue is None else self._queue.sort(packet, frames)
+
+    def _take_apart(self, packet: Packet[Any] | None) -> list[Packet[Any] | None]:
+        """Return what is decoded at a time: of AV1 single units where damage has been met."""
+        if packet is None or self._order is None or not self._is_in_order:
+            return [packet]
+        contents = split_units(bytes(packet))
+        parts: list[Packet[Any] | None] = []
+        for content in contents if len(contents) > 1 else ():
+            part: Packet[Any] = Packet(content)
+            part.pts, part.dts, part.time_base = packet.pts, packet.dts, packet.time_base
+            parts.append(part)
+        return parts or [packet]
 
     def _wrap(self, native: VideoFrame, clock: StampClock, index: int) -> Frame:
         # Behind an error dav1d calls pictures of every kind key frames.
@@ -461,7 +475,7 @@ def _choose_options(path: Path, codec: str) -> dict[str, str]:
     """How strict the decoder is to be: as strict as any of the first packets allows."""
     if codec not in _STRICT:
         return {}
-    options = {**_BOUND, "err_detect": _STRICT[codec]}
+    options = {**_BOUND, **_STRICT[codec]}
     with open_input(path) as container:
         stream = _choose_stream(container, path)
         stream.codec_context.options = options

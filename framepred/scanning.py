@@ -200,6 +200,12 @@ def scan(
             keys={places[i] for i in seen.keys},
             packet_times=stored,
             refuses=info.codec in _REFUSING,
+            lost={
+                i
+                for gap in timeline.gaps
+                if gap.kind == "missing"
+                for i in range(gap.start, gap.stop)
+            },
         )
     damage, cuts = _look(observations, timeline.slots, places, [*wanted, *smears], detect)
     drops: list[DropReport] = []

@@ -18,7 +18,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from .rhythm import find_runs
 from .timeline import Gap, Slot
@@ -36,6 +36,7 @@ def find_smears(
     baseless: Collection[int] = (),
     packet_times: Iterable[Fraction] = (),
     refuses: bool = False,
+    lost: Collection[int] = (),
 ) -> tuple[Gap, ...]:
     """Return the runs of smeared slots, damaged ones not included, sorted.
 
@@ -44,8 +45,10 @@ def find_smears(
     :param keys: slots whose picture needs no other.
     :param baseless: slots whose picture was predicted from one that was lost.
     :param packet_times: of the coded frames, in the order in which they are stored.
-    :param refuses: whether the decoder decodes no picture that lacks another: then a smear goes no
+    :param refuses: whether the decoder decodes no picture that lacks another, unless that was lost
+        without its knowledge: then there is no smear but where a packet was, and that goes no
         farther than to the last damaged slot before the next key frame.
+    :param lost: slots whose packet is missing.
     """
     if not damaged and not baseless:
         return ()
@@ -67,6 +70,7 @@ def find_smears(
             smeared.add(i)
     if refuses:
         smeared = _end_with_damage(smeared, damaged, keys) | _follow_holes(slots, damaged, keys)
+        smeared &= _find_broken(slots, lost, keys)
     shown = sorted(i for i in smeared - set(damaged) if slots[i].source is not None)
     return tuple(Gap(start, stop, "smeared") for start, stop in find_runs(shown))
 
@@ -116,6 +120,13 @@ def _end_with_damage(
         if i in keys:
             is_behind = False
     return kept
+
+
+def _find_broken(slots: Sequence[Slot], lost: Collection[int], keys: Collection[int]) -> set[int]:
+    """Return the slots in groups of pictures that have lost a packet."""
+    bounds = [0, *sorted(keys), len(slots)]
+    groups = [range(*bound) for bound in pairwise(bounds)]
+    return {i for group in groups if any(i in lost for i in group) for i in group}
 
 
 def _follow_holes(

@@ -42,13 +42,9 @@ _MOST_THREADS = 16
 
 
 def decode_by_entries(context: VideoCodecContext) -> None:
-    """Make a decoder of H.265, not opened yet, begin each row at its entry point if there are any.
-
-    An error would only delay its pictures, so there are none.
-    """
+    """Make a decoder of H.265, not opened yet, begin each row at its entry point, if it has one."""
     context.thread_type = "SLICE"
     context.thread_count = min(_MOST_THREADS, max(2, os.cpu_count() or 2))
-    context.options = {**context.options, "err_detect": "0"}
 
 
 class WavefrontVerifier:

@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 
 from framepred.scanning import ScanReport, scan
 from framepred.timeline import Kind
+from framepred.video import VideoReader
 
 Planes = tuple[NDArray[np.uint8], ...]  # luma (H, W), two of chroma (H/2, W/2)
 Clip = list[Planes]
@@ -440,19 +441,9 @@ def join(slots: set[int]) -> list[Run]:
 
 
 def read_luma(path: Path) -> dict[Fraction, NDArray[np.uint8]]:
-    """The pictures by their times, by one thread, which gives the same each time."""
-    pictures = {}
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type, stream.thread_count = "NONE", 1
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                continue
-            for frame in frames:
-                pictures[frame.pts * frame.time_base] = frame.to_ndarray(format="gray")
-    return pictures
+    """The pictures by their times, as they are decoded when damaged frames are made anew."""
+    with VideoReader(path, frame_threads=False) as reader:
+        return {frame.time: frame.native.to_ndarray(format="gray") for frame in reader.read()}
 
 
 def compare_pictures(damaged: Path, undamaged: Path) -> list[Run]:

@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,13 +17,20 @@ import pytest
 from av.codec import CodecContext
 from av.error import FFmpegError
 from av.packet import Packet
-from synthetic import read_planes, read_what_decodes, write_clip
+from synthetic import digest_planes, read_planes, read_what_decodes, write_clip
 from test_continuity import read_stream
 from test_scanning import gaps, pan
 from test_smears import drop
 
 from framepred.bits import Bits
-from framepred.order_hints import OrderHintChecker, _read_frame, _read_sequence, _split
+from framepred.order_hints import (
+    OrderHintChecker,
+    _read_frame,
+    _read_sequence,
+    _read_units,
+    split_units,
+)
+from framepred.reader import VideoReader
 from framepred.scanning import scan
 
 STEP = 40  # ticks
@@ -71,19 +79,20 @@ def test_hints_and_slots_are_those_that_ffmpeg_reads(tmp_path: Path, svt: str) -
         text=True,
         env={**os.environ, "AV_LOG_FORCE_NOCOLOR": "1"},
     )
-    told: list[tuple[int, int]] = []
-    hint, flags = 0, 0
+    told: list[tuple[int, int, set[int]]] = []
+    hint = 0
     for line in traced.stderr.splitlines():
-        if found := re.search(r"(\w+) +[01]+ = (\d+)$", line):
+        if found := re.search(r"([\w\[\]]+) +[01]+ = (\d+)$", line):
             name, value = found[1], int(found[2])
             hint = value if name == "order_hint" else hint
             if name == "refresh_frame_flags":
-                flags = value
-                told.append((hint, flags))
-    own: list[tuple[int, int]] = []
+                told.append((hint, value, set()))
+            elif name.startswith("ref_frame_idx["):
+                told[-1][2].add(value)
+    own: list[tuple[int, int, set[int]]] = []
     sequence = None
     for packet in read_stream(path)[2]:
-        for kind, unit in _split(packet):
+        for kind, unit in _read_units(packet):
             if kind == 1:
                 sequence = _read_sequence(Bits(unit))
             elif kind in (3, 6):
@@ -93,7 +102,8 @@ def test_hints_and_slots_are_those_that_ffmpeg_reads(tmp_path: Path, svt: str) -
                     header = _read_frame(bits, sequence)
                     # That of a key frame that is shown is not written.
                     if not (header.is_key and header.is_shown):
-                        own.append((header.hint, header.refreshed))
+                        flags = sum(1 << slot for slot in header.refreshed)
+                        own.append((header.hint, flags, set(header.references)))
     assert own == told
     assert len(own) > 10
 
@@ -145,6 +155,65 @@ def test_a_slot_that_holds_an_older_picture_is_found_in_a_file(
     wrong = [i for i, time in enumerate(sorted(true)) if seen.get(time) != true[time]]
     named = [i for start, stop, *_ in gaps(scan(lossy)) for i in range(start, stop)]
     assert named == wrong
+
+
+def test_packets_are_taken_apart(clip: Path) -> None:
+    packets = read_stream(clip)[2]
+    taken = [split_units(packet) for packet in packets]
+    assert [b"".join(parts) for parts in taken] == packets
+    assert max(map(len, taken)) > 2
+    # One by one they decode to the same, and each part but the last of a packet shows nothing.
+    shown = decode([part for parts in taken for part in parts])
+    expected = [
+        shown_last
+        for parts, right in zip(taken, decode(packets), strict=True)
+        for shown_last in [*[None] * (len(parts) - 1), right]
+    ]
+    assert shown == expected
+    for rubbish in (b"", b"\xff", b"\x32", b"\x32\xff\xff", bytes(9)):
+        assert b"".join(split_units(rubbish)) == rubbish
+
+
+def test_damaged_messages_cost_no_picture(tmp_path: Path) -> None:
+    path = write_av1(tmp_path / "a.mp4", 12, svt="lp=1:content-light=1000,400")
+    packet = read_stream(path)[2][0]
+    message = next(unit for unit in split_units(packet) if unit[0] >> 3 & 0xF == 5)
+    data = bytearray(path.read_bytes())
+    begin = data.index(packet) + packet.index(message)
+    data[begin + 2 : begin + len(message)] = b"\xff" * (len(message) - 2)
+    path.write_bytes(data)
+    with VideoReader(path, frame_threads=False) as reader:
+        assert [frame.is_corrupt for frame in reader.read()] == [False] * 12
+
+
+def test_of_damage_just_what_comes_out_wrong_is_named(clip: Path, tmp_path: Path) -> None:
+    """The decoder refuses single frames, and what rests on them; all others stay."""
+    packets = read_stream(clip)[2]
+    true = [digest for _, digest in read_planes(clip)]
+    draw = random.Random(5)
+    n_wrong = n_named = n_plain = 0
+    for _ in range(24):
+        at = draw.randrange(1, len(packets))
+        data = bytearray(clip.read_bytes())
+        begin = data.find(packets[at], 0 if len(packets[at]) > 3 else data.find(packets[at - 1]))
+        assert begin > 0
+        data[begin + draw.randrange(2, len(packets[at]))] ^= 1 << draw.randrange(8)
+        damaged = tmp_path / "damaged.mp4"
+        damaged.write_bytes(data)
+        with VideoReader(damaged, frame_threads=False) as reader:
+            seen = {round(frame.time * 25): frame for frame in reader.read()}
+        digests = {
+            i: hashlib.sha256(digest_planes(frame.native)).hexdigest() for i, frame in seen.items()
+        }
+        wrong = {i for i, digest in enumerate(true) if digests.get(i) != digest}
+        named = {i for start, stop, *_ in gaps(scan(damaged)) for i in range(start, stop)}
+        assert wrong <= named
+        n_wrong += len(wrong)
+        n_named += len(named)
+        plain = read_what_decodes(damaged)
+        n_plain += sum(plain.get(Fraction(i, 25)) != digest for i, digest in enumerate(true))
+    assert n_named <= 1.05 * n_wrong
+    assert n_wrong < 0.9 * n_plain  # which a decoder that is given whole packets gets wrong
 
 
 def test_rubbish_is_survived(clip: Path) -> None:

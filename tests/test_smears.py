@@ -77,13 +77,17 @@ def test_where_the_decoder_refuses_a_smear_ends_with_damage(
     damaged: list[int], expected: list[tuple[int, int]]
 ) -> None:
     slots = [Slot(time, i) for i, time in enumerate(make_times(12))]
-    found = find_smears(slots, damaged, keys={0, 6}, refuses=True)
+    found = find_smears(slots, damaged, keys={0, 6}, refuses=True, lost={0, 6})
     assert [(gap.start, gap.stop) for gap in found] == expected
+    # Where it has been given all there was, it has refused all that is wrong.
+    assert find_smears(slots, damaged, keys={0, 6}, refuses=True) == ()
+    found = find_smears(slots, damaged, keys={0, 6}, refuses=True, lost={6})
+    assert [(gap.start, gap.stop) for gap in found] == [run for run in expected if run[0] > 6]
     # What lies between a hole and what is refused for it decodes, but not to the right picture.
     holes = [Slot(slot.time, None if i in (1, 7) else i) for i, slot in enumerate(slots)]
-    found = find_smears(holes, [3, 9], keys={0, 6}, refuses=True)
+    found = find_smears(holes, [3, 9], keys={0, 6}, refuses=True, lost={1, 7})
     assert [(gap.start, gap.stop) for gap in found] == [(2, 3), (8, 9)]
-    assert find_smears(holes, [9], keys={0, 8}, refuses=True) == ()
+    assert find_smears(holes, [9], keys={0, 8}, refuses=True, lost={1, 7}) == ()
 
 
 @pytest.mark.parametrize(
