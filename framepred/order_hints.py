@@ -14,7 +14,6 @@ headers are read, as far as those lists.
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,11 +24,13 @@ from .bits import Bits
 __all__ = ["OrderHintChecker", "split_units"]
 
 _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6  # types of open bitstream units
+_KNOWN = (*range(1, 9), 15)
 _CONTINUING = (4, 7)  # types of those that go on with a frame: tiles, its header once more
 _KEY, _INTER, _INTRA_ONLY, _SWITCH = range(4)  # types of frames
 _N_SLOTS, _N_REFERENCES = 8, 7
 _ALL = 0xFF  # slots
 _LONGEST_HEADER = 512  # bytes that hold all that is read of a unit
+_LONGEST_SHOW = 8  # bytes of a packet that only shows what there is
 _SELECT = 2  # a choice left to each frame
 _N_STEPS = 4  # pictures in a row at a steady rate, after which times tell whose turn it is
 
@@ -62,6 +63,7 @@ class OrderHintChecker:
 
     def __init__(self) -> None:
         self._sequence: _Sequence | None = None
+        self._previous: _Sequence | None = None  # before the last packet
         self._slots: list[int | None] = [None] * _N_SLOTS  # hints
         self._hidden_keys: set[int] = set()  # slots that hold a key frame not shown yet
         self._last: tuple[int, int | None] | None = None  # hint and stamp of the last in its turn
@@ -78,20 +80,27 @@ class OrderHintChecker:
         """
         is_wrong = False
         self._refreshed.clear()
-        with contextlib.suppress(ValueError):  # a header that makes no sense does not decode either
+        self._previous = self._sequence
+        try:
             for kind, unit in _read_units(packet):
                 if kind == _SEQUENCE:
                     self._sequence = _read_sequence(Bits(unit))
                 elif kind in (_FRAME_HEADER, _FRAME) and self._sequence is not None:
                     is_wrong |= self._follow(Bits(unit), self._sequence, stamp)
+                elif kind not in _KNOWN:
+                    raise ValueError("a unit of no known type")
+        except ValueError:  # decoders pass over some of these without a word
+            if len(packet) > _LONGEST_SHOW:
+                self._lost = set(range(_N_SLOTS))  # whatever it was to go into
         return is_wrong
 
     def refuse(self) -> None:
         """Take back the last packet: the decoder has refused it, and may have left its slots."""
         self._lost |= self._refreshed
+        self._sequence = self._previous
 
     def _follow(self, bits: Bits, sequence: _Sequence, stamp: int | None) -> bool:
-        """Take a frame; whether it is wrong."""
+        """Take a frame; whether it is shown and wrong."""
         if bits.read(1):
             return self._show(bits.read(3), sequence, stamp)
         header = _read_frame(bits, sequence)
@@ -106,7 +115,7 @@ class OrderHintChecker:
             if header.is_key:
                 self._last = None
             self._learn(header.hint, sequence, stamp)
-        return lacks_reference
+        return lacks_reference and header.is_shown
 
     def _show(self, slot: int, sequence: _Sequence, stamp: int | None) -> bool:
         """Take the picture of a slot; whether it is wrong."""

@@ -290,9 +290,8 @@ class VideoReader:
 
     def _decode(self, packet: Packet[Any] | None, name: int | None) -> list[VideoFrame]:
         frames: list[VideoFrame] = []
-        is_refused = False
+        is_refused, order = False, self._order
         for part in self._take_apart(packet):
-            order = self._order
             if order is not None and part is not None and order.is_damaged(bytes(part), name):
                 self._damaged.add(name)
             try:
@@ -301,6 +300,8 @@ class VideoReader:
                 is_refused = True
                 if order is not None:
                     order.refuse()
+        if order is not None and self._is_in_order and packet is not None:
+            is_refused = is_refused or not frames  # each packet shows a picture
         self.n_errors += is_refused
         return frames if self._queue is None else self._queue.sort(packet, frames)
 
