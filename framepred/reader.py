@@ -303,7 +303,10 @@ class VideoReader:
         if order is not None and self._is_in_order and packet is not None:
             is_refused = is_refused or not frames  # each packet shows a picture
         self.n_errors += is_refused
-        return frames if self._queue is None else self._queue.sort(packet, frames)
+        # Nothing is to be waited for of a packet that was refused.
+        if self._queue is None or (is_refused and packet is not None):
+            return frames
+        return self._queue.sort(packet, frames)
 
     def _take_apart(self, packet: Packet[Any] | None) -> list[Packet[Any] | None]:
         """Return what is decoded at a time: of AV1 single units where damage has been met."""
