@@ -14,6 +14,7 @@ headers are read, as far as those lists.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,13 +25,11 @@ from .bits import Bits
 __all__ = ["OrderHintChecker", "split_units"]
 
 _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6  # types of open bitstream units
-_KNOWN = (*range(1, 9), 15)
 _CONTINUING = (4, 7)  # types of those that go on with a frame: tiles, its header once more
 _KEY, _INTER, _INTRA_ONLY, _SWITCH = range(4)  # types of frames
 _N_SLOTS, _N_REFERENCES = 8, 7
 _ALL = 0xFF  # slots
 _LONGEST_HEADER = 512  # bytes that hold all that is read of a unit
-_LONGEST_SHOW = 8  # bytes of a packet that only shows what there is
 _SELECT = 2  # a choice left to each frame
 _N_STEPS = 4  # pictures in a row at a steady rate, after which times tell whose turn it is
 
@@ -81,17 +80,12 @@ class OrderHintChecker:
         is_wrong = False
         self._refreshed.clear()
         self._previous = self._sequence
-        try:
+        with contextlib.suppress(ValueError):  # a header that makes no sense does not decode either
             for kind, unit in _read_units(packet):
                 if kind == _SEQUENCE:
                     self._sequence = _read_sequence(Bits(unit))
                 elif kind in (_FRAME_HEADER, _FRAME) and self._sequence is not None:
                     is_wrong |= self._follow(Bits(unit), self._sequence, stamp)
-                elif kind not in _KNOWN:
-                    raise ValueError("a unit of no known type")
-        except ValueError:  # decoders pass over some of these without a word
-            if len(packet) > _LONGEST_SHOW:
-                self._lost = set(range(_N_SLOTS))  # whatever it was to go into
         return is_wrong
 
     def refuse(self) -> None:
