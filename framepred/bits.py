@@ -27,7 +27,7 @@ class Bits:
     def read(self, n: int) -> int:
         stop = self._place + n
         if stop > 8 * len(self._data):
-            raise ValueError("a parameter set is cut off")
+            raise ValueError("a header is cut off")
         first, last = self._place // 8, (stop + 7) // 8
         value = int.from_bytes(self._data[first:last], "big") >> (8 * last - stop)
         self._place = stop
@@ -38,7 +38,7 @@ class Bits:
         while not self.read(1):
             n += 1
             if n > 32:
-                raise ValueError("a parameter set makes no sense")
+                raise ValueError("a header makes no sense")
         return (1 << n) - 1 + (self.read(n) if n else 0)
 
     def read_signed(self) -> int:

@@ -58,7 +58,7 @@ class _Header:
 
 
 class OrderHintChecker:
-    """Tells packets that show a picture which was decoded before, and not for that moment."""
+    """Tells packets that show a picture which is not for that moment, or lacks a refused one."""
 
     def __init__(self) -> None:
         self._sequence: _Sequence | None = None

@@ -121,8 +121,9 @@ class VideoReader:
                 ...
 
     Frames come in presentation order with strictly increasing times. A packet that raises is
-    counted in ``n_errors`` and decoding goes on. A frame is corrupt if the decoder or the packet's
-    own checksum says so; what a transport stream says of packets is not true of their frames.
+    counted in ``n_errors`` and decoding goes on. A frame is corrupt if the decoder says so, the
+    packet's own checksum, AV1's order of pictures, or with ``verify`` a second decoder; what a
+    transport stream says of packets is not true of their frames.
     """
 
     def __init__(
