@@ -4,11 +4,12 @@ PYTHON ?= python3
 MEDIA ?= samples/media
 BIN := $(VENV)/bin
 
-.PHONY: help install demo samples docs picture test test-fast test-gpu lint format types check clean
+.PHONY: help install demo samples docs picture test test-all test-fast test-gpu lint format types check clean
 
 help:
 	@echo "make demo     fill and forecast the sample clips, print the score table"
 	@echo "make test     run the test suite"
+	@echo "make test-all also the tests that take minutes"
 	@echo "make check    lint, types and tests, as CI does"
 	@echo "make picture  draw the picture of the README"
 	@echo "make docs     build the documentation into build/site"
@@ -43,6 +44,10 @@ docs: install
 
 # One process a core, each with one thread: several threads in several processes wait for each other.
 test: install
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not exhaustive"
+
+# Also what takes minutes: every case of the matrix of formats, and two thousand spoilt files.
+test-all: install
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-fast: install

@@ -1,8 +1,9 @@
 """Codec x container x pixel format x damage: what goes in comes out, or is refused with a reason.
 
 Every clip is made by recipe with what this build of FFmpeg can encode. ffprobe, and plain PyAV in
-one thread, say what must come out. The quick tests take a diagonal through the matrix; the slow
-ones take all of it, and print how many cases were tried, passed and refused.
+one thread, say what must come out. The quick tests take a diagonal through the matrix, the slow
+ones a part of it, the exhaustive ones the rest, and all print how many cases were tried, passed and
+refused.
 """
 
 from __future__ import annotations
@@ -705,18 +706,28 @@ def check_whole_order(source: Path, output: Path, *, made: set[int]) -> None:
 # All of it.
 
 
+def share_out(*parts: Any) -> list[Any]:
+    """Parts of a long test, so that processes share them; of these the first is in the suite."""
+    return [pytest.param(part, marks=[pytest.mark.exhaustive] if i else []) for i, part in
+            enumerate(parts)]  # fmt: skip
+
+
 @pytest.mark.slow
-def test_all_formats(tmp_path: Path, ffprobe: Ffprobe, capsys: pytest.CaptureFixture[str]) -> None:
-    counts = try_formats([*FORMATS, *FEATURES], tmp_path, ffprobe)
-    assert counts["refused"] == len(REFUSED)
+@pytest.mark.parametrize("first", share_out(0, 1, 2))
+def test_all_formats(
+    tmp_path: Path, ffprobe: Ffprobe, capsys: pytest.CaptureFixture[str], first: int
+) -> None:
+    cases = [*FORMATS, *FEATURES][first::3]
+    counts = try_formats(cases, tmp_path, ffprobe)
+    assert counts["refused"] == sum(str(case) in REFUSED for case in cases)
     with capsys.disabled():
         print(f"\nformats: {dict(counts)}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [range(5), range(5, 9), range(9, 13)])
+@pytest.mark.parametrize("seeds", share_out(range(2), range(2, 5), range(5, 9), range(9, 13)))
 def test_all_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str], seeds: range) -> None:
-    """More than two thousand spoilt files, in parts, so that several processes share them."""
+    """All parts together are more than two thousand spoilt files."""
     counts = try_damage(DAMAGED, tmp_path, seeds=seeds)
     assert counts["tried"] > 140 * len(seeds)
     with capsys.disabled():
