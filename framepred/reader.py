@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,6 +29,7 @@ from .continuity import follow_numbers
 from .encoders import Hdr
 from .errors import MediaError
 from .order_hints import OrderHintChecker, split_units
+from .partitions import PartitionChecker
 from .sequences import RATE, ImageSequence, find_images, is_sequence
 from .stamps import FrameQueue, Splices, StampClock, to_fraction
 from .verifier import Vp9Verifier
@@ -55,6 +57,8 @@ _REORDERING = ("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4")
 # libavcodec 62.28 about one spoilt file of H.265 in 8,000 did. Their threads share a frame.
 _STUCK = ("hevc",)
 _N_STRICT = 8  # packets of which a strict decoder must take one
+_N_AHEAD = 32  # packets that are read ahead for a checker that judges by many, and their bytes
+_MOST_AHEAD = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,7 @@ class VideoReader:
         self.stream.codec_context.options = {**_BOUND, **options}
         self._checker = _choose_checker(self.info.codec, verify=verify)
         self._order = OrderHintChecker() if self.info.codec == "av1" else None
+        self._partitions = PartitionChecker() if self.info.codec == "vp8" and verify else None
         # Names of packets: stamps, or numbers in streams without any.
         self._damaged: set[int | None] = set()  # known to be damaged
         self._continuity = follow_numbers(
@@ -203,6 +208,8 @@ class VideoReader:
 
     def close(self) -> None:
         """Close the file; reading again needs a new reader."""
+        if self._partitions is not None:
+            self._partitions.close()
         self.container.close()
 
     @property
@@ -224,7 +231,7 @@ class VideoReader:
         splices = Splices() if self.info.container in ("mpegts", "mpeg") else None
         n_frames = 0
         packets = self._demux(streams) if self.images is None else self._load(self.images)
-        for packet in packets:
+        for packet in packets if self._partitions is None else self._look_ahead(packets):
             if not packet.size:
                 continue  # an empty packet would put the decoder into its flushing state
             if splices is not None:
@@ -258,6 +265,8 @@ class VideoReader:
             self._twin.feed(packet)
         if self._checker is not None and self._checker.is_damaged(bytes(packet)):
             self._damaged.add(name)
+        if self._partitions is not None and self._partitions.is_damaged():
+            self._damaged.add(name)
         if self._continuity is not None and self._continuity.lacks_reference(bytes(packet)):
             self._baseless.add(name)
 
@@ -272,6 +281,21 @@ class VideoReader:
                 self.n_errors += 1  # the demuxer cannot go on after this, e.g. a chained Ogg
                 return
             yield packet
+
+    def _look_ahead(self, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+        """Show packets to the checker of partitions before they are decoded."""
+        assert self._partitions is not None
+        waiting: deque[Packet[Any]] = deque()
+        n_bytes = 0
+        for packet in packets:
+            if packet.size and packet.stream_index == self.stream.index:
+                self._partitions.feed(bytes(packet))
+            waiting.append(packet)
+            n_bytes += packet.size
+            while len(waiting) > _N_AHEAD or (n_bytes > _MOST_AHEAD and waiting):
+                n_bytes -= waiting[0].size
+                yield waiting.popleft()
+        yield from waiting
 
     def _load(self, images: ImageSequence) -> Iterator[Packet[Any]]:
         """Read pictures as packets, timed by their numbers; one that is none counts as lost."""

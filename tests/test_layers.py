@@ -15,10 +15,10 @@ PACKAGE = ROOT / "framepred"
 
 # From the bottom to the top; modules of one layer do not know each other.
 LAYERS = (
-    {"errors", "tones", "interrupts", "bits"},
+    {"errors", "tones", "interrupts", "bits", "bool_coder", "vp8_tables", "workers"},
     {
         "phrases",
-        "bits",
+        "vp8_headers",
         "sequences",
         "series",
         "wheels",
@@ -28,7 +28,7 @@ LAYERS = (
         "settings",
     },
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
-    {"leaps", "salvage"},
+    {"leaps", "salvage", "vp8_modes"},
     {
         "motion",
         "scenes",
@@ -41,6 +41,7 @@ LAYERS = (
         "checksums",
         "fields",
         "rests",
+        "vp8_tokens",
     },
     {"composition", "sights", "observations"},
     {"refinement"},
@@ -56,6 +57,7 @@ LAYERS = (
         "continuity",
         "verifier",
         "order_hints",
+        "partitions",
         "wavefronts",
         "stamps",
     },
@@ -87,7 +89,8 @@ LAYERS = (
 STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
     "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m", "settings",
-    "phrases", "decisions", "ranges", "continuity", "interrupts",
+    "phrases", "decisions", "ranges", "continuity", "interrupts", "bool_coder", "vp8_tables",
+    "vp8_headers", "vp8_modes", "vp8_tokens", "partitions", "workers",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {

@@ -1,0 +1,141 @@
+"""Damage in VP8 that its decoders take without a word, seen by where the bits run out.
+
+Nearly all of VP8 is arithmetic code: wrong bits decode to something, and whatever else, to more or
+fewer bits than were written. A frame is a partition of modes and motion vectors and one or several
+of coefficients, and libvpx, which has made nearly all VP8 there is, ends each of them in the same
+way. So each is read to its last symbol, though nothing is made of it::
+
+    whole      a b c d e f g 0 0     a..g: symbols   0: what libvpx ends with
+    damaged    a b ? ? ? ? ? ? ? ..  wrong bits: the symbols end somewhere else
+
+Behind a frame that was lost the probabilities are mostly wrong, since those of coefficients are
+handed on from frame to frame, and it comes out in the same way. Encoders that end their partitions
+in another way are told by that, and nothing is said of their damage.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from concurrent.futures import Future
+from itertools import islice
+from types import TracebackType
+
+from .bool_coder import BoolReader
+from .vp8_headers import STATE_SIZE, Header, HeaderReader
+from .vp8_modes import read_kinds
+from .vp8_tokens import read_tokens
+from .workers import Workers, count_workers, serve
+
+__all__ = ["PartitionChecker", "main"]
+
+_NEAR = range(-16, 41)  # bits that other encoders may leave unread at an end
+_N_JUDGED = 16  # packets by which one of them is judged
+_MANY = 1 << 18  # bytes, about a second's work, for which others are called to help
+
+
+class _End(enum.IntEnum):
+    """How a frame's partitions end, the worst of them."""
+
+    FAR = 0  # somewhere else
+    NEAR = 1  # where an encoder may end them
+    EXACT = 2  # where libvpx does
+
+
+class PartitionChecker:
+    """Tells VP8 packets that are damaged, or that others were lost before.
+
+    Large files are read by several processes; ``close`` ends them.
+    """
+
+    def __init__(self) -> None:
+        self._headers = HeaderReader()
+        self._ahead: deque[tuple[Future[bytes], bool, bool]] = deque()  # whether key, and shown
+        self._n_bytes = 0
+        self._workers: Workers | None = None
+        self._is_trusted = False  # an end as of libvpx has been seen
+        self._is_exact = False  # and there are such in this group of pictures
+        self._is_waiting = False  # a frame that is not shown was damaged
+
+    def __enter__(self) -> PartitionChecker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._workers is not None:
+            self._workers.close()
+
+    def feed(self, packet: bytes) -> None:
+        """Read a packet; it is judged by those behind it too, as far as they were read by then."""
+        is_key, is_shown = not packet[0] & 1, bool(packet[0] >> 4 & 1)
+        self._n_bytes += len(packet)
+        if self._workers is None and self._n_bytes > _MANY and (n := count_workers()):
+            self._workers = Workers(work, n)
+        state = self._headers.save()
+        future: Future[bytes] = Future()
+        try:
+            header = self._headers.read(packet)
+        except (ValueError, IndexError):
+            future.set_result(bytes([_End.FAR]))
+        else:
+            if self._workers is None:
+                future.set_result(bytes([_read_on(header)]))
+            else:
+                future = self._workers.submit(state + packet)
+        self._ahead.append((future, is_key, is_shown))
+
+    def is_damaged(self) -> bool:
+        """Whether the first packet is damaged that was read and not asked about.
+
+        What is not shown hands its damage on to what is shown next.
+        """
+        seen = [
+            (future.result()[0], is_key) for future, is_key, _ in islice(self._ahead, _N_JUDGED)
+        ]
+        _, is_key, is_shown = self._ahead.popleft()
+        end = seen[0][0]
+        self._is_trusted |= any(other == _End.EXACT for other, _ in seen)
+        if is_key:
+            group = [end]
+            for other, is_next in seen[1:]:
+                if is_next:
+                    break
+                group.append(other)
+            if len(group) > 1 or end == _End.EXACT:
+                self._is_exact = _End.EXACT in group
+        is_wrong = self._is_trusted and end < (_End.EXACT if self._is_exact else _End.NEAR)
+        is_wrong |= self._is_waiting
+        self._is_waiting = is_wrong and not is_shown
+        return is_wrong and is_shown
+
+
+def work(job: bytes) -> bytes:
+    """Read a frame, behind the state in which its header is read; return its end as a byte."""
+    return bytes([_read_on(HeaderReader.restore(job[:STATE_SIZE]).read(job[STATE_SIZE:]))])
+
+
+def main() -> None:
+    """What a worker does."""
+    serve(work)
+
+
+def _read_on(header: Header) -> _End:
+    """Read what is behind a header."""
+    try:
+        read_tokens(header, read_kinds(header))
+    except IndexError:
+        return _End.FAR
+    return min(map(_find_end, (header.first, *header.others)))
+
+
+def _find_end(bools: BoolReader) -> _End:
+    if bools.has_ended:
+        return _End.EXACT
+    return _End.NEAR if bools.n_left in _NEAR else _End.FAR

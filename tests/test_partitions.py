@@ -1,0 +1,310 @@
+"""Damage in VP8, found by where its symbols end: against an encoder, FFmpeg, and libvpx's files."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import read_planes, read_what_decodes, write_clip
+from test_continuity import read_stream
+from test_scanning import gaps, pan
+from test_smears import drop
+
+from framepred import partitions, workers
+from framepred.bool_coder import BoolReader
+from framepred.partitions import PartitionChecker
+from framepred.reader import VideoReader
+from framepred.scanning import scan
+from framepred.vp8_headers import STATE_SIZE, HeaderReader
+from framepred.workers import Workers
+
+N, GOP = 24, 12
+FAST = {"deadline": "realtime", "cpu-used": "8"}
+
+
+class BoolWriter:
+    """The encoder of RFC 6386, 7.3, with numbers of any size instead of carries."""
+
+    def __init__(self) -> None:
+        self._bottom, self._range, self._n_shifts = 0, 255, 0
+
+    def write(self, value: int, p: int) -> None:
+        split = 1 + ((self._range - 1) * p >> 8)
+        if value:
+            self._bottom += split
+            self._range -= split
+        else:
+            self._range = split
+        while self._range < 128:
+            self._range, self._bottom = self._range * 2, self._bottom * 2
+            self._n_shifts += 1
+
+    def end(self) -> bytes:
+        """What has been written, ended as libvpx does: it keeps back the last three bytes."""
+        for _ in range(32):
+            self.write(0, 128)
+        n_bytes = 1 + (self._n_shifts + 7) // 8
+        data = self._bottom << 8 * (n_bytes - 1) - self._n_shifts
+        return data.to_bytes(n_bytes, "big")[: (self._n_shifts - 24) // 8 + 1]
+
+
+bools = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 255)), max_size=300)
+
+
+@given(bools)
+def test_bools_are_read_as_they_were_written(written: list[tuple[int, int]]) -> None:
+    writer = BoolWriter()
+    for value, p in written:
+        writer.write(value, p)
+    data = writer.end()
+    reader = BoolReader(data)
+    assert [reader.read(p) for _, p in written] == [value for value, _ in written]
+    assert reader.has_ended
+    assert 8 <= reader.n_left <= 16
+    for changed in (data[:-1], data + b"\0", data[:-1] + b"\1"):
+        reader = BoolReader(changed)
+        for _, p in written:
+            reader.read(p)
+        assert not reader.has_ended
+
+
+def test_reading_far_behind_the_end_is_an_error() -> None:
+    reader = BoolReader(b"\x80")
+    with pytest.raises(IndexError):
+        reader.read_number(1000)
+
+
+def write_vp8(path: Path, n: int = N, *, options: dict[str, str] | None = None) -> Path:
+    noise = np.random.default_rng(0).normal(0, 8, (n, 97, 163, 3))
+    frames = pan(n, speed=5, width=163, height=97)
+    frames = [np.uint8(np.clip(f + e, 0, 255)) for f, e in zip(frames, noise, strict=True)]
+    options = {**FAST, "b": "400k", **(options or {})}
+    return write_clip(path, frames, codec="libvpx", options=options, lossless=False, gop=GOP)
+
+
+def check(packets: Sequence[bytes]) -> list[int]:
+    with PartitionChecker() as checker:
+        for packet in packets:
+            checker.feed(packet)
+        return [i for i in range(len(packets)) if checker.is_damaged()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_vp8(tmp_path_factory.mktemp("vp8") / "whole.webm")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"deadline": "good", "cpu-used": "0", "b": "2M"},
+        {"deadline": "best", "qmin": "50", "qmax": "60", "sharpness": "4"},
+        {"slices": "8", "profile": "1"},
+        {"slices": "2", "profile": "3", "error-resilient": "default"},
+        {"static-thresh": "1000", "qmin": "0", "qmax": "2", "b": "20M"},
+        {"b": "10k", "error-resilient": "partitions", "slices": "4"},
+        {"noise-sensitivity": "4", "screen-content-mode": "1"},
+    ],
+    ids=str,
+)
+def test_whatever_libvpx_writes_is_whole(tmp_path: Path, options: dict[str, str]) -> None:
+    path = write_vp8(tmp_path / "in.webm", options=options)
+    assert check(read_stream(path)[2]) == []
+    assert not scan(path).is_damaged
+
+
+def flip(source: Path, target: Path, seed: int) -> Path:
+    """Flip a bit of some stored packet, behind the size of its picture."""
+    rng = random.Random(seed)
+    packet = rng.choice(read_stream(source)[2])
+    data = bytearray(source.read_bytes())
+    data[data.index(packet) + rng.randrange(10, len(packet))] ^= 1 << rng.randrange(8)
+    target.write_bytes(data)
+    return target
+
+
+def find_changed(whole: Path, damaged: Path) -> set[int]:
+    """The frames that FFmpeg shows otherwise, or not at all."""
+    true, seen = dict(read_planes(whole)), read_what_decodes(damaged)
+    return {i for i, at in enumerate(sorted(true)) if seen.get(at) != true[at]}
+
+
+def find_bad(path: Path) -> set[int]:
+    found = gaps(scan(path, detect=("missing", "corrupt", "smeared")))
+    return {i for start, stop, *_ in found for i in range(start, stop)}
+
+
+def test_flipped_bits_are_found(tmp_path: Path, whole: Path) -> None:
+    n_changed = n_found = n_told = 0
+    for seed in range(40):
+        path = flip(whole, tmp_path / "in.webm", seed)
+        changed, bad = find_changed(whole, path), find_bad(path)
+        n_changed, n_told = n_changed + len(changed), n_told + len(bad)
+        n_found += len(changed & bad)
+    assert n_changed > 150
+    assert n_found == n_changed
+    assert n_found >= 0.95 * n_told
+
+
+@pytest.mark.parametrize("lost", [1, 4, 11, 13, 20])
+def test_what_follows_a_lost_packet_is_found(tmp_path: Path, whole: Path, lost: int) -> None:
+    path = drop(whole, tmp_path / "in.webm", lost)
+    assert find_bad(path) == find_changed(whole, path)
+
+
+def test_ends_of_other_encoders_are_no_damage(whole: Path) -> None:
+    """They may save a byte, or fill up with zeros; who ends in that way is not accused."""
+    packets = read_stream(whole)[2]
+    for change in (lambda p: p[:-1], lambda p: p + b"\0", lambda p: p + b"\0" * 9):
+        assert check([change(packet) for packet in packets]) == []
+    # One recording behind another, by another encoder.
+    mixed = packets[:GOP] + [packet + b"\0" for packet in packets[GOP:]]
+    assert check(mixed) == []
+    assert check([*packets[:5], packets[5] + b"\0", *packets[6:]]) == [5]
+    far = [*mixed[:15], mixed[15] + b"\0" * 9, *mixed[16:]]
+    assert check(far) == [15]
+
+
+def test_the_first_packet_is_judged_by_those_behind_it(whole: Path) -> None:
+    first, *rest = read_stream(whole)[2]
+    assert check([first[:-200], *rest]) == [0]
+    assert check([first[:200]]) == []  # who made this ends in that way, for all that is known
+    assert check([first[:-1], *rest]) == [0]
+
+
+def test_what_is_not_shown_hands_its_damage_on(whole: Path) -> None:
+    packets = read_stream(whole)[2]
+    hidden = bytes([packets[4][0] & ~0x10]) + packets[4][1:]
+    assert check([*packets[:4], hidden, *packets[5:]]) == []
+    assert check([*packets[:4], hidden[:-30], *packets[5:]]) == [5]
+
+
+def test_headers_go_on_where_others_were(whole: Path) -> None:
+    packets = read_stream(whole)[2]
+    one = HeaderReader()
+    for packet in packets[:9]:
+        one.read(packet)
+    state = one.save()
+    assert len(state) == STATE_SIZE
+    other = HeaderReader.restore(state)
+    mine, its = one.read(packets[9]), other.read(packets[9])
+    assert (mine.probabilities, mine.n_columns, mine.n_rows) == (its.probabilities, 11, 7)
+    assert other.save() == one.save()
+    assert HeaderReader.restore(HeaderReader().save()).save() == HeaderReader().save()
+
+
+def test_a_stream_that_begins_without_a_key_frame_says_nothing(whole: Path) -> None:
+    packets = read_stream(whole)[2]
+    with pytest.raises(ValueError, match="no key frame"):
+        HeaderReader().read(packets[1])
+    assert check(packets[1:4]) == []
+
+
+@given(st.lists(st.binary(min_size=1, max_size=200), max_size=6))
+def test_rubbish_is_read_to_no_harm(packets: list[bytes]) -> None:
+    check([b"\x10\0\0\x9d\x01\x2a" + packets[0], *packets] if packets else [])
+    check(packets)
+
+
+def test_a_huge_picture_of_few_bytes_takes_no_time() -> None:
+    start = time.monotonic()
+    huge = b"\x10\xff\x00\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(range(256)) * 8
+    check([huge] * 20)
+    assert time.monotonic() - start < 10
+
+
+# Workers.
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have even little read by workers."""
+    monkeypatch.setattr(partitions, "_MANY", 0)
+    monkeypatch.setattr(partitions, "count_workers", lambda: 2)
+
+
+def list_workers() -> list[int]:
+    """The processes that this one has started to read partitions."""
+    if not Path("/proc/self/stat").is_file():
+        pytest.skip("there is no /proc, which lists processes")
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid() and b"partitions" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.usefixtures("many")
+def test_workers_find_the_same(tmp_path: Path, whole: Path) -> None:
+    for seed in range(3):
+        path = flip(whole, tmp_path / "in.webm", seed)
+        assert find_bad(path) == find_changed(whole, path)
+    assert list_workers() == []
+
+
+@pytest.mark.usefixtures("many")
+def test_workers_end_with_the_reader(whole: Path) -> None:
+    with VideoReader(whole, verify=True) as reader:
+        next(reader.read())
+        assert 1 <= len(list_workers()) <= 2
+    assert list_workers() == []
+
+
+@pytest.mark.usefixtures("many")
+def test_nothing_is_imported_from_the_folder_one_is_in(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("enum", "framepred", "struct"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'w')", encoding="utf-8")
+    assert check(read_stream(whole)[2]) == []
+    assert not (tmp_path / "imported").exists()
+
+
+def double(job: bytes) -> bytes:
+    return job + job
+
+
+def test_jobs_of_a_worker_that_ends_are_done_here(caplog: pytest.LogCaptureFixture) -> None:
+    """The module of this test cannot be imported by workers, so that each ends at once."""
+    with Workers(double, 2) as team, caplog.at_level(logging.WARNING):
+        futures = [team.submit(bytes([i])) for i in range(5)]
+        assert [future.result() for future in futures] == [bytes([i, i]) for i in range(5)]
+    assert "going on without it" in caplog.text
+
+
+def test_closing_waits_for_no_job(whole: Path) -> None:
+    packets = read_stream(whole)[2]
+    start = time.monotonic()
+    with Workers(partitions.work, 1) as team:
+        for _ in range(200):
+            team.submit(HeaderReader().save() + packets[0])
+    assert time.monotonic() - start < 2
+
+
+def test_one_core_needs_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert workers.count_workers() == 0
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert workers.count_workers() == 8
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert workers.count_workers() == 0
+
+
+@pytest.mark.parametrize("name", ["no-cues", "vfr_screencast_null", "resolution-change"])
+def test_real_files_are_whole(awkward: Path, name: str) -> None:
+    codec, _, packets = read_stream(awkward / f"{name}.webm")
+    assert codec == "vp8"
+    assert check(packets[:40]) == []
