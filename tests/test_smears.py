@@ -232,8 +232,10 @@ def test_a_lost_packet_smears_and_a_frame_that_never_was_does_not(
     true, seen = dict(read_planes(whole)), dict(read_planes(lossy))
     wrong = [i for i, time in enumerate(sorted(true)) if seen.get(time) != true[time]]
     assert wrong == list(range(15, 24))
-    assert gaps(scan(lossy)) == [(15, 24, "missing", "fill")]
-    assert gaps(scan(lossy, detect=("missing", "corrupt"))) == [(15, 16, "missing", "fill")]
+    kind = "corrupt" if codec == "libvpx" else "missing"  # VP8's are told one by one
+    assert gaps(scan(lossy)) == [(15, 24, kind, "fill")]
+    if kind == "missing":
+        assert gaps(scan(lossy, detect=("missing", "corrupt"))) == [(15, 16, "missing", "fill")]
     kept = [frame for i, frame in enumerate(frames) if i != 15]
     times = make_times(48, holes=[15])
     gappy = write_clip(tmp_path / f"c.{suffix}", kept, times=times, **options)
