@@ -2,6 +2,7 @@
 
     python samples/measure_detection.py CLIPS... [--only closed,frozen] [--every 4] [--misses]
                                         [--cut CLIP:FRAME] [--codecs libx264,mpeg4]
+                                        [--encode b=250k]
 
 CLIPS are undamaged videos, single shots, or folders of them. ``--cut`` names a clip that has a
 second shot all the same, and the frame that begins it, as seen by eye: black, frozen and closed-up
@@ -90,7 +91,7 @@ def read_clip(path: Path) -> Clip:
     return clip
 
 
-def write_case(path: Path, case: Case, rate: Fraction) -> None:
+def write_case(path: Path, case: Case, rate: Fraction, **options: str) -> None:
     """Encode as recorders do: H.264 with B-frames, at the quality asked for."""
     if case.codec in ("mpeg2video", "mpeg4"):
         rate = Fraction(25)  # they know a few rates only
@@ -115,6 +116,7 @@ def write_case(path: Path, case: Case, rate: Fraction) -> None:
             context.options = {"crf": "35", "preset": "10", "svtav1-params": f"keyint={case.gop}"}
         elif case.codec == "libx265":
             context.options = {"crf": "24", "preset": "superfast", "x265-params": "log-level=0"}
+        context.options = {**context.options, **options}
         packets = []
         for i in keep:
             samples = np.concatenate([plane.ravel() for plane in case.clip[i]])
@@ -470,6 +472,7 @@ def measure(
     *,
     cuts: Sequence[tuple[str, int]] = (),
     codecs: Sequence[str] = CODECS,
+    encode: Sequence[tuple[str, str]] = (),
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Tally]:
     """Damage, encode and scan every clip; return the tallies by row of the table."""
@@ -488,7 +491,7 @@ def measure(
                         continue
                     suffix = ".mkv" if case.codec == "libvpx" else ".mp4"
                     file = Path(folder) / f"{path.stem}-{number}{suffix}"
-                    write_case(file, case, rate)
+                    write_case(file, case, rate, **dict(encode))
                     if case.spoil:
                         undamaged = file.rename(file.with_suffix(f".whole{suffix}"))
                         spoil(undamaged, file, case)
@@ -538,6 +541,11 @@ def parse_cut(text: str) -> tuple[str, int]:
     return stem, int(frame)
 
 
+def parse_option(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("clips", nargs="+", type=Path, help="undamaged videos, or folders of them")
@@ -545,6 +553,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take only every so manieth clip")
     parser.add_argument("--cut", action="append", type=parse_cut, default=[], metavar="CLIP:FRAME")
     parser.add_argument("--codecs", default=",".join(CODECS), help="of what is undecodable")
+    parser.add_argument("--encode", action="append", type=parse_option, default=[],
+                        metavar="NAME=VALUE", help="an option of the encoders")  # fmt: skip
     parser.add_argument("--misses", action="store_true", help="list on stderr what went wrong")
     options = parser.parse_args()
     paths = [
@@ -561,7 +571,9 @@ def main() -> None:
 
     say_misses = say if options.misses else None
     only, codecs = options.only.split(","), options.codecs.split(",")
-    print_table(measure(paths, only, cuts=options.cut, codecs=codecs, say=say_misses))
+    print_table(
+        measure(paths, only, cuts=options.cut, codecs=codecs, encode=options.encode, say=say_misses)
+    )
 
 
 if __name__ == "__main__":
