@@ -19,7 +19,6 @@ import enum
 from collections import deque
 from concurrent.futures import Future
 from itertools import islice
-from types import TracebackType
 
 from .bool_coder import BoolReader
 from .vp8_headers import STATE_SIZE, Header, HeaderReader
@@ -45,7 +44,7 @@ class _End(enum.IntEnum):
 class PartitionChecker:
     """Tells VP8 packets that are damaged, or that others were lost before.
 
-    Large files are read by several processes; ``close`` ends them.
+    Long streams are read by several processes; ``close`` ends them.
     """
 
     def __init__(self) -> None:
@@ -57,18 +56,8 @@ class PartitionChecker:
         self._is_exact = False  # and there are such in this group of pictures
         self._is_waiting = False  # a frame that is not shown was damaged
 
-    def __enter__(self) -> PartitionChecker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
+        """End the processes that read."""
         if self._workers is not None:
             self._workers.close()
 

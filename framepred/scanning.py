@@ -147,11 +147,14 @@ def scan(
         raise ValueError(f"unknown kind of gap {unknown[0]!r}: choose of {get_args(Kind)}")
     named = [parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps]
     inserted = [parse_insertion(entry) if isinstance(entry, str) else entry for entry in insert]
-    seen = _watch(path, keep_signatures=bool(named), frame_threads=True, on_progress=on_progress)
+    verify = not {"corrupt", "smeared"}.isdisjoint(detect)  # what takes longest is to find these
+    seen = _watch(path, keep_signatures=bool(named), verify=verify, on_progress=on_progress)
     # Frames behind an error at the very end are lost without a word where threads are flushed.
     if seen.is_damaged or seen.lacks_frames:
         _log.info("%s: damage met: read again from the start, in one thread", path)
-        seen = _watch(path, keep_signatures=True, frame_threads=False, on_progress=on_progress)
+        seen = _watch(
+            path, keep_signatures=True, frame_threads=False, verify=verify, on_progress=on_progress
+        )
     info, times, packet_times = seen.info, seen.times, seen.packet_times
     if not times:
         raise MediaError(
@@ -361,10 +364,15 @@ class _Seen:
 
 
 def _watch(
-    path: str | Path, *, keep_signatures: bool, frame_threads: bool, on_progress: OnProgress
+    path: str | Path,
+    *,
+    keep_signatures: bool,
+    verify: bool,
+    on_progress: OnProgress,
+    frame_threads: bool = True,
 ) -> _Seen:
     """Read a video, with frame threads no farther than to the first damage."""
-    with VideoReader(path, frame_threads=frame_threads, verify=True) as reader:
+    with VideoReader(path, frame_threads=frame_threads, verify=verify) as reader:
         total = _count_frames(reader.info)
         observer = Observer(keep_signatures=keep_signatures)
         seen = _Seen(reader.info, observer, has_threads=frame_threads)

@@ -25,6 +25,7 @@ from framepred.bool_coder import BoolReader
 from framepred.partitions import PartitionChecker
 from framepred.reader import VideoReader
 from framepred.scanning import scan
+from framepred.timeline import Kind
 from framepred.vp8_headers import STATE_SIZE, HeaderReader
 from framepred.workers import Workers
 
@@ -93,7 +94,7 @@ def write_vp8(path: Path, n: int = N, *, options: dict[str, str] | None = None) 
 
 
 def check(packets: Sequence[bytes]) -> list[int]:
-    with PartitionChecker() as checker:
+    with contextlib.closing(PartitionChecker()) as checker:
         for packet in packets:
             checker.feed(packet)
         return [i for i in range(len(packets)) if checker.is_damaged()]
@@ -154,6 +155,17 @@ def test_flipped_bits_are_found(tmp_path: Path, whole: Path) -> None:
     assert n_changed > 150
     assert n_found == n_changed
     assert n_found >= 0.95 * n_told
+
+
+@pytest.mark.parametrize("kind", ["missing", "corrupt", "smeared"])
+def test_who_asks_for_no_damage_waits_for_no_reading(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    asked = []
+    monkeypatch.setattr(PartitionChecker, "feed", lambda _, packet: asked.append(packet))
+    monkeypatch.setattr(PartitionChecker, "is_damaged", lambda _: False)
+    assert gaps(scan(whole, detect=(kind,))) == []
+    assert len(asked) == (0 if kind == "missing" else N)
 
 
 @pytest.mark.parametrize("lost", [1, 4, 11, 13, 20])
