@@ -41,7 +41,7 @@ COMMANDS = [
 ]
 SHELL_OPTIONS = ("--install-completion", "--show-completion")
 # Options of torchrun and of the samples' own scripts.
-ELSEWHERE = {"--cut", "--nproc-per-node", "--every", "--only", "--misses", "--codecs"}
+ELSEWHERE = {"--cut", "--nproc-per-node", "--every", "--only", "--misses", "--codecs", "--encode"}
 
 # What a command calls in the end.
 _CALLED = (
