@@ -15,14 +15,13 @@ from functools import cached_property
 from typing import Literal
 
 from .bits import Bits, escape, unescape
+from .parameter_sets import Codec, Numbering, read_hevc_pps, read_profile
 
 __all__ = [
     "Codec",
     "Header",
-    "Numbering",
     "Picture",
     "SetName",
-    "SpsFacts",
     "break_link",
     "find_free_number",
     "is_chatter",
@@ -31,17 +30,12 @@ __all__ = [
     "parse_header",
     "read_avc_number",
     "read_extradata",
-    "read_hevc_pps",
-    "read_numbering",
-    "read_pps",
-    "read_sps",
     "renumber",
     "split_stream",
     "split_units",
     "walk_units",
 ]
 
-Codec = Literal["h264", "hevc"]
 SetName = tuple[str, int]  # ("sps", 0)
 EntryKind = Literal["idr", "cra", "bla"]
 
@@ -53,22 +47,6 @@ _AVC_SLICES = frozenset({1, 2, 5})  # 3 and 4 are later parts of a slice that 2 
 _AVC_LAYER = 20
 _HEVC_SLICES = frozenset(range(32))
 _ENTRIES: dict[int, EntryKind] = {16: "bla", 17: "bla", 18: "bla", 19: "idr", 20: "idr", 21: "cra"}
-_AVC_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
-# Macroblocks of the pictures that a decoder has room for, by level (H.264, table A-1).
-_AVC_ROOM = {
-    **dict.fromkeys((9, 10), 396),
-    11: 900,
-    **dict.fromkeys((12, 13, 20), 2376),
-    21: 4752,
-    **dict.fromkeys((22, 30), 8100),
-    31: 18000,
-    32: 20480,
-    **dict.fromkeys((40, 41), 32768),
-    42: 34816,
-    50: 110400,
-    **dict.fromkeys((51, 52), 184320),
-    **dict.fromkeys((60, 61, 62), 696320),
-}
 _BLA_N_LP = 18
 _LONGEST_START = 32  # bytes of a slice that hold what is read of it
 _MOST_SETS = 31  # of one kind in avcC; hvcC holds more
@@ -173,28 +151,6 @@ class Picture:
     sets: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True)
-class SpsFacts:
-    """The part of a sequence parameter set that another encoder has to match."""
-
-    profile: int
-    level: int  # H.264: ten times the level; H.265: thirty times
-    chroma: int  # 0 grey, 1 4:2:0, 2 4:2:2, 3 4:4:4
-    is_interlaced: bool  # it may hold fields
-    n_references: int  # pictures kept to refer to; H.265: or to be shown
-    n_kept: int  # pictures kept to refer to or to be shown
-    is_high_tier: bool = False  # H.265
-
-
-@dataclass(frozen=True)
-class Numbering:
-    """The part of an H.264 SPS that tells how its pictures are numbered (frame_num)."""
-
-    n_bits: int  # 4 to 16
-    may_skip: bool  # numbers may be left out without a loss
-    has_colour_planes: bool  # a slice tells which one it is of
-
-
 # NAL units.
 
 
@@ -280,7 +236,7 @@ def name_set(codec: Codec, unit: bytes) -> SetName:
     if kind.endswith("sps") and codec == "h264":
         bits.read(24)
     elif kind == "sps":
-        _read_profile(bits)
+        read_profile(bits)
     return kind, bits.read_golomb()
 
 
@@ -289,60 +245,6 @@ def find_free_number(codec: Codec, taken: Iterable[SetName]) -> int | None:
     numbers = {number for _, number in taken}
     candidates = range(31, -1, -1) if codec == "h264" else (_NINE_BITS[0],)
     return next((number for number in candidates if number not in numbers), None)
-
-
-def read_sps(codec: Codec, unit: bytes) -> SpsFacts:
-    """Read the head of a sequence parameter set.
-
-    Raises:
-        ValueError: it is cut off or makes no sense.
-    """
-    bits = Bits(unescape(unit[1 if codec == "h264" else 2 :]))
-    return _read_avc_sps(bits)[0] if codec == "h264" else _read_hevc_sps(bits)
-
-
-def read_numbering(unit: bytes) -> Numbering:
-    """Read how an H.264 sequence parameter set has its pictures numbered.
-
-    Raises:
-        ValueError: it is cut off or makes no sense.
-    """
-    return _read_avc_sps(Bits(unescape(unit[1:])))[1]
-
-
-def read_pps(unit: bytes) -> tuple[int, int]:
-    """The number of an H.264 picture parameter set, and that of the SPS it goes with.
-
-    Raises:
-        ValueError: it is cut off or makes no sense.
-    """
-    bits = Bits(unescape(unit[1:]))
-    return bits.read_golomb(), bits.read_golomb()
-
-
-def read_hevc_pps(unit: bytes) -> tuple[int, int, bool]:
-    """Of an H.265 picture parameter set (H.265, 7.3.2.3.1).
-
-    Returns its number, how many bits stand before the type of a slice, and whether each row of a
-    picture begins its arithmetic code anew (entropy_coding_sync_enabled_flag).
-
-    Raises:
-        ValueError: it is cut off or makes no sense.
-    """
-    bits = Bits(unescape(unit[2:]))
-    number, _, _ = bits.read_golomb(), bits.read_golomb(), bits.read(2)
-    n_spare = bits.read(3)
-    bits.read(2)
-    for _ in range(2):
-        bits.read_golomb()  # usual numbers of references
-    bits.read_signed()
-    bits.read(2)
-    if bits.read(1):
-        bits.read_golomb()  # how finely the quantizer may change
-    for _ in range(2):
-        bits.read_signed()  # chroma
-    bits.read(5)
-    return number, n_spare, bool(bits.read(1))
 
 
 def read_avc_number(
@@ -438,129 +340,6 @@ def _read_hevc_slice(unit: bytes, spare_bits: Mapping[int, int]) -> int:
         return 0
     bits.read(n_spare)
     return bits.read_golomb()
-
-
-def _read_avc_sps(bits: Bits) -> tuple[SpsFacts, Numbering]:
-    profile, _, level = bits.read(8), bits.read(8), bits.read(8)
-    bits.read_golomb()
-    chroma, has_planes = 1, False
-    if profile in _AVC_WITH_CHROMA:
-        chroma = bits.read_golomb()
-        if chroma == 3:
-            has_planes = bool(bits.read(1))
-        bits.read_golomb()
-        bits.read_golomb()
-        bits.read(1)
-        if bits.read(1):
-            _skip_scaling(bits, 12 if chroma == 3 else 8)
-    n_number_bits = bits.read_golomb() + 4
-    order = bits.read_golomb()
-    if order == 0:
-        bits.read_golomb()
-    elif order == 1:
-        bits.read(1)
-        bits.read_signed()
-        bits.read_signed()
-        for _ in range(bits.read_golomb()):
-            bits.read_signed()
-    n_references = bits.read_golomb()
-    if n_number_bits > 16:
-        raise ValueError("a parameter set makes no sense")
-    numbering = Numbering(n_number_bits, bool(bits.read(1)), has_planes)
-    size = (bits.read_golomb() + 1) * (bits.read_golomb() + 1)
-    is_interlaced = not bits.read(1)
-    bits.read(2 if is_interlaced else 1)
-    if bits.read(1):
-        for _ in range(4):
-            bits.read_golomb()
-    n_kept = _read_restriction(bits) if bits.read(1) else None
-    if n_kept is None:
-        n_kept = min(_AVC_ROOM.get(level, 0) // (size * (1 + is_interlaced)), 16)
-    return SpsFacts(profile, level, chroma, is_interlaced, n_references, n_kept), numbering
-
-
-def _read_restriction(bits: Bits) -> int | None:
-    """From the usability information of an H.264 SPS: how many pictures a decoder keeps."""
-    if bits.read(1) and bits.read(8) == 255:
-        bits.read(32)
-    if bits.read(1):
-        bits.read(1)
-    if bits.read(1):
-        bits.read(4)
-        if bits.read(1):
-            bits.read(24)
-    if bits.read(1):
-        bits.read_golomb()
-        bits.read_golomb()
-    if bits.read(1):
-        bits.read(65)
-    has_timing = [_skip_timing(bits) if bits.read(1) else False for _ in range(2)]
-    bits.read(2 if any(has_timing) else 1)
-    if not bits.read(1):
-        return None
-    bits.read(1)
-    for _ in range(5):
-        bits.read_golomb()
-    return bits.read_golomb()
-
-
-def _skip_timing(bits: Bits) -> bool:
-    """Pass over the parameters of a hypothetical reference decoder."""
-    n = bits.read_golomb() + 1
-    bits.read(8)
-    for _ in range(n):
-        bits.read_golomb()
-        bits.read_golomb()
-        bits.read(1)
-    bits.read(20)
-    return True
-
-
-def _skip_scaling(bits: Bits, n_lists: int) -> None:
-    for i in range(n_lists):
-        last = following = 8
-        if bits.read(1):
-            for _ in range(16 if i < 6 else 64):
-                if following:
-                    following = (last + bits.read_signed()) % 256
-                last = following or last
-
-
-def _read_profile(bits: Bits) -> tuple[int, int, bool, bool]:
-    """From the beginning of an H.265 SPS: (profile, level, is high tier, is interlaced)."""
-    bits.read(4)
-    n_layers = bits.read(3)
-    bits.read(3)
-    is_high, profile = bits.read(1), bits.read(5)
-    bits.read(32)
-    is_progressive, is_interlaced = bits.read(1), bits.read(1)
-    bits.read(46)
-    level = bits.read(8)
-    flags = [(bits.read(1), bits.read(1)) for _ in range(n_layers)]
-    if n_layers:
-        bits.read(2 * (8 - n_layers))
-    for has_profile, has_level in flags:
-        bits.read(88 * has_profile + 8 * has_level)
-    return profile, level, bool(is_high), bool(is_interlaced and not is_progressive)
-
-
-def _read_hevc_sps(bits: Bits) -> SpsFacts:
-    profile, level, is_high, is_interlaced = _read_profile(bits)
-    bits.read_golomb()
-    chroma = bits.read_golomb()
-    if chroma == 3:
-        bits.read(1)
-    bits.read_golomb()
-    bits.read_golomb()
-    if bits.read(1):
-        for _ in range(4):
-            bits.read_golomb()
-    bits.read_golomb()
-    bits.read_golomb()
-    bits.read_golomb()
-    bits.read(1)
-    n_kept = bits.read_golomb()
-    return SpsFacts(profile, level, chroma, is_interlaced, n_kept, n_kept, is_high)
 
 
 # avcC and hvcC.

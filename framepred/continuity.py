@@ -21,9 +21,9 @@ import contextlib
 from itertools import pairwise
 from typing import Protocol
 
-from . import bitstream
+from . import bitstream, parameter_sets
 from .bits import Bits
-from .bitstream import Numbering
+from .parameter_sets import Numbering
 
 __all__ = ["Continuity", "follow_numbers"]
 
@@ -92,9 +92,9 @@ class _FrameNumbers:
         """Take a parameter set."""
         if unit[0] & 0x1F == 7:
             _, number = bitstream.name_set("h264", unit)
-            self._by_sps[number] = bitstream.read_numbering(unit)
+            self._by_sps[number] = parameter_sets.read_numbering(unit)
         elif unit[0] & 0x1F == 8:
-            number, sps = bitstream.read_pps(unit)
+            number, sps = parameter_sets.read_pps(unit)
             if sps in self._by_sps:
                 self._by_pps[number] = self._by_sps[sps]
 

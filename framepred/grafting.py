@@ -20,12 +20,13 @@ from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from . import bitstream
-from .bitstream import Header, SpsFacts
+from . import bitstream, parameter_sets
+from .bitstream import Header
 from .colour import Frame
 from .containers import adopt_look, choose_rate, copy_metadata
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
+from .parameter_sets import SpsFacts
 from .reader import VideoInfo, VideoReader, describe_error
 from .reports import CopyReport, EncodedReport
 from .splicing import Coded, Copied, Encoded, Stretch, Wish, cut_stretches, lay_decode_ticks
@@ -104,7 +105,7 @@ def plan_graft(
         sets = _read_sets(_open_encoder(reader, encoder), survey.codec)
         for unit in sets:
             if bitstream.name_set(survey.codec, unit)[0] == "sps":
-                chroma = bitstream.read_sps(survey.codec, unit).chroma
+                chroma = parameter_sets.read_sps(survey.codec, unit).chroma
                 if chroma != survey.sps.chroma:  # as with grey pictures, by some encoders
                     raise _refuse(info, f"{encoder.name} stores its colours otherwise")
         try:
@@ -172,7 +173,7 @@ class _Survey:
             self.header: Header = bitstream.parse_header(self.codec, data)
             names = [bitstream.name_set(self.codec, unit) for unit in self.header.sets]
             facts = [
-                bitstream.read_sps(self.codec, unit)
+                parameter_sets.read_sps(self.codec, unit)
                 for unit, (kind, _) in zip(self.header.sets, names, strict=True)
                 if kind == "sps"
             ]

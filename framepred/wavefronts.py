@@ -29,7 +29,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from . import bitstream
+from . import bitstream, parameter_sets
 from .colour import have_equal_samples
 
 __all__ = ["WavefrontVerifier", "decode_by_entries"]
@@ -101,5 +101,5 @@ def _has_rows(unit: bytes) -> bool:
     if unit[0] >> 1 & 0x3F != _PPS:
         return False
     with contextlib.suppress(ValueError):
-        return bitstream.read_hevc_pps(unit)[2]
+        return parameter_sets.read_hevc_pps(unit)[2]
     return False

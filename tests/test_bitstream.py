@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import write_clip
 
-from framepred import bitstream
+from framepred import bitstream, parameter_sets
 from framepred.bitstream import Codec, Header, parse_header
 
 ENCODERS: dict[Codec, str] = {"h264": "libx264", "hevc": "libx265"}
@@ -61,7 +61,7 @@ def test_what_a_sequence_parameter_set_says(
 ) -> None:
     data, _, _ = read(clips[codec])
     (sps,) = [u for u in parse_header(codec, data).sets if bitstream.name_set(codec, u)[0] == "sps"]
-    facts = bitstream.read_sps(codec, sps)
+    facts = parameter_sets.read_sps(codec, sps)
     stream = ffprobe(clips[codec])["streams"][0]
     assert facts.level == stream["level"]
     assert facts.profile == (100 if codec == "h264" else 1)  # High, Main
@@ -85,7 +85,7 @@ def test_kinds_of_h264(
 ) -> None:
     path = write_clip(tmp_path / "a.mp4", 4, lossless=False, options=options, pix_fmt=pix_fmt)
     sps = parse_header("h264", read(path)[0]).sets[0]
-    facts = bitstream.read_sps("h264", sps)
+    facts = parameter_sets.read_sps("h264", sps)
     assert (facts.profile, facts.chroma, facts.is_interlaced) == expected
 
 
@@ -104,7 +104,7 @@ def test_how_many_pictures_a_decoder_keeps(
     tags = {"color_range": 2, "colorspace": 1, "color_primaries": 1, "color_trc": 1}
     path = write_clip(tmp_path / "a.mp4", 4, lossless=False, options=options, gop=12, **tags)
     sps = parse_header("h264", read(path)[0]).sets[0]
-    assert bitstream.read_sps("h264", sps).n_kept == n_kept
+    assert parameter_sets.read_sps("h264", sps).n_kept == n_kept
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
@@ -146,7 +146,7 @@ def test_sets_get_other_numbers(clips: dict[Codec, Path]) -> None:
         kind, _ = bitstream.name_set("hevc", old)
         assert len(new) >= len(old)
         if kind == "sps":
-            assert bitstream.read_sps("hevc", new) == bitstream.read_sps("hevc", old)
+            assert parameter_sets.read_sps("hevc", new) == parameter_sets.read_sps("hevc", old)
         with pytest.raises(ValueError, match="0 was expected"):
             bitstream.renumber(new, 15)
     with pytest.raises(ValueError, match="no such number"):
@@ -221,7 +221,7 @@ def test_hostile_bytes_raise_nothing_else(codec: Codec, data: bytes) -> None:
             header = parse_header(codec, head + data)
             for unit in header.sets:
                 bitstream.name_set(codec, unit)
-                bitstream.read_sps(codec, unit)
+                parameter_sets.read_sps(codec, unit)
         except ValueError:
             pass
     for skipped in range(len(data)):

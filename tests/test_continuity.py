@@ -17,7 +17,7 @@ from synthetic import make_frames, make_times, read_planes, write_clip
 from test_scanning import gaps, pan
 from test_smears import drop
 
-from framepred import bitstream
+from framepred import bitstream, parameter_sets
 from framepred.continuity import Continuity, follow_numbers
 from framepred.scanning import scan
 
@@ -86,7 +86,7 @@ def test_frame_numbers_are_those_that_ffmpeg_reads(tmp_path: Path, name: str, su
     else:
         sets, split = bitstream.split_stream(packets[0]), bitstream.split_stream
     numberings = {
-        bitstream.read_pps(pps)[0]: bitstream.read_numbering(sps)
+        parameter_sets.read_pps(pps)[0]: parameter_sets.read_numbering(sps)
         for sps in sets
         if sps[0] & 31 == 7
         for pps in sets
@@ -155,14 +155,14 @@ def test_numbers_that_may_skip_tell_nothing(tmp_path: Path) -> None:
     _, header, packets = read_stream(path)
     parsed = bitstream.parse_header("h264", header)
     sps = next(unit for unit in parsed.sets if unit[0] & 31 == 7)
-    assert not bitstream.read_numbering(sps).may_skip
-    facts = bitstream.read_sps("h264", sps)
+    assert not parameter_sets.read_numbering(sps).may_skip
+    facts = parameter_sets.read_sps("h264", sps)
     allowed = next(
         unit
         for unit in _set_each_bit(sps)
         if _reads(unit)
-        and bitstream.read_numbering(unit).may_skip
-        and bitstream.read_sps("h264", unit) == facts
+        and parameter_sets.read_numbering(unit).may_skip
+        and parameter_sets.read_sps("h264", unit) == facts
     )
     continuity = follow_numbers("h264", header.replace(sps, allowed))
     assert continuity is not None
@@ -179,7 +179,7 @@ def _set_each_bit(unit: bytes) -> Iterator[bytes]:
 
 def _reads(unit: bytes) -> bool:
     try:
-        bitstream.read_sps("h264", unit)
+        parameter_sets.read_sps("h264", unit)
     except ValueError:
         return False
     return True

@@ -32,6 +32,7 @@ from framepred.errors import OutputError
 from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
 from framepred.metrics import psnr
+from framepred.parameter_sets import read_sps
 from framepred.reports import CopyReport, FillReport
 from framepred.video import open_rgb_frames, probe
 
@@ -206,7 +207,7 @@ def test_what_is_encoded_looks_as_without_copying(tmp_path: Path, codec: str) ->
         name: bitstream.Codec = "h264" if codec == "libx264" else "hevc"
         data = container.streams.video[0].codec_context.extradata or b""
     sets = bitstream.parse_header(name, data).sets
-    kinds = [bitstream.read_sps(name, u) for u in sets if bitstream.name_set(name, u)[0] == "sps"]
+    kinds = [read_sps(name, u) for u in sets if bitstream.name_set(name, u)[0] == "sps"]
     # A decoder that has to keep another number of pictures may drop those not shown yet.
     assert len(kinds) == 2
     assert kinds[0] == replace(kinds[1], n_references=kinds[0].n_references)

@@ -19,6 +19,7 @@ LAYERS = (
     {
         "phrases",
         "vp8_headers",
+        "parameter_sets",
         "sequences",
         "series",
         "wheels",
@@ -91,6 +92,7 @@ STDLIB_ONLY = {
     "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m", "settings",
     "phrases", "decisions", "ranges", "continuity", "interrupts", "bool_coder", "vp8_tables",
     "vp8_headers", "vp8_modes", "vp8_tokens", "partitions", "workers",
+    "parameter_sets",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {

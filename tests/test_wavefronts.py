@@ -16,7 +16,7 @@ from synthetic import digest_planes, read_planes, read_what_decodes, write_clip
 from test_continuity import read_stream
 from test_scanning import gaps, pan
 
-from framepred import bitstream
+from framepred import bitstream, parameter_sets
 from framepred.reader import VideoReader
 from framepred.scanning import scan
 from framepred.wavefronts import WavefrontVerifier
@@ -73,7 +73,7 @@ def test_picture_parameter_sets_are_read_as_ffmpeg_reads_them(
     path = write_hevc(tmp_path / "a.mp4", x265, n=3)
     _, header, _ = read_stream(path)
     _, sets = bitstream.read_extradata("hevc", header)
-    found = [bitstream.read_hevc_pps(unit) for unit in sets if unit[0] >> 1 == 34]
+    found = [parameter_sets.read_hevc_pps(unit) for unit in sets if unit[0] >> 1 == 34]
     assert found == [(0, 0, has_rows)]
     program = shutil.which("ffmpeg")
     if program is None:
