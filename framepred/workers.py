@@ -50,7 +50,7 @@ class Workers:
     def __init__(self, work: Callable[[bytes], bytes], count: int) -> None:
         self._work = work
         self._threads = ThreadPoolExecutor(count, "framepred-worker")
-        self._mine = threading.local()  # of each thread its process
+        self._mine = threading.local()  # of each thread: its process, and whether that is gone
         self._processes: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self._is_closed = False
@@ -80,21 +80,24 @@ class Workers:
                         pipe.close()
 
     def _do(self, job: bytes) -> bytes:
-        try:
-            process = self._find_process()
-            assert process.stdin is not None
-            assert process.stdout is not None
-            _send(process.stdin, job)
-            answer = _receive(process.stdout)
-        except OSError as error:
-            answer = None
-            _log.debug("a worker cannot be used: %s", error)
+        answer = None
+        if not getattr(self._mine, "is_alone", False):
+            try:
+                process = self._find_process()
+                assert process.stdin is not None
+                assert process.stdout is not None
+                _send(process.stdin, job)
+                answer = _receive(process.stdout)
+            except OSError as error:
+                _log.debug("a worker cannot be used: %s", error)
         if answer is not None:
             return answer
         with self._lock:
             if self._is_closed:
                 return b""  # nobody waits for it
-        _log.warning("a process that works beside this one has ended: going on without it")
+        if not getattr(self._mine, "is_alone", False):
+            _log.warning("a process that works beside this one has ended: going on without it")
+            self._mine.is_alone = True
         return self._work(job)
 
     def _find_process(self) -> subprocess.Popen[bytes]:

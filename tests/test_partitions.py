@@ -294,7 +294,7 @@ def test_jobs_of_a_worker_that_ends_are_done_here(caplog: pytest.LogCaptureFixtu
     with Workers(double, 2) as team, caplog.at_level(logging.WARNING):
         futures = [team.submit(bytes([i])) for i in range(5)]
         assert [future.result() for future in futures] == [bytes([i, i]) for i in range(5)]
-    assert "going on without it" in caplog.text
+    assert 1 <= caplog.text.count("going on without it") <= 2
 
 
 def test_closing_waits_for_no_job(whole: Path) -> None:
