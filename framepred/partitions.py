@@ -16,9 +16,9 @@ in another way are told by that, and nothing is said of their damage.
 from __future__ import annotations
 
 import enum
-from collections import deque
+import itertools
+from collections import Counter, deque
 from concurrent.futures import Future
-from itertools import islice
 
 from .bool_coder import BoolReader
 from .vp8_headers import STATE_SIZE, Header, HeaderReader
@@ -30,6 +30,7 @@ __all__ = ["PartitionChecker", "main"]
 
 _NEAR = range(-16, 41)  # bits that other encoders may leave unread at an end
 _N_JUDGED = 16  # packets by which one of them is judged
+_MANY_TIMES = 4  # as many exact ends as near ones are no chance
 _MANY = 1 << 18  # bytes, about a second's work, for which others are called to help
 
 
@@ -53,7 +54,8 @@ class PartitionChecker:
         self._n_bytes = 0
         self._workers: Workers | None = None
         self._is_trusted = False  # an end as of libvpx has been seen
-        self._is_exact = False  # and there are such in this group of pictures
+        self._is_exact = False  # and nearly all in this group of pictures are
+        self._group: Counter[int] = Counter()  # the ends in it that were asked about
         self._is_waiting = False  # a frame that is not shown was damaged
 
     def close(self) -> None:
@@ -86,19 +88,19 @@ class PartitionChecker:
         What is not shown hands its damage on to what is shown next.
         """
         seen = [
-            (future.result()[0], is_key) for future, is_key, _ in islice(self._ahead, _N_JUDGED)
+            (future.result()[0], is_key)
+            for future, is_key, _ in itertools.islice(self._ahead, _N_JUDGED)
         ]
         _, is_key, is_shown = self._ahead.popleft()
         end = seen[0][0]
         self._is_trusted |= any(other == _End.EXACT for other, _ in seen)
         if is_key:
-            group = [end]
-            for other, is_next in seen[1:]:
-                if is_next:
-                    break
-                group.append(other)
-            if len(group) > 1 or end == _End.EXACT:
-                self._is_exact = _End.EXACT in group
+            self._group.clear()
+        rest = itertools.takewhile(lambda item: not item[1], seen[1:])
+        counts = self._group + Counter([end, *(other for other, _ in rest)])
+        self._group[end] += 1
+        if counts.total() > 1 or end == _End.EXACT:
+            self._is_exact = counts[_End.EXACT] > _MANY_TIMES * counts[_End.NEAR]
         is_wrong = self._is_trusted and end < (_End.EXACT if self._is_exact else _End.NEAR)
         is_wrong |= self._is_waiting
         self._is_waiting = is_wrong and not is_shown
