@@ -91,8 +91,12 @@ class BoolReader:
         than where in the range all before them has led, so that nothing remains of the value.
         """
         n_written = self._n_read + _WORD - (self.size == 255)  # of 255 a false bool takes no bit
-        is_at_end = self._n_bytes == n_written // 8
-        return is_at_end and not self.value and not any(self.words[self.place :])
+        return self._n_bytes == n_written // 8 and self.has_zeros_left
+
+    @property
+    def has_zeros_left(self) -> bool:
+        """Whether nothing is left to be read but bools that are false, whatever they are."""
+        return not self.value and not any(self.words[self.place :])
 
     @property
     def _n_read(self) -> int:

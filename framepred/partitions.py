@@ -28,10 +28,11 @@ from .workers import Workers, count_workers, serve
 
 __all__ = ["PartitionChecker", "main"]
 
-_NEAR = range(-16, 41)  # bits that other encoders may leave unread at an end
+_NEAR = range(-16, 41)  # bits that other encoders may leave unread at an end, besides zeros
 _N_JUDGED = 16  # packets by which one of them is judged
 _MANY_TIMES = 4  # as many exact ends as near ones are no chance
-_MANY = 1 << 18  # bytes, about a second's work, for which others are called to help
+# About a second's work, for which others are called to help, in bytes and pairs of macroblocks.
+_MANY = 1 << 18
 
 
 class _End(enum.IntEnum):
@@ -48,10 +49,11 @@ class PartitionChecker:
     Long streams are read by several processes; ``close`` ends them.
     """
 
-    def __init__(self) -> None:
-        self._headers = HeaderReader()
+    def __init__(self, *, max_pixels: int | None = None) -> None:
+        """Begin; ``max_pixels``: of the largest picture that is read, if there is a bound."""
+        self._headers = HeaderReader(max_pixels=max_pixels)
         self._ahead: deque[tuple[Future[bytes], bool, bool]] = deque()  # whether key, and shown
-        self._n_bytes = 0
+        self._n_read = 0  # as _MANY counts
         self._workers: Workers | None = None
         self._is_trusted = False  # an end as of libvpx has been seen
         self._is_exact = False  # and nearly all in this group of pictures are
@@ -66,9 +68,6 @@ class PartitionChecker:
     def feed(self, packet: bytes) -> None:
         """Read a packet; it is judged by those behind it too, as far as they were read by then."""
         is_key, is_shown = not packet[0] & 1, bool(packet[0] >> 4 & 1)
-        self._n_bytes += len(packet)
-        if self._workers is None and self._n_bytes > _MANY and (n := count_workers()):
-            self._workers = Workers(work, n)
         state = self._headers.save()
         future: Future[bytes] = Future()
         try:
@@ -76,6 +75,9 @@ class PartitionChecker:
         except (ValueError, IndexError):
             future.set_result(bytes([_End.FAR]))
         else:
+            self._n_read += len(packet) + header.n_columns * header.n_rows // 2
+            if self._workers is None and self._n_read > _MANY and (n := count_workers()):
+                self._workers = Workers(work, n)
             if self._workers is None:
                 future.set_result(bytes([_read_on(header)]))
             else:
@@ -109,7 +111,11 @@ class PartitionChecker:
 
 def work(job: bytes) -> bytes:
     """Read a frame, behind the state in which its header is read; return its end as a byte."""
-    return bytes([_read_on(HeaderReader.restore(job[:STATE_SIZE]).read(job[STATE_SIZE:]))])
+    try:
+        header = HeaderReader.restore(job[:STATE_SIZE]).read(job[STATE_SIZE:])
+    except (ValueError, IndexError):
+        return bytes([_End.FAR])
+    return bytes([_read_on(header)])
 
 
 def main() -> None:
@@ -129,4 +135,5 @@ def _read_on(header: Header) -> _End:
 def _find_end(bools: BoolReader) -> _End:
     if bools.has_ended:
         return _End.EXACT
-    return _End.NEAR if bools.n_left in _NEAR else _End.FAR
+    is_padded = bools.n_left > 0 and bools.has_zeros_left
+    return _End.NEAR if is_padded or bools.n_left in _NEAR else _End.FAR

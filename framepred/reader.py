@@ -126,8 +126,9 @@ class VideoReader:
 
     Frames come in presentation order with strictly increasing times. A packet that raises is
     counted in ``n_errors`` and decoding goes on. A frame is corrupt if the decoder says so, the
-    packet's own checksum, AV1's order of pictures, or with ``verify`` a second decoder; what a
-    transport stream says of packets is not true of their frames.
+    packet's own checksum, AV1's order of pictures, or with ``verify`` a second decoder or, in VP8,
+    the reading of its partitions, perhaps by processes that ``close`` ends; what a transport stream
+    says of packets is not true of their frames.
     """
 
     def __init__(
@@ -146,9 +147,10 @@ class VideoReader:
         same each time, more of the damage is flagged, the frames behind an error at the very end
         are not lost, and frames that damage brings out of their order are put back into it.
         (Threads for slices would conceal worse than either.) verify: decode with a second, stricter
-        decoder too, where the first conceals damage without a word. conceal: let the decoder put
-        something likely in the place of what is missing, else it leaves what is there; in H.265 go
-        on behind wrong bits wherever they end, else begin each row anew where it can be.
+        decoder too, or read all symbols, where the first conceals damage without a word. conceal:
+        let the decoder put something likely in the place of what is missing, else it leaves what is
+        there; in H.265 go on behind wrong bits wherever they end, else begin each row anew where it
+        can be.
 
         Raises:
             MediaError: not a file, not a video, or no video stream (cover art is none).
@@ -170,7 +172,9 @@ class VideoReader:
         self.stream.codec_context.options = {**_BOUND, **options}
         self._checker = _choose_checker(self.info.codec, verify=verify)
         self._order = OrderHintChecker() if self.info.codec == "av1" else None
-        self._partitions = PartitionChecker() if self.info.codec == "vp8" and verify else None
+        self._partitions: PartitionChecker | None = None
+        if self.info.codec == "vp8" and verify:
+            self._partitions = PartitionChecker(max_pixels=_MOST_PIXELS)
         # Names of packets: stamps, or numbers in streams without any.
         self._damaged: set[int | None] = set()  # known to be damaged
         self._continuity = follow_numbers(

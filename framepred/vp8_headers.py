@@ -33,7 +33,6 @@ class Header:
     """What a frame's header says of how to read its macroblocks."""
 
     is_key: bool
-    is_shown: bool
     n_columns: int  # of macroblocks
     n_rows: int
     segment: tuple[int, int, int] | None  # probabilities, where each macroblock names its segment
@@ -69,32 +68,32 @@ class HeaderReader:
             *(saved.coefficients, saved.motion, saved.luma_modes, saved.chroma_modes),
         )
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_pixels: int | None = None) -> None:
+        """Begin; ``max_pixels``: of the largest picture that is taken, if there is a bound."""
+        self._max_pixels = max_pixels
         self._size: tuple[int, int] | None = None
         self._saved = Probabilities()
         self._is_backward: tuple[bool, ...] = (False,) * 4
 
     def read(self, frame: bytes) -> Header:
-        """Read the header of the next frame.
+        """Read the header of the next frame. One that raises leaves no trace.
 
         Raises:
             ValueError: it makes no sense, or there was no key frame before it.
             IndexError: the first partition ends within it.
         """
         tag = int.from_bytes(frame[:3], "little")
-        is_key, is_shown, n_first = not tag & 1, bool(tag >> 4 & 1), tag >> 5
+        is_key, n_first = not tag & 1, tag >> 5
+        size, saved, is_backward = self._size, self._saved, self._is_backward
         start = 3
         if is_key:
-            if frame[3:6] != _START:
-                raise ValueError("a key frame without its start code")
-            self._size = (
-                int.from_bytes(frame[6:8], "little") & _SIZE_BITS,
-                int.from_bytes(frame[8:10], "little") & _SIZE_BITS,
-            )
-            self._saved, self._is_backward = Probabilities(), (False,) * 4
+            size = self._read_size(frame)
+            saved, is_backward = Probabilities(), (False,) * 4
             start = 10
-        if self._size is None:
+        if size is None:
             raise ValueError("there is no key frame before this")
+        if start + n_first > len(frame):
+            raise ValueError("the first partition is cut off")
         bools = BoolReader(frame[start : start + n_first])
         if is_key:
             bools.read_number(2)  # the colour space, and whether samples must be clamped
@@ -108,25 +107,23 @@ class HeaderReader:
         for _ in range(5):
             bools.skip_signed(4)
         if not is_key:
-            self._is_backward = _read_references(bools)
+            is_backward = _read_references(bools)
         is_kept = bools.read_number(1)  # whether the probabilities are handed on
         if not is_key:
             bools.read_number(1)  # whether this is the next last picture
-        probabilities = self._saved
-        probabilities = replace(
-            probabilities, coefficients=_read_coefficients(bools, probabilities.coefficients)
-        )
+        coefficients = _read_coefficients(bools, saved.coefficients)
+        probabilities = replace(saved, coefficients=coefficients)
         skip = bools.read_number(8) if bools.read_number(1) else None
         inter = last = golden = 0
         if not is_key:
             inter, last, golden = (bools.read_number(8) for _ in range(3))
             probabilities = _read_modes(bools, probabilities)
-        if is_kept:
-            self._saved = probabilities
-        width, height = self._size
+        others = _split(frame[start + n_first :], n_others)
+        self._size, self._is_backward = size, is_backward
+        self._saved = probabilities if is_kept else saved
+        width, height = size
         return Header(
             is_key=is_key,
-            is_shown=is_shown,
             n_columns=(width + 15) // 16,
             n_rows=(height + 15) // 16,
             segment=segment,
@@ -134,11 +131,22 @@ class HeaderReader:
             inter=inter,
             last=last,
             golden=golden,
-            is_backward=self._is_backward,
+            is_backward=is_backward,
             probabilities=probabilities,
             first=bools,
-            others=_split(frame[start + n_first :], n_others),
+            others=others,
         )
+
+    def _read_size(self, frame: bytes) -> tuple[int, int]:
+        """Read the width and height that a key frame begins with (9.1)."""
+        if frame[3:6] != _START:
+            raise ValueError("a key frame without its start code")
+        width, height = (int.from_bytes(frame[i : i + 2], "little") & _SIZE_BITS for i in (6, 8))
+        if not width or not height:
+            raise ValueError("a picture without an area")
+        if self._max_pixels is not None and width * height > self._max_pixels:
+            raise ValueError("a picture larger than any that is decoded")
+        return width, height
 
 
 def _read_segments(bools: BoolReader) -> tuple[int, int, int] | None:
@@ -192,9 +200,14 @@ def _read_modes(bools: BoolReader, before: Probabilities) -> Probabilities:
 
 
 def _split(data: bytes, n: int) -> tuple[BoolReader, ...]:
-    """Split what is behind the first partition (9.5); all but the last write their sizes."""
+    """Split what is behind the first partition (9.5); all but the last write their sizes.
+
+    Raises ValueError: one of those is cut off.
+    """
     place = 3 * (n - 1)
     sizes = [int.from_bytes(data[i : i + 3], "little") for i in range(0, place, 3)]
+    if place + sum(sizes) > len(data):
+        raise ValueError("a partition is cut off")
     parts = []
     for size in sizes:
         parts.append(BoolReader(data[place : place + size]))

@@ -109,7 +109,7 @@ class Workers:
             with self._lock:
                 if self._is_closed:
                     raise OSError("closed")
-                # In a session of its own Ctrl-C does not reach it; it ends with its input.
+                # In a session of its own (POSIX) Ctrl-C does not reach it; it ends with its input.
                 process = subprocess.Popen(
                     [sys.executable, "-I", "-c", code],
                     stdin=subprocess.PIPE,

@@ -6,6 +6,9 @@ import contextlib
 import logging
 import os
 import random
+import shutil
+import struct
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import read_planes, read_what_decodes, write_clip
 from test_continuity import read_stream
@@ -22,7 +25,7 @@ from test_smears import drop
 
 from framepred import partitions, workers
 from framepred.bool_coder import BoolReader
-from framepred.partitions import PartitionChecker
+from framepred.partitions import PartitionChecker, _End
 from framepred.reader import VideoReader
 from framepred.scanning import scan
 from framepred.timeline import Kind
@@ -100,6 +103,16 @@ def check(packets: Sequence[bytes]) -> list[int]:
         return [i for i in range(len(packets)) if checker.is_damaged()]
 
 
+def find_ends(packets: Sequence[bytes]) -> list[int]:
+    """How each packet ends, read as workers read it."""
+    headers, ends = HeaderReader(), []
+    for packet in packets:
+        state = headers.save()
+        headers.read(packet)
+        ends += partitions.work(state + packet)
+    return ends
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_vp8(tmp_path_factory.mktemp("vp8") / "whole.webm")
@@ -120,8 +133,31 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_whatever_libvpx_writes_is_whole(tmp_path: Path, options: dict[str, str]) -> None:
     path = write_vp8(tmp_path / "in.webm", options=options)
-    assert check(read_stream(path)[2]) == []
+    packets = read_stream(path)[2]
+    assert find_ends(packets) == [_End.EXACT] * len(packets)
+    assert check(packets) == []
     assert not scan(path).is_damaged
+
+
+def test_pictures_ahead_and_reversed_vectors_are_whole(tmp_path: Path) -> None:
+    """Only in two passes libvpx makes frames that are not shown, and whose vectors are reversed."""
+    program = shutil.which("ffmpeg")
+    if program is None or "libvpx " not in subprocess.run(
+        [program, "-v", "error", "-encoders"], capture_output=True, text=True
+    ).stdout:  # fmt: skip
+        pytest.skip("there is no ffmpeg with libvpx")
+    source = write_clip(tmp_path / "in.mkv", pan(60, speed=3), codec="ffv1")
+    made = tmp_path / "made.webm"
+    options = "-c:v libvpx -b:v 300k -deadline good -auto-alt-ref 1 -lag-in-frames 16 -g 60"
+    for number, target in (("1", "-f null -"), ("2", str(made))):
+        command = [program, "-v", "error", "-y", "-i", str(source), *options.split()]
+        subprocess.run([*command, "-pass", number, *target.split()], check=True, cwd=tmp_path)
+    packets = read_stream(made)[2]
+    headers = HeaderReader()
+    is_backward = [headers.read(packet).is_backward for packet in packets]
+    assert any(map(any, is_backward))
+    assert any(not packet[0] & 0x10 for packet in packets)
+    assert find_ends(packets) == [_End.EXACT] * len(packets)
 
 
 def flip(source: Path, target: Path, seed: int) -> Path:
@@ -147,12 +183,12 @@ def find_bad(path: Path) -> set[int]:
 
 def test_flipped_bits_are_found(tmp_path: Path, whole: Path) -> None:
     n_changed = n_found = n_told = 0
-    for seed in range(40):
+    for seed in range(16):
         path = flip(whole, tmp_path / "in.webm", seed)
         changed, bad = find_changed(whole, path), find_bad(path)
         n_changed, n_told = n_changed + len(changed), n_told + len(bad)
         n_found += len(changed & bad)
-    assert n_changed > 150
+    assert n_changed > 60
     assert n_found == n_changed
     assert n_found >= 0.95 * n_told
 
@@ -185,7 +221,9 @@ def test_ends_of_other_encoders_are_no_damage(whole: Path) -> None:
     assert check([*packets[:5], packets[5] + b"\0", *packets[6:]]) == [5]
     # Nor are those of one that ends so by chance now and then.
     assert check([p + b"\0" * (i % 3 > 0) for i, p in enumerate(packets)]) == []
-    far = [*mixed[:15], mixed[15] + b"\0" * 9, *mixed[16:]]
+    for n in (8, 16, 64):
+        assert check([packet + b"\0" * (-len(packet) % n) for packet in packets]) == []
+    far = [*mixed[:15], mixed[15] + b"\1" * 9, *mixed[16:]]
     assert check(far) == [15]
 
 
@@ -217,6 +255,22 @@ def test_headers_go_on_where_others_were(whole: Path) -> None:
     assert HeaderReader.restore(HeaderReader().save()).save() == HeaderReader().save()
 
 
+def test_a_header_that_is_refused_leaves_no_trace(whole: Path) -> None:
+    """As in the decoder, which goes on with what it had."""
+    packets = read_stream(whole)[2]
+    headers = HeaderReader()
+    for packet in packets[:4]:
+        headers.read(packet)
+    state = headers.save()
+    key = packets[GOP]
+    for refused in (
+        packets[4][:90], key[:6], key[:90], key[:6] + bytes(4) + key[10:], key[:3] + key, b"\x11"
+    ):  # fmt: skip
+        with pytest.raises((ValueError, IndexError)):
+            headers.read(refused)
+        assert headers.save() == state
+
+
 def test_a_stream_that_begins_without_a_key_frame_says_nothing(whole: Path) -> None:
     packets = read_stream(whole)[2]
     with pytest.raises(ValueError, match="no key frame"):
@@ -224,17 +278,22 @@ def test_a_stream_that_begins_without_a_key_frame_says_nothing(whole: Path) -> N
     assert check(packets[1:4]) == []
 
 
+@settings(deadline=None)  # some say that they are large
 @given(st.lists(st.binary(min_size=1, max_size=200), max_size=6))
 def test_rubbish_is_read_to_no_harm(packets: list[bytes]) -> None:
     check([b"\x10\0\0\x9d\x01\x2a" + packets[0], *packets] if packets else [])
     check(packets)
 
 
-def test_a_huge_picture_of_few_bytes_takes_no_time() -> None:
-    start = time.monotonic()
-    huge = b"\x10\xff\x00\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(range(256)) * 8
-    check([huge] * 20)
-    assert time.monotonic() - start < 10
+def test_no_larger_picture_is_read_than_is_decoded(whole: Path) -> None:
+    first = read_stream(whole)[2][0]
+    assert first[6:10] == struct.pack("<HH", 163, 97)
+    HeaderReader(max_pixels=163 * 97).read(first)
+    with pytest.raises(ValueError, match="larger"):
+        HeaderReader(max_pixels=163 * 97 - 1).read(first)
+    with VideoReader(whole, verify=True) as reader:
+        assert reader._partitions is not None
+        assert reader._partitions._headers._max_pixels == 2**27
 
 
 # Workers.
@@ -266,6 +325,30 @@ def test_workers_find_the_same(tmp_path: Path, whole: Path) -> None:
         path = flip(whole, tmp_path / "in.webm", seed)
         assert find_bad(path) == find_changed(whole, path)
     assert list_workers() == []
+
+
+@pytest.mark.usefixtures("many")
+def test_a_picture_without_an_area_is_damage(tmp_path: Path, whole: Path) -> None:
+    packet = read_stream(whole)[2][GOP]
+    data = bytearray(whole.read_bytes())
+    place = data.index(packet) + 6
+    data[place : place + 4] = bytes(4)
+    (tmp_path / "in.webm").write_bytes(data)
+    assert find_bad(tmp_path / "in.webm") == set(range(GOP, N))
+
+
+def test_many_macroblocks_of_few_bytes_are_much_work(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "count_workers", lambda: 2)
+    packets = read_stream(whole)[2]
+    n_bytes = sum(map(len, packets))
+    monkeypatch.setattr(partitions, "_MANY", n_bytes + 1)
+    with contextlib.closing(PartitionChecker()) as checker:
+        for packet in packets:
+            checker.feed(packet)
+        assert checker._n_read == n_bytes + N * (11 * 7 // 2)
+        assert checker._workers is not None
 
 
 @pytest.mark.usefixtures("many")
@@ -321,4 +404,4 @@ def test_one_core_needs_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_real_files_are_whole(awkward: Path, name: str) -> None:
     codec, _, packets = read_stream(awkward / f"{name}.webm")
     assert codec == "vp8"
-    assert check(packets[:40]) == []
+    assert find_ends(packets[:40]) == [_End.EXACT] * min(40, len(packets))
