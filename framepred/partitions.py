@@ -2,8 +2,8 @@
 
 Nearly all of VP8 is arithmetic code: wrong bits decode to something, and whatever else, to more or
 fewer bits than were written. A frame is a partition of modes and motion vectors and one or several
-of coefficients, and libvpx, which has made nearly all VP8 there is, ends each of them in the same
-way. So each is read to its last symbol, though nothing is made of it::
+of coefficients, and libvpx, the usual encoder, ends each of them in the same way. So each is read
+to its last symbol, though nothing is made of it::
 
     whole      a b c d e f g 0 0     a..g: symbols   0: what libvpx ends with
     damaged    a b ? ? ? ? ? ? ? ..  wrong bits: the symbols end somewhere else

@@ -23,7 +23,14 @@ __all__ = ["Workers", "count_workers", "serve"]
 
 _log = logging.getLogger(__name__)
 
-_ROOT = Path(__file__).parents[1]
+# What a worker runs: of all packages of this name that there may be, this very one.
+_CODE = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location({package!r}, {file!r})
+sys.modules[spec.name] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+importlib.import_module({module!r}).main()
+"""
 _LENGTH = struct.Struct(">I")
 _MOST = 8  # workers
 
@@ -104,8 +111,8 @@ class Workers:
         """Return this thread's process, started with its first job."""
         process: subprocess.Popen[bytes] | None = getattr(self._mine, "process", None)
         if process is None:
-            module = self._work.__module__
-            code = f"import sys; sys.path.append({str(_ROOT)!r}); import {module} as m; m.main()"
+            here = str(Path(__file__).with_name("__init__.py"))
+            code = _CODE.format(package=__package__, file=here, module=self._work.__module__)
             with self._lock:
                 if self._is_closed:
                     raise OSError("closed")

@@ -370,6 +370,33 @@ def test_nothing_is_imported_from_the_folder_one_is_in(
     assert not (tmp_path / "imported").exists()
 
 
+def test_workers_run_this_very_package(tmp_path: Path) -> None:
+    """Of two copies that can be imported, the one that asks."""
+    copy = tmp_path / "framepred"
+    shutil.copytree(
+        Path(partitions.__file__).parent, copy, ignore=lambda _, names: {*names} - {*_MODULES}
+    )
+    source = (copy / "partitions.py").read_text(encoding="utf-8")
+    own = "\n\ndef work(job: bytes) -> bytes:\n    return __file__.encode()\n\n\ndef main("
+    assert "\n\ndef main(" in source
+    (copy / "partitions.py").write_text(source.replace("\n\ndef main(", own), encoding="utf-8")
+    code = (
+        "from framepred.partitions import work; from framepred.workers import Workers\n"
+        "with Workers(work, 1) as team: print(team.submit(b'').result().decode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert done.stdout.strip() == str(copy / "partitions.py")
+
+
+_MODULES = [path.name for path in Path(partitions.__file__).parent.glob("*.py")]
+
+
 def double(job: bytes) -> bytes:
     return job + job
 
