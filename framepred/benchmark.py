@@ -28,6 +28,7 @@ from .memory import free_bytes, high_water_bytes, reset_high_water
 from .metrics import psnr
 from .minterpolate import interpolate_gap
 from .predictor import Predictor, choose_precision
+from .replays import Replays
 from .reports import FillReport, OnProgress, Progress, Report
 from .testcard import Footage, draw_frame
 from .video import VideoReader
@@ -290,6 +291,11 @@ class _Bench:
         before = self._to_tensor(film[:_CONTEXT], batch)
         after = self._to_tensor(film[_CONTEXT + n_missing :], batch)
         counter = FlopCounterMode(display=False)
+        replays = Replays(self._device)
+
+        def make(before: Tensor, after: Tensor) -> Tensor:
+            made: Tensor = self._predictor.model(before, after, n_missing)
+            return made
 
         def predict() -> Tensor:
             with (
@@ -298,12 +304,13 @@ class _Bench:
                     self._device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16
                 ),
             ):
-                made: Tensor = self._predictor.model(before, after, n_missing)
-            return made
+                return replays.run("model", make, (before, after))
 
         def count() -> None:
             with counter:
                 predict()
+            if replays.is_on:
+                predict()  # recorded now, and repeated from here on
 
         try:
             timing = self._time(variant, picture, n_made, predict, warm_up=count)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["choose_scale", "fill_plane", "pad", "read_size"]
+__all__ = ["choose_scale", "fill_plane", "list_values", "pad", "read_size"]
 
 _GRID = 8  # pixels: pictures are padded to a multiple of the coarsest grid
 _SMALLEST_SIDE = 32  # pixels: below this the flow pyramid has nothing to stand on
@@ -51,6 +53,13 @@ def pad(frames: Tensor, scale: int) -> Tensor:
 
 
 def fill_plane(like: Tensor, *values: float) -> Tensor:
-    """Constants as channels, (B, len(values), 1, 1)."""
-    column = torch.tensor(values, device=like.device, dtype=torch.float32).view(1, -1, 1, 1)
+    """Constants as channels, (B, len(values), 1, 1) float32."""
+    column = list_values(values, device=like.device).view(1, -1, 1, 1)
     return column.expand(like.shape[0], -1, -1, -1)
+
+
+def list_values(values: Sequence[float], *, device: torch.device) -> Tensor:
+    """A few numbers as float32 (n,) on a device, which does not wait for the CPU to copy them."""
+    if device.type == "cpu":
+        return torch.tensor(values, dtype=torch.float32)
+    return torch.cat([torch.full((1,), value, device=device) for value in values])

@@ -11,12 +11,15 @@ is found in b at ``x + flow_ab(x)``; hence ``warp(b, flow_ab)`` looks like a.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .grids import list_values
 
 __all__ = [
     "AGREEMENT_FLOOR",
@@ -77,7 +80,6 @@ _STIFFNESS = 0.05  # added to the structure tensor: without texture the flow sta
 _TINY = 1e-10  # squared pixels
 _HARDLY_ANY = 1e-4  # squared pixels: motion whose square is below is as good as none
 _REACH = 2  # pixels: how far a block is searched for
-_OFFSETS = tuple((x, y) for y in range(-_REACH, _REACH + 1) for x in range(-_REACH, _REACH + 1))
 
 
 def to_gray(images: Tensor) -> Tensor:
@@ -92,8 +94,16 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     if (height, width) == size:
         return images
     if size[0] <= height and size[1] <= width:
+        if (height, width) == (2 * size[0], 2 * size[1]) and _is_plain_on_cpu(images):
+            pairs = images[..., 0::2] + images[..., 1::2]  # five times as fast
+            return (pairs[..., 0::2, :] + pairs[..., 1::2, :]) * 0.25
         return F.interpolate(images, size=size, mode="area")
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+
+def _is_plain_on_cpu(images: Tensor) -> bool:
+    """Whether a few sums of shifted copies are the fastest way; to learn through them is not."""
+    return images.device.type == "cpu" and not images.requires_grad
 
 
 def rescale_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
@@ -101,7 +111,7 @@ def rescale_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = flow.shape[-2:]
     if (height, width) == size:
         return flow
-    factors = flow.new_tensor([size[1] / width, size[0] / height]).view(1, 2, 1, 1)
+    factors = list_values((size[1] / width, size[0] / height), device=flow.device).view(1, 2, 1, 1)
     return resize(flow, size) * factors
 
 
@@ -134,7 +144,7 @@ def warp(images: Tensor, flow: Tensor, *, sharp: bool = False) -> Tensor:
         return _gather_linear(images, flow)
     height, width = images.shape[-2:]
     points = (_pixel_grid(height, width, flow) + flow).permute(0, 2, 3, 1)  # (B, H, W, 2)
-    last = points.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    last = list_values((max(width - 1, 1), max(height - 1, 1)), device=points.device)
     points = (points / last * 2 - 1).clamp(-1, 1)
     return F.grid_sample(
         images, points.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=True
@@ -186,7 +196,7 @@ def _warp_sharply(images: Tensor, flow: Tensor) -> Tensor:
     """Bicubic sampling from 4x4 pixels; MPS has none of its own, so there they are gathered."""
     height, width = images.shape[-2:]
     points = _pixel_grid(height, width, flow) + flow
-    last = points.new_tensor([width - 1, height - 1]).view(1, 2, 1, 1)
+    last = list_values((width - 1, height - 1), device=points.device).view(1, 2, 1, 1)
     points = torch.minimum(points.clamp_min(0), last)
     margin = 2  # the outermost taps of a point on the border
     padded = F.pad(images, (margin,) * 4, mode="replicate")
@@ -226,12 +236,23 @@ def _gather_cubic(images: Tensor, points: Tensor) -> Tensor:
 def _blur(images: Tensor, window: int) -> Tensor:
     """Mean over a square window; at the border only pixels inside count.
 
-    As two one-dimensional depthwise convolutions: on a CPU 5 to 15 times as fast as pooling.
+    On a CPU as two one-dimensional depthwise convolutions, 5 to 15 times as fast as pooling; on a
+    GPU by pooling, one operation in place of a dozen.
     """
+    if images.device.type != "cpu":
+        pooled: Tensor = F.avg_pool2d(images, window, 1, window // 2, count_include_pad=False)
+        return pooled
     channels = images.shape[1]
-    if channels == 1:  # one channel would not count as depthwise, and be slow
-        return _blur(images.expand(-1, 2, -1, -1), window)[:, :1]
     half = window // 2
+    if channels == 1:  # would not count as depthwise, and be slow
+        if not _is_plain_on_cpu(images):
+            return _blur(images.expand(-1, 2, -1, -1), window)[:, :1]
+        height, width = images.shape[-2:]
+        padded = F.pad(images, (half,) * 4)
+        rows = functools.reduce(torch.add, (padded[..., k : k + width] for k in range(window)))
+        total = functools.reduce(torch.add, (rows[..., k : k + height, :] for k in range(window)))
+        mean = total / window**2
+        return _make_up_border(_make_up_border(mean, 2, window), 3, window)
     kernel = images.new_full((channels, 1, 1, window), 1 / window)
     laid_out = images.contiguous(memory_format=torch.channels_last)
     rows = F.conv2d(laid_out, kernel, padding=(0, half), groups=channels)
@@ -271,7 +292,8 @@ def _smooth(flow: Tensor, cost: Tensor, window: int = _MATCH_WINDOW) -> Tensor:
 
 def _search(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
     """Try every whole-pixel offset within +-2 of the flow and move to their soft minimum."""
-    offsets = flow.new_tensor(_OFFSETS)
+    reach = torch.arange(-_REACH, _REACH + 1, device=flow.device, dtype=flow.dtype)
+    offsets = torch.cartesian_prod(reach, reach).flip(1)  # row by row, x first
     height, width = second.shape[-2:]
     padded = F.pad(second, (_REACH,) * 4, mode="replicate")
     differences = []
@@ -407,9 +429,26 @@ def _take_pairs(
     place = {k: i for i, k in enumerate(used)}
     first, second = zip(*pairs, strict=True)
     if len(used) < len(pictures):
-        pictures = pictures[used]
+        pictures = _take(pictures, used)
     described = describe(pictures)
-    return described[[place[k] for k in first]], described[[place[k] for k in second]]
+    return (
+        _take(described, [place[k] for k in first]),
+        _take(described, [place[k] for k in second]),
+    )
+
+
+def _take(pictures: Tensor, places: Sequence[int]) -> Tensor:
+    """Some of the pictures (N, C, H, W), in any order: what lies in a row is cut out at once.
+
+    An index of numbers would have to be copied to the device, which waits for that.
+    """
+    runs: list[list[int]] = []  # first, and one behind the last
+    for k in places:
+        if runs and runs[-1][1] == k:
+            runs[-1][1] += 1
+        else:
+            runs.append([k, k + 1])
+    return torch.cat([pictures[start:stop] for start, stop in runs])
 
 
 def appraise_flow(first: Tensor, second: Tensor, flow: Tensor, size: tuple[int, int]) -> Tensor:
@@ -423,7 +462,7 @@ def appraise_flow(first: Tensor, second: Tensor, flow: Tensor, size: tuple[int, 
     left = (warp(second, flow) - first).abs()
     along_x, along_y = _gradients(first)
     slope = (along_x.square() + along_y.square()).sqrt()
-    factors = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]])
+    factors = list_values((size[1] / flow.shape[-1], size[0] / flow.shape[-2]), device=flow.device)
     scaled = flow * factors.view(1, 2, 1, 1)
     mean, square = resize(torch.cat((scaled, scaled.square()), 1), size).split(2, 1)
     rough = (square - mean.square()).sum(1, keepdim=True).clamp_min(0).sqrt()

@@ -22,7 +22,9 @@ from .checkpoint import load_model
 from .errors import ModelError
 from .grids import choose_scale
 from .model import FramePredictor, arrange
+from .planes import to_images, to_planes
 from .recall import Recall
+from .replays import Replays
 from .sights import Memory
 from .spacing import SpacedPredictor
 from .tiles import Tiling, make_large
@@ -88,6 +90,7 @@ class Predictor:
         self._precision = choose_precision(device)
         # The weights of ``model`` must stay as they are: these remember what it made of a frame.
         self._features, self._flows = Recall(_FEATURE_BYTES), Recall(_FLOW_BYTES)
+        self._replays = Replays(device)
         self._latent: Tensor | None = None  # of the one future that is forecast, or None
         self._spaced: SpacedPredictor | None = None
 
@@ -203,31 +206,53 @@ class Predictor:
             )
         if n_frames < 1:
             raise ValueError(f"expected n_frames of at least 1, got {n_frames}")
-        names = tuple(_name(frame) for side in sides for frame in side)
-        memory = Memory(names, self._features, self._flows)
+        memory = self._open_memory(sides)
         latent = None if all(len(side) for side in sides) else self._latent
-        if not self.tiling.is_off and choose_scale(first.shape[1], first.shape[2]) > 1:
-            with torch.inference_mode(), self._autocast():
-                return make_large(
-                    model,
-                    sides[0],
-                    sides[1],
-                    n_frames,
-                    steps=steps,
-                    memory=memory,
-                    latent=latent,
-                    device=self._device,
-                    tiling=self.tiling,
-                )
-        peak = 255.0 if first.dtype == np.uint8 else 65535.0
-        tensors = [self._to_tensor(side, peak) if len(side) else None for side in sides]
+        size = (first.shape[1], first.shape[2])
+        n_made = n_frames if steps is None else len(steps)
         with torch.inference_mode(), self._autocast():
-            made = model(
-                tensors[0], tensors[1], n_frames, steps=steps, memory=memory, latent=latent
-            )[0]
-            scaled = (made.float().clamp(0, 1) * peak).round()
-        pixels = scaled.permute(0, 2, 3, 1).cpu().numpy()
-        return np.ascontiguousarray(pixels.astype(first.dtype))
+            if self.tiling.is_off or choose_scale(*size) == 1:
+                return self._make_whole(model, sides, n_frames, steps, memory, latent)
+            if not self.tiling.is_needed(self._device, size, sum(map(len, sides)) + n_made):
+                try:
+                    return self._make_whole(model, sides, n_frames, steps, memory, latent)
+                except torch.OutOfMemoryError:
+                    _log.info("memory ran out on whole pictures")
+                # Outside of the handler, where the traceback would keep tensors.
+                self._replays.forget()
+            return make_large(
+                model,
+                sides[0],
+                sides[1],
+                n_frames,
+                steps=steps,
+                memory=memory,
+                latent=latent,
+                device=self._device,
+                tiling=self.tiling,
+                replays=self._replays,
+            )
+
+    def _make_whole(
+        self,
+        model: FramePredictor,
+        sides: Sequence[Frames],
+        n_frames: int,
+        steps: Sequence[int] | None,
+        memory: Memory | None,
+        latent: Tensor | None,
+    ) -> Frames:
+        planes = [
+            to_planes(side, self._device).unsqueeze(0) if len(side) else None for side in sides
+        ]
+
+        def compute(one: Tensor | None, two: Tensor | None, drawn: Tensor | None) -> Tensor:
+            made: Tensor = model(one, two, n_frames, steps=steps, memory=memory, latent=drawn)
+            return made
+
+        name = ("whole", model.traits, n_frames, None if steps is None else tuple(steps))
+        made = self._replays.run(name, compute, (*planes, latent))
+        return to_images(made[0], next(side.dtype for side in sides if len(side)))
 
     def forecast(self, context: Frames | Sequence[Frames], n_frames: int) -> Frames:
         """Make the ``n_frames`` frames that follow ``context``; shapes as in ``fill``."""
@@ -265,10 +290,12 @@ class Predictor:
             enabled=self._precision == torch.bfloat16,
         )
 
-    def _to_tensor(self, frames: NDArray[np.generic], peak: float) -> Tensor:
-        """(T, H, W, 3) whole numbers -> (1, T, 3, H, W) float32 in [0, 1] on the device."""
-        planes = np.ascontiguousarray(frames.transpose(0, 3, 1, 2).astype(np.float32))
-        return (torch.from_numpy(planes) / peak).unsqueeze(0).to(self._device)
+    def _open_memory(self, sides: Sequence[Frames]) -> Memory | None:
+        """What is known of frames already; on a GPU it is faster to find out anew."""
+        if self._replays.is_on:
+            return None
+        names = tuple(_name(frame) for side in sides for frame in side)
+        return Memory(names, self._features, self._flows)
 
 
 def _name(frame: NDArray[np.generic]) -> tuple[object, ...]:

@@ -49,7 +49,7 @@ def find_features(
     wanted = sorted(set(positions))
 
     def look(some: Sequence[int]) -> list[Levels]:
-        levels = extract(frames[:, list(some)].flatten(0, 1))
+        levels = extract(torch.stack([frames[:, k] for k in some], 1).flatten(0, 1))
         shape = (len(frames), len(some))
         apart = (level.unflatten(0, shape).unbind(1) for level in levels)
         return list(zip(*apart, strict=True))
@@ -97,7 +97,7 @@ def _estimate(gray: Tensor, pairs: Sequence[tuple[int, int]], n_fine: int) -> li
     used = sorted({k for pair in pairs for k in pair})  # most are known, if much is remembered
     place = {k: i * n_batch for i, k in enumerate(used)}
     apart = [(place[a] + k, place[b] + k) for a, b in pairs for k in range(n_batch)]
-    pictures = gray[:, used].transpose(0, 1).flatten(0, 1)
+    pictures = torch.cat([gray[:, k] for k in used])
     with torch.no_grad(), torch.autocast(gray.device.type, enabled=False):
         kinds = estimate_flows(pictures, apart, n_fine=n_fine * n_batch)
     return [flow for kind in kinds if len(kind) for flow in kind.split(n_batch)]

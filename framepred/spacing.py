@@ -10,6 +10,8 @@ that of several steps::
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,10 @@ class SpacedPredictor(FramePredictor):
         self.load_state_dict(model.state_dict(), assign=True)
         self.train(model.training)
         self.ablation = model.ablation
+
+    @property
+    def traits(self) -> Hashable:
+        return super().traits, self.spacing
 
     def _remember(self, speeds: Tensor, flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         last, steady, lasting = super()._remember(speeds, flow)

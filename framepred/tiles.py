@@ -18,32 +18,31 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .composition import Sketch, blend, find_sources
 from .errors import ModelError
-from .grids import choose_scale, pad, read_size
+from .grids import choose_scale, list_values, pad, read_size
 from .memory import free_bytes
 from .model import FramePredictor
 from .motion import rescale_flow, resize, warp_spread
+from .planes import Images, to_images, to_planes
+from .replays import Replays
 from .sights import Memory
 
 __all__ = ["SMALLEST_TILE", "Tiling", "is_out_of_memory", "make_large"]
 
 _log = logging.getLogger(__name__)
 
-Images = NDArray[Any]  # (T, H, W, 3) RGB, uint8 or uint16
-
 SMALLEST_TILE = 64  # pixels a side: below this tiles are mostly what they are made larger by
 
-_LARGEST_TILES = {"cpu": 1024, "cuda": 2048}  # pixels a side; larger ones are no faster
+_LARGEST_TILES = {"cpu": 1024, "cuda": 4096}  # pixels a side; larger ones are no faster
 _TILE_BYTES = 500  # a pixel of a tile; 420 was the most measured, at sides of 1024 and 2048
+_PLANE_BYTES = 12  # a pixel of a picture, as floats
 _SMALLEST_COPY = 64  # pixels of the shorter side: on less no motion is found
 _STRIP_BYTES = 2**25  # of a picture, as floats, that is shrunk at once
 
@@ -71,6 +70,17 @@ class Tiling:
     def is_off(self) -> bool:
         """Whether pictures of all sizes are made whole."""
         return self._wish is None
+
+    def is_needed(self, device: torch.device, size: tuple[int, int], n_pictures: int) -> bool:
+        """Whether so many pictures (height, width), known and made, are too much at once.
+
+        On a CPU all that are large are: it gains nothing by more at once.
+        """
+        if device.type != "cuda" or isinstance(self._wish, int):
+            return True
+        free = _count_free(device)
+        wanted = (_TILE_BYTES + _PLANE_BYTES * n_pictures) * size[0] * size[1]
+        return max(size) > self.choose(device) or free is None or 2 * wanted > free
 
     def choose(self, device: torch.device) -> int:
         """Side of the tiles, in pixels; once chosen it stays until memory runs out."""
@@ -152,10 +162,11 @@ def make_large(
     n_frames: int,
     *,
     steps: Sequence[int] | None = None,
-    memory: Memory,
+    memory: Memory | None,
     latent: Tensor | None,
     device: torch.device,
     tiling: Tiling,
+    replays: Replays,
 ) -> Images:
     """What ``model`` makes of large pictures, in bounded memory.
 
@@ -168,6 +179,10 @@ def make_large(
     """
     known = [image for side in (before, after) for image in side]
     height, width = known[0].shape[:2]
+    name = ("sketch", model.traits, n_frames, None if steps is None else tuple(steps))
+
+    def draw(one: Tensor | None, two: Tensor | None, drawn: Tensor | None) -> list[Sketch]:
+        return model.sketch(one, two, n_frames, steps=steps, memory=memory, latent=drawn)
 
     def look(scale: int) -> list[Sketch] | None:
         """What the small copies show; None if memory runs out on them."""
@@ -175,9 +190,7 @@ def make_large(
             small = torch.cat([_shrink(image, scale, device) for image in known])
             parts = small.tensor_split([len(before)])
             sides = [part.unsqueeze(0) if len(part) else None for part in parts]
-            return model.sketch(
-                sides[0], sides[1], n_frames, steps=steps, memory=memory, latent=latent
-            )
+            return replays.run(name, draw, (*sides, latent))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -187,7 +200,9 @@ def make_large(
     while (sketches := look(scale)) is None:
         tiling.halve_motion(min(height, width) // scale)
         scale *= 2
-        memory.forget()
+        replays.forget()
+        if memory is not None:
+            memory.forget()
         if device.type == "cuda":
             torch.cuda.empty_cache()
     one, two = find_sources(n_before=len(before), n_after=len(after))
@@ -234,22 +249,15 @@ def _lay_tiles(height: int, width: int, side: int) -> list[_Region]:
 
 def _shrink(image: Images, scale: int, device: torch.device) -> Tensor:
     """(H, W, 3) whole numbers -> (1, 3, h, w) float32 in [0, 1], padded as the network would."""
-    peak = float(np.iinfo(image.dtype).max)
     tall, _ = read_size(pad(torch.empty(1, 1, 3, *image.shape[:2], device="meta"), scale))
     n_rows = max(1, _STRIP_BYTES // (image[0].size * 4 * scale)) * scale
     strips = []
     for top in range(0, tall, n_rows):
         rows = np.arange(top, min(top + n_rows, tall)).clip(max=len(image) - 1)
-        planes = _to_planes(image[rows], peak, device)
+        planes = to_planes(image[rows][None], device)
         wide = pad(planes.unsqueeze(0), scale)[0, :, :, : len(rows)]
         strips.append(F.avg_pool2d(wide, scale))
     return torch.cat(strips, -2)
-
-
-def _to_planes(image: Images, peak: float, device: torch.device) -> Tensor:
-    """(H, W, 3) whole numbers -> (1, 3, H, W) float32 in [0, 1] on the device."""
-    planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1).astype(np.float32)))
-    return (planes / peak).unsqueeze(0).to(device)
 
 
 class _Composer:
@@ -267,7 +275,6 @@ class _Composer:
         self._sketch = sketch
         self._cell = 2 * scale  # pixels of a picture for one of the sketch
         self._size = tuple(n * self._cell for n in read_size(sketch.logit))  # as padded
-        self._peak = float(np.iinfo(sources[0].dtype).max)
         kernels = [
             module.kernel_size for module in finish.modules() if isinstance(module, nn.Conv2d)
         ]
@@ -288,13 +295,11 @@ class _Composer:
         made = blend(self._finish, left, right, sketch.logit, sketch.carried)
         top, left_edge = region.top - wide.top, region.left - wide.left
         inner = made[
-            0,
-            :,
+            ...,
             top : top + region.bottom - region.top,
             left_edge : left_edge + region.right - region.left,
         ]
-        scaled = (inner.clamp(0, 1) * self._peak).round().permute(1, 2, 0)
-        pixels: Images = scaled.cpu().numpy().astype(self._sources[0].dtype)
+        pixels: Images = to_images(inner, self._sources[0].dtype)[0]
         return pixels
 
     def _magnify(self, region: _Region) -> Sketch:
@@ -338,11 +343,12 @@ class _Composer:
         box = self._find_sources(region, flow, axes)
         rows = np.arange(box.top, box.bottom).clip(max=picture.shape[0] - 1)
         columns = np.arange(box.left, box.right).clip(max=picture.shape[1] - 1)
-        seen = _to_planes(picture[rows[:, None], columns], self._peak, flow.device)
+        seen = to_planes(picture[rows[:, None], columns][None], flow.device)
         # Both on one grid: the region at its upper left corner, its points counted from the box.
         height, width = read_size(flow)
         beyond = (0, box.right - box.left - width, 0, box.bottom - box.top - height)
-        shift = flow.new_tensor([region.left - box.left, region.top - box.top]).view(1, 2, 1, 1)
+        corner = (region.left - box.left, region.top - box.top)
+        shift = list_values(corner, device=flow.device).view(1, 2, 1, 1)
         warped = warp_spread(seen, F.pad(flow + shift, beyond), [F.pad(a, beyond) for a in axes])
         return warped[..., :height, :width]
 

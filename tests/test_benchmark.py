@@ -30,6 +30,8 @@ USUAL: dict[str, Any] = {"stage": "model", "n_missing": 1, "batch": 1, "precisio
 class Stub(nn.Module):
     """In place of the network: repeats the last known frame after a known amount of work."""
 
+    traits = ()
+
     def __init__(self, seconds_per_pixel: float = 0.0) -> None:
         super().__init__()
         self.config = ModelConfig()

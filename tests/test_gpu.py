@@ -76,6 +76,36 @@ def test_half_precision_frames_are_those_of_float32(n_after: int) -> None:
         assert psnr(one, other) > floor
 
 
+@pytest.mark.parametrize("size", [(120, 160), (560, 720)])  # the latter whole, or in tiles
+@pytest.mark.parametrize("n_after", [0, 3])
+def test_what_is_repeated_is_what_was_asked_for(size: tuple[int, int], n_after: int) -> None:
+    films = [film(8, *size, name="chelsea", speed=(x, -x)) for x in (1.0, 1.5, 3.0)]
+    network = build_network(config=ModelConfig(), strength=0.005)
+    repeating = Predictor(network, name="repeating", device=CUDA)
+    asking = Predictor(network, name="asking", device=CUDA)
+    asking._replays.is_on = False
+    tiled = Predictor(network, name="tiled", device=CUDA, tile=256)
+    for frames in films:
+        sides = frames[:3], frames[8 - n_after :]
+        for n in (2, 1):  # by turns: what is recorded shares its memory
+            made = repeating.fill(*sides, n)
+            assert np.array_equal(made, asking.fill(*sides, n))
+            for one, other in zip(made, tiled.fill(*sides, n), strict=True):
+                assert psnr(one, other) > 50
+    assert repeating._replays.n_recorded == 2
+    assert repeating._replays.n_replayed == 4
+    assert asking._replays.n_replayed == 0
+
+
+def test_frames_of_sixteen_bits_are_those_of_the_cpu() -> None:
+    frames = film(6, 96, 128).astype(np.uint16) * 257
+    network = build_network(config=ModelConfig(), strength=0.005)
+    there = Predictor(network, name="cuda", device=CUDA).fill(frames[:3], frames[4:], 1)
+    here = Predictor(network, name="cpu", device=torch.device("cpu"))
+    assert there.dtype == np.uint16
+    assert psnr(there[0], here.fill(frames[:3], frames[4:], 1)[0]) > 40
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("clips")

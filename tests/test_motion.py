@@ -14,6 +14,7 @@ from torch import Tensor
 
 from framepred.motion import (
     DAMPING_FORECAST,
+    _blur,
     _gather_cubic,
     appraise_flow,
     carry_forward,
@@ -506,3 +507,23 @@ def test_a_forecast_is_less_certain_with_every_step() -> None:
     spreads = [spread_forecast(k) for k in range(1, 12)]
     for earlier, later in pairwise(spreads):
         assert all(a < b for a, b in zip(earlier, later, strict=True))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+@pytest.mark.parametrize("window", [3, 5, 9])
+def test_blur_is_the_mean_of_the_pixels_inside(
+    size: tuple[int, int], n_channels: int, window: int
+) -> None:
+    images = random_tensor(2, n_channels, *size)
+    expected = F.avg_pool2d(images, window, 1, window // 2, count_include_pad=False)
+    torch.testing.assert_close(_blur(images, window), expected, rtol=0, atol=1e-5)
+    images.requires_grad_()  # another way then
+    torch.testing.assert_close(_blur(images, window), expected, rtol=0, atol=1e-5)
+
+
+def test_halving_is_the_mean_of_four() -> None:
+    images = random_tensor(2, 3, 12, 8)
+    expected = images.unflatten(2, (6, 2)).unflatten(4, (4, 2)).mean((3, 5))
+    torch.testing.assert_close(resize(images, (6, 4)), expected)
+    torch.testing.assert_close(resize(images.requires_grad_(), (6, 4)), expected)
