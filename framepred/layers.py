@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Decoder", "FeaturePyramid", "Levels", "build_conv", "build_zero_conv"]
+__all__ = ["Decoder", "FeaturePyramid", "Hourglass", "Levels", "build_conv", "build_zero_conv"]
 
 Levels = tuple[Tensor, Tensor]  # features at 1/2 and 1/4 of the resolution
 
@@ -55,19 +58,73 @@ class FeaturePyramid(nn.Module):
         return half, self.to_quarter(half)
 
 
-class Decoder(nn.Module):
-    """One level of refinement: what is seen at the current flows -> corrections."""
+class Hourglass(nn.Module):
+    """What the surroundings say of a place: (B, C, h, w) looked at on ever coarser grids, and back.
 
-    def __init__(self, n_in: int, n_width: int, n_blocks: int, n_corrections: int, n_out: int):
+    As a U-Net (Ronneberger et al., 2015), whose levels are added up. It starts as "nothing".
+
+    n_widths: channels on grids of 1/2, 1/4, ... of the one given.
+    """
+
+    def __init__(self, n_channels: int, n_widths: Sequence[int]) -> None:
+        super().__init__()
+        above = (n_channels, *n_widths[:-1])
+        self.down = nn.ModuleList(
+            nn.Sequential(build_conv(n_in, n_out, 2), _Block(n_out))
+            for n_in, n_out in zip(above, n_widths, strict=True)
+        )
+        self.up = nn.ModuleList(
+            nn.Conv2d(n_below, n_out, 1) for n_out, n_below in pairwise(n_widths)
+        )
+        self.merge = nn.ModuleList(_Block(n_out) for n_out in n_widths[:-1])
+        self.out = build_zero_conv(n_widths[0], n_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.shape[-2:]
+        levels = []
+        for down in self.down:
+            x = down(x)
+            levels.append(x)
+        lowest = levels.pop()
+        for up, merge, level in zip(
+            reversed(self.up), reversed(self.merge), reversed(levels), strict=True
+        ):
+            lowest = merge(level + _enlarge(up(lowest), level.shape[-2:]))
+        return _enlarge(self.out(lowest), size)
+
+
+def _enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+class Decoder(nn.Module):
+    """One level of refinement: what is seen at the current flows -> corrections.
+
+    n_deep: widths of the ``Hourglass`` behind its first block; without any there is none.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_width: int,
+        n_blocks: int,
+        n_corrections: int,
+        n_out: int,
+        n_deep: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(
             build_conv(n_in, n_width), *(_Block(n_width) for _ in range(n_blocks))
         )
+        self.deep = Hourglass(n_width, n_deep) if n_deep else None
         self.correct = build_zero_conv(n_width, n_corrections)
         self.carry = nn.Conv2d(n_width, n_out, 3, padding=1) if n_out else None
 
     def forward(self, *parts: Tensor) -> tuple[Tensor, Tensor | None]:
-        x = self.body(_join(parts))
+        x = self.body[:2](_join(parts))
+        if self.deep is not None:
+            x = x + self.deep(x)
+        x = self.body[2:](x)
         carried = None if self.carry is None else self.carry(x)
         return self.correct(x).float(), carried
 

@@ -22,7 +22,7 @@ remains is the parameter-free motion of ``motion.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -80,6 +80,7 @@ class ModelConfig:
     n_carried: int = 32  # channels handed from the state to the decoder, and from level to level
     n_coarse: int = 64  # width of the decoder at 1/4
     n_fine: int = 48  # width of the decoder at 1/2
+    n_deep: tuple[int, int, int] = (96, 128, 128)  # of the hourglass below it, at 1/8, 1/16, 1/32
     cell: str = "lstm"  # of encoder and forecaster, see ``cells.parse_cell``
 
 
@@ -141,8 +142,15 @@ class FramePredictor(nn.Module):
         # deviation.
         self.motion = nn.Sequential(build_conv(hidden, hidden), build_zero_conv(hidden, 8))
         self.state_view = nn.Conv2d(hidden, carried, 3, padding=1)
-        self.refinement = Refinement(config.n_features, carried, (config.n_coarse, config.n_fine))
+        self.refinement = Refinement(
+            config.n_features, carried, (config.n_coarse, config.n_fine), config.n_deep
+        )
         self.finish = Decoder(12 * 3 + carried, config.n_fine, 1, 16, 0)
+
+    @property
+    def traits(self) -> Hashable:
+        """What its frames depend on beside weights, configuration and what it is shown."""
+        return tuple(sorted(self.ablation))
 
     def confine_to_motion(self) -> None:
         """Let nothing be learnt but the paths, and make frames of these alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,18 +41,24 @@ class Refinement(nn.Module):
     """From a first guess at two backward flows and their axes to all of a new frame but its pixels.
 
     n_features: channels of features at 1/2 and 1/4 of the resolution; n_carried: of the states'
-    views, and of what is handed from level to level; n_widths: of the decoders at 1/4 and at 1/2.
+    views, and of what is handed from level to level; n_widths: of the decoders at 1/4 and at 1/2;
+    n_deep: of what the former sees of its surroundings, see ``layers.Hourglass``.
 
     Both sources have two axes between them.
     """
 
     def __init__(
-        self, n_features: tuple[int, int], n_carried: int, n_widths: tuple[int, int]
+        self,
+        n_features: tuple[int, int],
+        n_carried: int,
+        n_widths: tuple[int, int],
+        n_deep: Sequence[int] = (),
     ) -> None:
         super().__init__()
         half, quarter = n_features
         # Corrections: both flows (4), log-odds of the first source, two axes (4).
-        self.coarse = Decoder(2 * quarter + 2 * n_carried + 14, n_widths[0], 3, 9, n_carried)
+        n_seen = 2 * quarter + 2 * n_carried + 14
+        self.coarse = Decoder(n_seen, n_widths[0], 3, 9, n_carried, n_deep)
         self.fine = Decoder(2 * half + n_carried + 12, n_widths[1], 2, 9, n_carried)
 
     def forward(

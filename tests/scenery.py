@@ -19,7 +19,9 @@ torch.set_num_threads(1)  # the pictures are too small for more
 Map = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[object, object]]
 
 # Large enough for every code path, small enough for a test.
-TINY = ModelConfig(n_features=(6, 8), n_seen=5, n_hidden=12, n_carried=5, n_coarse=10, n_fine=8)
+TINY = ModelConfig(
+    n_features=(6, 8), n_seen=5, n_hidden=12, n_carried=5, n_coarse=10, n_fine=8, n_deep=(8, 6, 6)
+)
 
 
 @cache

@@ -804,7 +804,7 @@ def test_training_beats_its_start(start: Any, tmp_path: Path) -> None:
     for n_steps in (1, 200):
         report = start(tmp_path / str(n_steps), config=dataclasses.replace(config, n_steps=n_steps))
         scores.append(report.validation["model"]["fill"][1])
-    assert scores[1] > scores[0] + 1
+    assert scores[1] > scores[0] + 0.5
 
 
 # ---- the command ------------------------------------------------------------------------------
