@@ -168,11 +168,6 @@ class Journal:
         self._writing: Behind[Journal] | None = None
         self._reason = ""  # why nothing more is kept, until that is said
 
-    @property
-    def is_read(self) -> bool:
-        """Whether there is anything to be found."""
-        return self._is_read
-
     def note(self, line: str) -> None:
         """Tell people something."""
         if self._on_note is not None:
