@@ -4,13 +4,8 @@ The arithmetic is numpy in float32 rather than swscale: swscale wraps around in 
 loses the place of the chroma samples on the way back. It is used only to repack exotic layouts
 (NV12, packed YUV, big-endian, palettes) into planes, which changes no sample.
 
-Chroma is taken to lie where MPEG-2 and its successors put it: on the left luma column, midway
-between two luma rows. It is upsampled by bilinear interpolation and downsampled by the exact
-inverse of that (with a zero at the luma Nyquist frequency), so that a picture survives the way
-to RGB and back but for the rounding of RGB::
-
-    across  up: c0 (c0+c1)/2 c1 ...      down: (-1  2  6  2 -1) / 8   around each even column
-    down    up: (1 3)/4, (3 1)/4 ...     down: (-1  3  3 -1) / 4      around each pair of rows
+Large pictures are worked on in strips of rows that fit into a processor's cache: whole planes of
+floats would go through memory at every step. Where chroma lies is told in ``chroma``.
 """
 
 from __future__ import annotations
@@ -19,7 +14,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +25,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from .chroma import enlarge_columns, enlarge_rows, shrink_columns, shrink_rows, widen
 from .errors import MediaError
 
 __all__ = [
@@ -102,6 +98,8 @@ _LUMA_WEIGHTS = {
 }
 _YCGCO = 8
 _FULL_RANGE = 2
+_STRIP_PIXELS = 2**18  # of a strip: a plane of floats takes a megabyte
+_STRIP_STEP = 16  # rows: a multiple of every subsampling
 _local = threading.local()
 
 
@@ -148,32 +146,36 @@ def to_rgb(frame: Frame) -> Image:
     dtype = np.uint8 if top == 255 else np.uint16
     image = np.empty((native.height, native.width, 3), dtype)
     offset, scale_y, scale_c = _read_range(native, layout)
+    strips = _cut_strips(native)
     if layout.kind == "rgb":
-        for channel, plane in zip((1, 2, 0), planes, strict=False):  # planes are G, B, R
-            _store(
-                plane.astype(np.float32) * np.float32(top / (2**layout.bits - 1)), image, channel
-            )
+        factor = np.float32(top / (2**layout.bits - 1))
+        for rows in strips:
+            for channel, plane in zip((1, 2, 0), planes, strict=False):  # planes are G, B, R
+                _store(plane[rows].astype(np.float32) * factor, image[rows], channel)
         return image
-    luma = planes[0].astype(np.float32)
-    luma -= offset
-    luma *= top / scale_y
     if layout.kind == "gray":
-        for channel in range(3):
-            _store(luma.copy(), image, channel)
+        for rows in strips:
+            luma = _scale(planes[0][rows], offset, top / scale_y)
+            for channel in range(3):
+                _store(luma.copy(), image[rows], channel)
         return image
-    inverse = np.linalg.inv(_make_matrix(native))
-    half = float(2 ** (layout.bits - 1))
-    chroma = []
-    for plane in planes[1:3]:
-        part = plane.astype(np.float32)
-        part -= half
-        part *= top / scale_c
-        chroma.append(_upsample(part, layout, native.height, native.width))
-    for channel in range(3):
-        value = chroma[0] * np.float32(inverse[channel, 1])
-        value += chroma[1] * np.float32(inverse[channel, 2])
-        value += luma  # the first column of the inverse is all ones
-        _store(value, image, channel)
+    weights = np.linalg.inv(_make_matrix(native)).astype(np.float32)
+    middle = float(2 ** (layout.bits - 1))
+    convert = partial(_scale, black=middle, factor=top / scale_c)
+    for rows in strips:
+        luma = _scale(planes[0][rows], offset, top / scale_y)
+        blue, red = (
+            enlarge_columns(
+                enlarge_rows(plane, rows, layout.step_y, convert), layout.step_x, native.width
+            )
+            for plane in planes[1:3]
+        )
+        for channel in range(3):
+            value = red * weights[channel, 2]
+            if weights[channel, 1]:  # red has nothing of it, but in YCgCo
+                value += blue * weights[channel, 1]
+            value += luma  # the first column of the inverse is all ones
+            _store(value, image[rows], channel)
     return image
 
 
@@ -197,23 +199,30 @@ def from_rgb(image: Image, *, like: Frame, time: Fraction) -> Frame:
     top = 255 if image.dtype == np.uint8 else 65535
     made = _make_blank(native, layout.planar)
     offset, scale_y, scale_c = _read_range(native, layout)
-    red, green, blue = (image[..., channel].astype(np.float32) for channel in range(3))
+    targets = _view_samples(made, layout)
     if layout.kind == "rgb":
         peak = 2**layout.bits - 1
-        for index, plane in enumerate((green, blue, red)):
-            plane *= np.float32(peak / top)
-            _write_plane(made, index, plane, layout.bits)
+        for rows in _cut_strips(native):
+            for target, channel in zip(targets, (1, 2, 0), strict=True):  # planes are G, B, R
+                plane = image[rows, :, channel].astype(np.float32)
+                plane *= np.float32(peak / top)
+                _store_samples(plane, target[rows], layout.bits)
     else:
         matrix = _make_matrix(native) if layout.kind == "yuv" else np.full((3, 3), 1 / 3)
-        luma = _mix(matrix[0] * (scale_y / top), red, green, blue)
-        luma += offset
-        _write_plane(made, 0, luma, layout.bits)
-        if layout.kind == "yuv":
-            for index in (1, 2):
-                plane = _mix(matrix[index] * (scale_c / top), red, green, blue)
-                plane = _downsample(plane, layout)
+        matrix *= np.array([[scale_y], [scale_c], [scale_c]]) / top
+        for rows in _cut_strips(native):
+            wide = widen(rows, layout.step_y, native.height)
+            colours = [image[wide, :, channel].astype(np.float32) for channel in range(3)]
+            inner = slice(rows.start - wide.start, rows.stop - wide.start)
+            luma = _mix(matrix[0], *(colour[inner] for colour in colours))
+            luma += offset
+            _store_samples(luma, targets[0][rows], layout.bits)
+            for target, weights in zip(targets[1:], matrix[1:], strict=False):
+                plane = shrink_columns(_mix(weights, *colours), layout.step_x)
+                plane = shrink_rows(plane, wide, rows, layout.step_y)
                 plane += 2 ** (layout.bits - 1)
-                _write_plane(made, index, plane, layout.bits)
+                first = rows.start // layout.step_y
+                _store_samples(plane, target[first : first + len(plane)], layout.bits)
     if layout.has_alpha:
         source = repack(native, layout.planar)
         made.planes[-1].update(_fit(source.planes[-1], made.planes[-1].line_size))
@@ -234,13 +243,23 @@ def read_thumbnail(frame: Frame, *, width: int = 160) -> Plane:
     size = max(1, -(-native.width // width))
     rows = plane.shape[0] // size * size or plane.shape[0]
     columns = plane.shape[1] // size * size or plane.shape[1]
-    wide = np.uint32 if layout.bits * 2 <= 32 else np.float64
-    small = np.add.reduceat(plane[:rows, :columns], np.arange(0, rows, size), axis=0, dtype=wide)
+    small = _add_rows(plane[:rows, :columns], min(size, rows))
     small = np.add.reduceat(small, np.arange(0, columns, size), axis=1, dtype=np.float64)
     area = min(size, rows) * min(size, columns)
     offset, scale, _ = _read_range(native, layout)
     result: Plane = ((small / area - offset) * (255 / scale)).clip(0, 255).astype(np.float32)
     return result
+
+
+def _add_rows(plane: NDArray[Any], size: int) -> NDArray[Any]:
+    """The sums over every ``size`` rows, exactly; their number is a multiple of it."""
+    # The narrower the numbers, the more of them a processor adds at once. A sample may lie beyond
+    # the bit depth, but not beyond its type.
+    wide = np.uint16 if size * np.iinfo(plane.dtype).max < 2**16 else np.uint32
+    sums = plane[::size].astype(wide)
+    for row in range(1, size):
+        np.add(sums, plane[row::size], out=sums)
+    return sums
 
 
 @lru_cache(maxsize=64)
@@ -379,6 +398,26 @@ def _write_plane(made: VideoFrame, index: int, values: Plane, bits: int) -> None
     plane.update(_pad(data.tobytes(), plane.buffer_size))
 
 
+def _view_samples(made: VideoFrame, layout: _Layout) -> list[NDArray[Any]]:
+    """The colour planes of a new picture as arrays to be filled, their padding made zero."""
+    dtype = np.dtype(np.uint8 if layout.bits <= 8 else "<u2")
+    views = []
+    for plane in made.planes[: 1 if layout.kind == "gray" else 3]:
+        data = np.frombuffer(memoryview(plane), dtype).reshape(
+            -1, plane.line_size // dtype.itemsize
+        )
+        data[:, plane.width :] = 0
+        views.append(data[: plane.height, : plane.width])
+    return views
+
+
+def _store_samples(values: Plane, target: NDArray[Any], bits: int) -> None:
+    """Round (halves up), clip and store samples; ``values`` is used up."""
+    values += 0.5
+    np.clip(values, 0, 2**bits - 1, out=values)
+    target[...] = values
+
+
 def _fit(plane: Any, line_size: int) -> bytes:
     data = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
     wide = np.zeros((data.shape[0], line_size), np.uint8)
@@ -395,7 +434,22 @@ def _store(values: Plane, image: Image, channel: int) -> None:
     """Round (halves up), clip and store one channel; ``values`` is used up."""
     values += 0.5
     np.clip(values, 0, np.iinfo(image.dtype).max, out=values)
-    image[..., channel] = values
+    # To take every third place costs less for whole numbers than for the floats.
+    image[..., channel] = values.astype(image.dtype)
+
+
+def _cut_strips(native: VideoFrame) -> list[slice]:
+    """The rows of a picture in strips, which begin where chroma rows do."""
+    height = native.height
+    n_rows = max(_STRIP_PIXELS // native.width // _STRIP_STEP, 1) * _STRIP_STEP
+    return [slice(top, min(top + n_rows, height)) for top in range(0, height, n_rows)]
+
+
+def _scale(samples: NDArray[Any], black: float, factor: float) -> Plane:
+    values: Plane = samples.astype(np.float32)
+    values -= black
+    values *= factor
+    return values
 
 
 def _mix(weights: NDArray[np.float64], red: Plane, green: Plane, blue: Plane) -> Plane:
@@ -429,69 +483,3 @@ def _make_matrix(native: VideoFrame) -> NDArray[np.float64]:
             (np.array([1.0, 0.0, 0.0]) - luma) / (2 * (1 - kr)),
         ]
     )
-
-
-def _upsample(plane: Plane, layout: _Layout, height: int, width: int) -> Plane:
-    step = layout.step_y
-    while step > 1:
-        plane = _double_rows(plane)
-        step //= 2
-    step = layout.step_x
-    plane = plane[:height]
-    while step > 1:
-        plane = _double_columns(plane)
-        step //= 2
-    return plane[:, :width]
-
-
-def _downsample(plane: Plane, layout: _Layout) -> Plane:
-    step = layout.step_x
-    while step > 1:
-        plane = _halve_columns(plane)
-        step //= 2
-    step = layout.step_y
-    while step > 1:
-        plane = _halve_rows(plane)
-        step //= 2
-    return plane
-
-
-def _double_rows(plane: Plane) -> Plane:
-    wide = np.pad(plane, ((1, 1), (0, 0)), mode="edge")
-    made = np.empty((2 * plane.shape[0], plane.shape[1]), np.float32)
-    made[0::2] = 0.75 * plane + 0.25 * wide[:-2]
-    made[1::2] = 0.75 * plane + 0.25 * wide[2:]
-    return made
-
-
-def _double_columns(plane: Plane) -> Plane:
-    made = np.empty((plane.shape[0], 2 * plane.shape[1]), np.float32)
-    made[:, 0::2] = plane
-    made[:, 1:-1:2] = 0.5 * (plane[:, :-1] + plane[:, 1:])
-    made[:, -1] = plane[:, -1]
-    return made
-
-
-def _halve_rows(plane: Plane) -> Plane:
-    if plane.shape[0] % 2:
-        # The row that an odd height lacks, as upsampling would have made it.
-        last = 1.5 * plane[-1:] - 0.5 * plane[-2:-1] if plane.shape[0] > 1 else plane
-        plane = np.concatenate((plane, last))
-    wide = np.pad(plane, ((1, 1), (0, 0)), mode="edge")
-    inner = 0.75 * (wide[1:-1:2] + wide[2::2])
-    inner -= 0.25 * (wide[:-2:2] + wide[3::2])
-    return inner
-
-
-def _halve_columns(plane: Plane) -> Plane:
-    odd = plane.shape[1] % 2
-    wide = np.pad(plane, ((0, 0), (2, 2 + odd)), mode="edge")
-    n = (plane.shape[1] + odd) // 2
-
-    def shifted(by: int) -> Plane:
-        return wide[:, 2 + by : 2 + by + 2 * n - 1 : 2]
-
-    made = 0.75 * shifted(0)
-    made += 0.25 * (shifted(-1) + shifted(1))
-    made -= 0.125 * (shifted(-2) + shifted(2))
-    return made

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from functools import partial
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -31,12 +31,14 @@ from .insertion import Insertion, SoundChoice, SoundRule, choose_sound
 from .journal import Journal, Outcome, name_window, open_journal
 from .outputs import check_output, copy_file, is_pipe, name_output
 from .ranges import NamedGap
+from .relay import Crew, Promise, work_beside
 from .reports import FillReport, OnProgress, Progress, StageClock
 from .salvage import salvage_picture
 from .scanning import ScanReport, read_slots, scan
-from .scoring import TrueFrames, check_same_size, score_image
+from .scoring import Score, TrueFrames, check_same_size, score_image
+from .shown import ShownFrames
 from .splicing import list_wishes
-from .stages import VideoSink, read_video, write_video
+from .stages import VideoSink, choose_crew_size, read_video, write_video
 from .tasks import Task, list_tasks
 from .timeline import Kind, Plan, Slot
 from .video import Frame, VideoReader, from_rgb, plan_graft, to_rgb
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["fill_gaps"]
 
 _log = logging.getLogger(__name__)
+
+_SCORED_PIXELS = 2**23  # at a time: PSNR takes about 50 bytes for each of them
 
 
 def fill_gaps(
@@ -250,6 +254,7 @@ def fill_gaps(
             predictor,
             journal,
             clock,
+            stack.enter_context(work_beside(choose_crew_size())),
             self_check=self_check,
             truth=truth,
             watch=watch,
@@ -316,6 +321,7 @@ class _Filler:
         predictor: Predictor | None,  # None, as the journal: there is nothing to make
         journal: Journal | None,
         clock: StageClock,
+        crew: Crew,
         *,
         self_check: bool,
         truth: TrueFrames | None,
@@ -330,6 +336,7 @@ class _Filler:
         self._journal = journal
         self._network = "" if predictor is None else predictor.fingerprint
         self._clock = clock
+        self._crew = crew
         self._truth = truth
         self._watch = watch
         self._self_check = self_check
@@ -350,7 +357,7 @@ class _Filler:
         }
         self._sources = ((s.source, i) for i, s in enumerate(plan.slots) if s.source is not None)
         self._expected = next(self._sources, None)
-        self._shown: dict[int, Frame] = {}  # real frames that a task will look at
+        self._shown = ShownFrames(self._tasks, crew)  # real frames that a task will look at
         self._damaged: dict[int, Frame] = {}  # frames that may be right in part
         self._ready: dict[int, Frame] = {}  # frames whose turn to be written has not come
         self.n_done = 0  # slots written or passed over
@@ -383,7 +390,7 @@ class _Filler:
         if slot not in self._made_slots:
             self._ready[slot] = frame
             if self._needed_from and slot >= self._needed_from[0]:
-                self._shown[slot] = frame
+                self._shown.add(slot, frame)
         while self._tasks and self._tasks[0].ready_at <= slot:
             self._perform(self._tasks.popleft())
         yield from self._release()
@@ -414,27 +421,16 @@ class _Filler:
             self.n_done += 1
 
     def _perform(self, task: Task) -> None:
-        before = [self._shown[slot] for slot in range(task.first, task.start)]
-        after = [self._shown[slot] for slot in range(task.stop, task.last)]
         slots = range(task.start, task.stop)
         if task.is_hold:
+            before = [self._shown[slot] for slot in range(task.first, task.start)]
+            after = [self._shown[slot] for slot in range(task.stop, task.last)]
             for slot in slots:
                 near = _nearest(slot, task, before, after)
                 made = dataclasses.replace(near, time=self._slots[slot].time)
                 self._keep(slot, made, to_rgb(made) if self._truth else None, task)
         else:
-            shown = _stack_images(before, after)
-            outcome = self._work_out(task, *shown)
-            like = (before or after)[-1 if before else 0]
-            evidence = self.scores[task.gap].evidence
-            if self._self_check:
-                evidence.note(task, outcome.calms, outcome.scores)
-            nearest = [*shown[0][-1:], *shown[1][:1]]
-            if outcome.images is not None:
-                for slot, image in zip(slots, outcome.images, strict=True):
-                    image, decoded = self._mend(slot, image, nearest, task)
-                    made = decoded or from_rgb(image, like=like, time=self._slots[slot].time)
-                    self._keep(slot, made, image, task)
+            self._fill(task)
         self._n_open[task.gap] -= 1
         if not self._n_open[task.gap]:
             planned = self._plan.gaps[task.gap]
@@ -442,32 +438,91 @@ class _Filler:
             _log.info("%s", explain_made(planned, frames))
             self._watch.see_scores(task.gap, frames)
         self._needed_from.popleft()
-        needed_from = self._needed_from[0] if self._needed_from else len(self._slots)
-        for slot in [slot for slot in self._shown if slot < needed_from]:
-            del self._shown[slot]
+        self._shown.forget(self._needed_from[0] if self._needed_from else len(self._slots))
 
-    def _work_out(self, task: Task, before: np.ndarray, after: np.ndarray) -> Outcome:
-        """Make a task's frames, or score those of a check, unless the journal knows them."""
+    def _fill(self, task: Task) -> None:
+        """Make a task's frames from what is shown to the network, or score it in a check."""
+        shown, digests = self._show(task)
+        name = self._name_window(task, digests)
+        outcome = self._find(name, task, shown)
+        made: dict[int, Promise[Frame]] = {}
+        if outcome is None:
+            images = self._predict(*shown, task.stop - task.start)
+            made = self._begin_frames(task, images)
+            scores = self._score_check(task, images) if task.is_check else ()
+            calms = tuple(measure_calm(images, *shown))
+            outcome = Outcome(None if task.is_check else images, calms, scores)
+            assert self._journal is not None
+            self._journal.add(name, outcome)
+        elif outcome.images is not None:
+            made = self._begin_frames(task, outcome.images)
+        if self._self_check:
+            self.scores[task.gap].evidence.note(task, outcome.calms, outcome.scores)
+        if outcome.images is None:
+            return
+        nearest = [*shown[0][-1:], *shown[1][:1]]
+        for slot, image in zip(range(task.start, task.stop), outcome.images, strict=True):
+            if slot in made:
+                self._keep(slot, made[slot].get(), image, task)
+                continue
+            image, decoded = self._mend(slot, image, nearest, task)
+            self._keep(slot, decoded or self._to_frame(task, slot, image), image, task)
+
+    def _begin_frames(self, task: Task, images: np.ndarray) -> dict[int, Promise[Frame]]:
+        """Have frames made of the images, but where something of a damaged one is kept."""
+        if task.is_check:
+            return {}
+        return {
+            slot: self._crew.begin(partial(self._to_frame, task, slot, image))
+            for slot, image in zip(range(task.start, task.stop), images, strict=True)
+            if slot not in self._damaged
+        }
+
+    def _to_frame(self, task: Task, slot: int, image: np.ndarray) -> Frame:
+        near = task.start - 1 if task.start > task.first else task.stop
+        return from_rgb(image, like=self._shown[near], time=self._slots[slot].time)
+
+    def _show(self, task: Task) -> tuple[tuple[np.ndarray, np.ndarray], list[bytes]]:
+        """What the network is shown for a task, both sides (T, H, W, 3), and the digests of it."""
+        known = self._shown.look_up([*range(task.first, task.start), *range(task.stop, task.last)])
+        stacked = _stack_images([picture.image for picture in known], self._crew)
+        n_before = task.start - task.first
+        return (stacked[:n_before], stacked[n_before:]), [picture.digest for picture in known]
+
+    def _name_window(self, task: Task, digests: list[bytes]) -> str:
+        """The name by which the journal knows a task; digests: those of what is shown."""
+        for slots in self._list_hidden(task):
+            digests += [picture.digest for picture in self._shown.look_up(slots)]
+        sides = (task.start - task.first, task.stop - task.start, task.last - task.stop)
+        return name_window(self._network, digests, sides, task.is_check, self._is_interlaced)
+
+    def _find(self, name: str, task: Task, shown: tuple[np.ndarray, np.ndarray]) -> Outcome | None:
+        """What the journal knows of a task."""
         assert self._journal is not None
-
-        def list_hidden() -> Iterator[np.ndarray]:
-            for slot in range(task.start, task.stop) if task.is_check else ():
-                yield to_rgb(self._shown[slot])
-
         n = task.stop - task.start
-        shown = (before, after)
-        facts = (n, task.is_check, self._is_interlaced)
-        name = name_window(self._network, chain(shown, list_hidden()), facts)
-        size = (n, 0, 0, 3) if task.is_check else (n, *(before if len(before) else after).shape[1:])
-        found = self._journal.find(name, size, before.dtype)
-        if found is not None:
-            return found
-        images = self._predict(before, after, n)
-        scores = tuple(map(score_image, images, list_hidden())) if task.is_check else ()
-        calms = tuple(measure_calm(images, before, after))
-        outcome = Outcome(None if task.is_check else images, calms, scores)
-        self._journal.add(name, outcome)
-        return outcome
+        like = shown[0] if len(shown[0]) else shown[1]
+        size = (n, 0, 0, 3) if task.is_check else (n, *like.shape[1:])
+        return self._journal.find(name, size, like.dtype)
+
+    def _score_check(self, task: Task, images: np.ndarray) -> tuple[Score, ...]:
+        """Score the frames that a check has made beside those that it hid."""
+        scores: list[Score] = []
+        for slots in self._list_hidden(task):
+            promises = [
+                self._crew.begin(partial(score_image, images[slot - task.start], picture.image))
+                for slot, picture in zip(slots, self._shown.look_up(slots), strict=True)
+            ]
+            scores += [promise.get() for promise in promises]
+        return tuple(scores)
+
+    def _list_hidden(self, task: Task) -> Iterator[range]:
+        """The slots that a check hides, so many at a time as are scored side by side."""
+        if not task.is_check:
+            return
+        native = self._shown[task.start].native
+        n = max(1, min(self._crew.n_threads, _SCORED_PIXELS // (native.width * native.height)))
+        for first in range(task.start, task.stop, n):
+            yield range(first, min(first + n, task.stop))
 
     def _mend(
         self, slot: int, image: np.ndarray, nearest: list[np.ndarray], task: Task
@@ -511,16 +566,19 @@ class _Filler:
         self._watch.see_made(slot, made, true)
 
 
-def _stack_images(before: list[Frame], after: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides as RGB (T, H, W, 3)."""
-    images = [to_rgb(frame) for frame in (*before, *after)]
+def _stack_images(images: list[np.ndarray], crew: Crew) -> np.ndarray:
+    """Pictures as RGB (T, H, W, 3)."""
     if any(image.shape != images[0].shape for image in images):
         raise MediaError(
             "the video changes its size beside a gap, which cannot be filled; "
             "cut the video where its size changes"
         )
-    stacked = np.stack(images)
-    return stacked[: len(before)], stacked[len(before) :]
+    stacked = np.empty((len(images), *images[0].shape), images[0].dtype)
+    # What takes long is that the system finds so much memory: side by side it takes less.
+    copies = [crew.begin(partial(np.copyto, *pair)) for pair in zip(stacked, images, strict=True)]
+    for copy in copies:
+        copy.get()
+    return stacked
 
 
 def _nearest(slot: int, task: Task, before: list[Frame], after: list[Frame]) -> Frame:

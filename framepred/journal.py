@@ -27,7 +27,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -36,14 +36,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import MediaError, OutputError
+from .relay import Behind
 from .scoring import Score
 from .sequences import find_images, is_sequence
 
-__all__ = ["Journal", "Outcome", "identify_input", "name_window", "open_journal"]
+__all__ = [
+    "Journal",
+    "Outcome",
+    "digest_picture",
+    "identify_input",
+    "name_window",
+    "open_journal",
+]
 
 Images = NDArray[Any]  # (T, H, W, 3) RGB, uint8 or uint16
 
-_FORMAT = "framepred-journal-1"
+_FORMAT = "framepred-journal-2"
 _MAGIC = b"framepred-window-1\n"
 _DIGEST = 16  # bytes
 _LONGEST_FACTS = 2**16  # bytes: far more than the scores of the longest window take
@@ -61,15 +69,22 @@ class Outcome:
     scores: tuple[Score, ...] = ()  # of a self-check, one for each frame
 
 
-def name_window(network: str, pictures: Iterable[Images], *facts: object) -> str:
+def digest_picture(picture: NDArray[Any]) -> bytes:
+    """The same for equal pictures only; of one size and type."""
+    digest = hashlib.blake2b(repr((picture.shape, picture.dtype.str)).encode(), digest_size=_DIGEST)
+    digest.update(np.ascontiguousarray(picture).data)
+    return digest.digest()
+
+
+def name_window(network: str, pictures: Iterable[bytes], *facts: object) -> str:
     """The name of a window: the same only where the same network makes the same of it.
 
-    network: its fingerprint; pictures: all that are shown or compared with; facts: which is which.
+    network: its fingerprint; pictures: the digests of all that are shown or compared with; facts:
+    which is which.
     """
     digest = hashlib.blake2b(repr((network, facts)).encode(), digest_size=_DIGEST)
-    for side in pictures:
-        digest.update(repr((side.shape, side.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(side).data)
+    for picture in pictures:
+        digest.update(picture)
     return digest.hexdigest()
 
 
@@ -150,6 +165,8 @@ class Journal:
         self._is_full = False
         self._room: int | None = None  # bytes that may still be written
         self._lock: IO[bytes] | None = None
+        self._writing: Behind[Journal] | None = None
+        self._reason = ""  # why nothing more is kept, until that is said
 
     def note(self, line: str) -> None:
         """Tell people something."""
@@ -216,26 +233,44 @@ class Journal:
         return outcome
 
     def add(self, name: str, outcome: Outcome) -> None:
-        """Keep what came of a window, if the disk has room; that it has not is no error."""
+        """Keep what came of a window, if the disk has room; that it has not is no error.
+
+        It is written in another thread: the pictures must stay as they are.
+        """
+        if self._writing is None:
+            self._writing = Behind(lambda: contextlib.nullcontext(self), depth=1)
+            self._writing.start()
+        self._writing.call(lambda journal: journal._keep(name, outcome))
+        self._tell()
+
+    def _keep(self, name: str, outcome: Outcome) -> None:
         if self._is_full:
             return
         try:
             if self._room is None:
-                self._write("job.json", json.dumps(self._job).encode())
+                self._write("job.json", [json.dumps(self._job).encode()])
                 self._room = shutil.disk_usage(self.folder).free // _SHARE
-            content = _pack(outcome, name)
-            if len(content) > self._room:
+            parts = _pack(outcome, name)
+            n_bytes = sum(len(part) for part in parts)
+            if n_bytes > self._room:
                 self._stop("it would take too much of the free disk space")
                 return
-            self._write(f"{name}.window", content)
+            self._write(f"{name}.window", parts)
         except OSError as error:
             self._stop(error.strerror or str(error))
             return
         self.n_kept += 1
-        self._room -= len(content)
+        self._room -= n_bytes
 
     def close(self, *, keep: bool) -> None:
         """Let go of the folder; remove it unless there is something that is to be kept."""
+        if self._writing is not None:
+            if keep:
+                self._writing.finish()
+            else:
+                self._writing.abandon()
+            self._writing = None
+        self._tell()
         if self._lock is not None and not (keep and self.n_kept):
             self._clear()
             with contextlib.suppress(OSError):
@@ -247,9 +282,13 @@ class Journal:
 
     def _stop(self, reason: str) -> None:
         self._is_full = True
-        if not self._is_asked_for:
-            return
-        self.note(f"{self.output}: from here on --resume would have to begin again ({reason})")
+        self._reason = reason
+
+    def _tell(self) -> None:
+        """Say why nothing more is kept: here, not where it was written, people are spoken to."""
+        reason, self._reason = self._reason, ""
+        if reason and self._is_asked_for:
+            self.note(f"{self.output}: from here on --resume would have to begin again ({reason})")
 
     def _take_lock(self) -> None:
         """Make sure that no other run is at work on this output."""
@@ -287,10 +326,11 @@ class Journal:
             return "a run with another network or device"
         return None
 
-    def _write(self, name: str, content: bytes) -> None:
+    def _write(self, name: str, parts: Sequence[bytes | memoryview]) -> None:
         temporary = self.folder / f".{secrets.token_hex(4)}.new"
         try:
-            temporary.write_bytes(content)
+            with temporary.open("wb") as file:
+                file.writelines(parts)
             temporary.replace(self.folder / name)
         finally:
             temporary.unlink(missing_ok=True)
@@ -311,7 +351,7 @@ class Journal:
                     (self.folder.parent / name).unlink(missing_ok=True)
 
 
-def _pack(outcome: Outcome, name: str) -> bytes:
+def _pack(outcome: Outcome, name: str) -> list[bytes | memoryview]:
     """A window as bytes: facts in a line of JSON, pictures, and a checksum over all of it."""
     images = outcome.images
     facts = {
@@ -321,9 +361,13 @@ def _pack(outcome: Outcome, name: str) -> bytes:
         "calms": outcome.calms,
         "scores": [(score.psnr, score.ssim) for score in outcome.scores],
     }
-    content = _MAGIC + json.dumps(facts, allow_nan=False).encode() + b"\n"
-    content += b"" if images is None else np.ascontiguousarray(images).tobytes()
-    return content + hashlib.blake2b(content, digest_size=_DIGEST).digest()
+    parts: list[bytes | memoryview] = [_MAGIC + json.dumps(facts, allow_nan=False).encode() + b"\n"]
+    if images is not None:
+        parts.append(np.ascontiguousarray(images).data.cast("B"))
+    digest = hashlib.blake2b(digest_size=_DIGEST)
+    for part in parts:
+        digest.update(part)
+    return [*parts, digest.digest()]
 
 
 def _unpack(content: bytes, name: str) -> Outcome:

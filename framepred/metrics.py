@@ -13,6 +13,9 @@ __all__ = ["psnr", "ssim"]
 Image = NDArray[np.uint8] | NDArray[np.uint16]
 
 _SMALLEST_SIDE = 11  # pixels: the Gaussian window of SSIM (sigma 1.5, cut at 3.5 sigma)
+_REACH = _SMALLEST_SIDE // 2  # of it; what is nearer to an edge does not count
+_STRIP_PIXELS = 2**17  # of which floats take a megabyte
+_BESIDE = _SMALLEST_SIDE - 1  # rows: so a strip of one row is high enough too
 
 
 def _data_range(truth: Image, made: Image) -> int:
@@ -46,14 +49,35 @@ def ssim(truth: Image, made: Image) -> float:
     data_range = _data_range(truth, made)
     if min(truth.shape[:2]) < _SMALLEST_SIDE:
         return math.nan
-    return float(
-        structural_similarity(
-            truth,
-            made,
-            channel_axis=-1,
+    means = [
+        _map_ssim(truth[..., channel], made[..., channel], data_range)[
+            _REACH:-_REACH, _REACH:-_REACH
+        ].mean(dtype=np.float64)
+        for channel in range(3)
+    ]
+    return float(np.mean(means))
+
+
+def _map_ssim(truth: Image, made: Image, data_range: int) -> NDArray[np.float64]:
+    """SSIM at each pixel of a channel (H, W).
+
+    In strips of rows that fit into a processor's cache: that takes half of the time, and a small
+    part of the memory. The rows beside a strip are given along, so that nothing else comes of it.
+    """
+    height, width = truth.shape
+    n_rows = max(_STRIP_PIXELS // width, 1)
+    values = np.empty(truth.shape, np.float64)
+    for top in range(0, height, n_rows):
+        first, stop = max(0, top - _BESIDE), min(top + n_rows, height)
+        part = slice(first, stop + _BESIDE)
+        _, found = structural_similarity(
+            truth[part],
+            made[part],
             data_range=data_range,
             gaussian_weights=True,
             sigma=1.5,
             use_sample_covariance=False,
+            full=True,
         )
-    )
+        values[top:stop] = found[top - first : stop - first]
+    return values

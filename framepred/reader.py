@@ -139,6 +139,7 @@ class VideoReader:
         frame_threads: bool = True,
         verify: bool = False,
         conceal: bool = True,
+        info: VideoInfo | None = None,
     ) -> None:
         """Open ``path``.
 
@@ -150,7 +151,7 @@ class VideoReader:
         decoder too, or read all symbols, where the first conceals damage without a word. conceal:
         let the decoder put something likely in the place of what is missing, else it leaves what is
         there; in H.265 go on behind wrong bits wherever they end, else begin each row anew where it
-        can be.
+        can be. info: what ``probe`` says of the file, if that is known.
 
         Raises:
             MediaError: not a file, not a video, or no video stream (cover art is none).
@@ -162,7 +163,7 @@ class VideoReader:
         self.n_untimed = 0  # of these, without a time
         self.n_errors = 0
         self.n_repaired_times = 0
-        self.info = _describe(self.path)
+        self.info = _describe(self.path) if info is None else info
         self.images = find_images(self.path) if is_sequence(self.path) else None
         self.container = open_input(self.path)
         self.stream = _choose_stream(self.container, self.path)

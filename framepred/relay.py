@@ -3,6 +3,9 @@
 ::
 
     thread that reads  --queue-->  this thread  --queue-->  thread that writes
+                                   |        ^
+                                   v        |  work on one frame each, in any order
+                                  a few threads
 
 A full queue makes the one before it wait, so that memory stays bounded. Whatever belongs to a
 thread is opened, used and closed there. What goes wrong in a thread is raised in this one, and
@@ -23,7 +26,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
 
-__all__ = ["Behind", "read_ahead", "write_behind"]
+__all__ = ["Behind", "Crew", "Promise", "read_ahead", "work_beside", "write_behind"]
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -130,6 +133,85 @@ class Behind(Generic[W]):
         self._is_abandoned = True
         self._jobs.discard()
         self._worker.wait()
+
+
+@contextmanager
+def work_beside(n_threads: int) -> Iterator[Crew]:
+    """Have work done by a few threads, which end with the block; what has not begun then is not."""
+    crew = Crew(n_threads)
+    try:
+        crew.start()
+        yield crew
+    finally:
+        crew.finish()
+
+
+class Crew:
+    """Threads that share the work; made by ``work_beside``.
+
+    They are for work that lets others run beside it, as numpy does. How much waits at a time is up
+    to who begins it.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self._work: SimpleQueue[Callable[[], None] | _End] = SimpleQueue()
+        self._is_over = False
+        self._workers = [_Worker(self._follow, f"beside-{i}") for i in range(n_threads)]
+
+    def begin(self, work: Callable[[], T]) -> Promise[T]:
+        """Have ``work`` called in one of the threads; it must not wait for others of its kind."""
+        promise = Promise(work)
+        self._work.put(promise.keep)
+        return promise
+
+    def start(self) -> None:
+        for worker in self._workers:
+            worker.start()
+
+    def finish(self) -> None:
+        self._is_over = True
+        for _ in self._workers:
+            self._work.put(_End())
+        for worker in self._workers:
+            worker.wait()
+
+    def _follow(self) -> None:
+        while True:
+            work = self._work.get()
+            if self._is_over or isinstance(work, _End):
+                return
+            work()
+            del work  # else what it made would be held until the next comes
+
+
+class Promise(Generic[T]):
+    """What comes of work that a crew does."""
+
+    _value: T
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work: Callable[[], T] | None = work
+        self._error: BaseException | None = None
+        self._kept = _Mark()
+
+    def keep(self) -> None:
+        """Do the work; called once."""
+        assert self._work is not None
+        try:
+            self._value = self._work()
+        except BaseException as error:  # noqa: BLE001 (raised by ``get``)
+            self._error = error
+        finally:
+            self._work = None  # with all that it holds
+            self._kept.set()
+
+    def get(self) -> T:
+        """Wait for what the work returns; raises what it raised."""
+        self._kept.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value
 
 
 class _AbandonedError(Exception):

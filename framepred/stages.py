@@ -7,6 +7,7 @@ shorter they are.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from fractions import Fraction
@@ -21,16 +22,22 @@ from .relay import Behind, read_ahead, write_behind
 from .reports import StageClock
 from .video import Frame, Graft, Grafter, VideoInfo, VideoReader, VideoWriter
 
-__all__ = ["VideoSink", "choose_depth", "read_video", "write_video"]
+__all__ = ["VideoSink", "choose_crew_size", "choose_depth", "read_video", "write_video"]
 
 _QUEUE_BYTES = 2**27
 _SHORTEST, _LONGEST = 4, 64  # frames in a queue
+_MOST_BESIDE = 4  # threads: more of them wait for Python's lock than work
 
 
 def choose_depth(info: VideoInfo) -> int:
     """How many frames of a video may wait in a queue."""
     n_bytes = info.width * info.height * (3 if info.bit_depth > 8 else 1.5)  # as 4:2:0
     return int(max(_SHORTEST, min(_QUEUE_BYTES / max(n_bytes, 1), _LONGEST)))
+
+
+def choose_crew_size() -> int:
+    """How many threads are to work on single frames beside the main one."""
+    return min(os.cpu_count() or 1, _MOST_BESIDE)
 
 
 def read_video(
@@ -51,7 +58,12 @@ def read_video(
     def read() -> Generator[Any, None, None]:
         with ExitStack() as stack:
             reader = stack.enter_context(
-                VideoReader(source.path, copy_streams=copy_streams, frame_threads=frame_threads)
+                VideoReader(
+                    source.path,
+                    copy_streams=copy_streams,
+                    frame_threads=frame_threads,
+                    info=source,
+                )
             )
             items = reader.read()
             if damaged:
@@ -97,7 +109,7 @@ def write_video(
             with PipeWriter(open_stdout(), pictures) as pipe:
                 yield pipe
             return
-        with VideoReader(like.path, copy_streams=copy_streams) as reader:
+        with VideoReader(like.path, copy_streams=copy_streams, info=like) as reader:
             if graft is not None:
                 writer: VideoWriter = Grafter(target, like=reader, graft=graft, overwrite=overwrite)
             else:

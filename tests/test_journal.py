@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -21,7 +22,14 @@ from torch import device
 
 from framepred.errors import OutputError
 from framepred.filling import fill_gaps
-from framepred.journal import Journal, Outcome, identify_input, name_window, open_journal
+from framepred.journal import (
+    Journal,
+    Outcome,
+    digest_picture,
+    identify_input,
+    name_window,
+    open_journal,
+)
 from framepred.predictor import Predictor
 from framepred.reports import FillReport
 from framepred.scoring import Score
@@ -421,19 +429,36 @@ def test_it_takes_a_share_of_the_disk_at_most(
     assert len(windows(tmp_path)) == 1
 
 
+def test_why_nothing_more_is_kept_is_said_in_the_thread_that_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 0}))
+    threads: list[tuple[str, int]] = []
+    journal = Journal(
+        tmp_path / "out.mkv", on_note=lambda line: threads.append((line, threading.get_ident()))
+    )
+    journal.begin({"input": "a", "network": "b"}, resume=True)
+    for number in "123":
+        journal.add(number * 32, MADE)
+    journal.close(keep=True)
+    told = [thread for line, thread in threads if "would have to begin again" in line]
+    assert told == [threading.get_ident()]
+    assert not names(tmp_path)
+
+
 def test_names_tell_windows_apart() -> None:
-    image = np.zeros((1, 2, 3, 3), np.uint8)
+    image = np.zeros((2, 3, 3), np.uint8)
+    images = [image, image + 1, image.astype(np.uint16), image.reshape(3, 2, 3)]
+    one, *others = [digest_picture(each) for each in images]
     found = {
-        name_window("a", [image, image], 1),
-        name_window("b", [image, image], 1),
-        name_window("a", [image, image], 2),
-        name_window("a", [image], 1),
-        name_window("a", [image, image + 1], 1),
-        name_window("a", [image.astype(np.uint16), image], 1),
-        name_window("a", [image.reshape(1, 3, 2, 3), image], 1),
+        name_window("a", [one, one], 1),
+        name_window("b", [one, one], 1),
+        name_window("a", [one, one], 2),
+        name_window("a", [one], 1),
+        *(name_window("a", [one, other], 1) for other in others),
     }
     assert len(found) == 7
-    assert name_window("a", [image, image], 1) in found
+    assert name_window("a", [digest_picture(image.copy()), one], 1) in found
 
 
 def test_inputs_are_told_apart(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ LAYERS = (
     {"errors", "tones", "interrupts", "bits", "bool_coder", "vp8_tables", "workers"},
     {
         "phrases",
+        "chroma",
         "vp8_headers",
         "parameter_sets",
         "sequences",
@@ -72,7 +73,7 @@ LAYERS = (
     {"adaptation", "session", "gap_pages", "forecast_pages"},
     {"views"},
     {"confidence", "journal"},
-    {"accounts"},
+    {"accounts", "shown"},
     {"calibration"},
     {"interpolation"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},

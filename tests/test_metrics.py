@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
+from framepred import metrics
 from framepred.metrics import psnr, ssim
 
 
@@ -110,3 +111,22 @@ def test_what_cannot_be_compared(measure: Any) -> None:
         measure(truth, truth.astype(np.uint16))
     with pytest.raises(ValueError, match="uint8 or uint16"):
         measure(truth / 255, truth / 255)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("height", "n_rows"), [(40, 1), (40, 13), (11, 10), (40, 64)])
+def test_ssim_in_strips_is_that_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, dtype: Any, height: int, n_rows: int
+) -> None:
+    truth, made = make_pair(dtype, height)
+    monkeypatch.setattr(metrics, "_STRIP_PIXELS", n_rows * truth.shape[1])
+    expected = structural_similarity(
+        truth,
+        made,
+        channel_axis=-1,
+        data_range=np.iinfo(dtype).max,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    assert ssim(truth, made) == expected

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from apart import run_apart
 
-from framepred.relay import read_ahead, write_behind
+from framepred.relay import read_ahead, work_beside, write_behind
 
 
 @pytest.fixture(autouse=True)
@@ -264,12 +264,56 @@ def test_an_error_in_reading_abandons_the_writing() -> None:
     assert store.ending == "abandoned"
 
 
+# Work beside.
+
+
+def test_work_is_shared_by_other_threads() -> None:
+    barrier = threading.Barrier(3)
+
+    def work(i: int) -> tuple[int, int]:
+        barrier.wait(5)  # three at once, or none gets on
+        return i, threading.get_ident()
+
+    with work_beside(3) as crew:
+        promises = [crew.begin(lambda i=i: work(i)) for i in range(9)]  # type: ignore[misc]
+        found = [promise.get() for promise in promises]
+        assert promises[0].get() == found[0]
+    assert [i for i, _ in found] == list(range(9))
+    assert len({thread for _, thread in found} - {threading.get_ident()}) == 3
+
+
+def test_an_error_in_work_beside_is_raised_by_who_asks() -> None:
+    with work_beside(2) as crew:
+        bad, good = crew.begin(lambda: 1 / 0), crew.begin(lambda: 1)
+        with pytest.raises(ZeroDivisionError):
+            bad.get()
+        assert good.get() == 1
+
+
+def test_work_that_has_not_begun_is_left_at_the_end() -> None:
+    done: list[int] = []
+    gate = threading.Event()
+
+    def leave_much_to_do() -> None:
+        with work_beside(1) as crew:
+            crew.begin(lambda: gate.wait(5))
+            for i in range(10):
+                crew.begin(lambda i=i: done.append(i))  # type: ignore[misc]
+            threading.Timer(0.05, gate.set).start()
+            raise ValueError("over")
+
+    with pytest.raises(ValueError, match="over"):
+        leave_much_to_do()
+    wait_until(lambda: threading.active_count() == 1 or gate.is_set())
+    assert not done
+
+
 # Interruptions. In a process of its own: what is tested for is standing still for ever.
 
 HAMMER = """
 import random, signal, threading
 from contextlib import contextmanager
-from framepred.relay import read_ahead, write_behind
+from framepred.relay import read_ahead, work_beside, write_behind
 class Interrupted(BaseException):
     pass
 def interrupt(*_):
@@ -283,10 +327,15 @@ signal.signal(signal.SIGALRM, interrupt)
 random.seed(0)
 for _ in range(300):
     try:
-        with write_behind(open_list, depth=4) as behind, read_ahead(make, depth=4) as items:
+        with (
+            work_beside(2) as crew,
+            write_behind(open_list, depth=4) as behind,
+            read_ahead(make, depth=4) as items,
+        ):
             signal.setitimer(signal.ITIMER_REAL, random.uniform(0.001, 0.01))
             for item in items:
                 behind.call(lambda written: None)
+                crew.begin(lambda: None).get()
     except Interrupted:
         pass
 print(threading.active_count(), "thread left")
