@@ -341,9 +341,10 @@ class _Composer:
     ) -> Tensor:
         """The picture as a region of the new one shows it, (1, 3, h, w)."""
         box = self._find_sources(region, flow, axes)
-        rows = np.arange(box.top, box.bottom).clip(max=picture.shape[0] - 1)
-        columns = np.arange(box.left, box.right).clip(max=picture.shape[1] - 1)
-        seen = to_planes(picture[rows[:, None], columns][None], flow.device)
+        inside = to_planes(picture[None, box.top : box.bottom, box.left : box.right], flow.device)
+        shown = read_size(inside)  # the rest of the box is what the picture was padded by
+        missing = (0, box.right - box.left - shown[1], 0, box.bottom - box.top - shown[0])
+        seen = F.pad(inside, missing, mode="replicate")
         # Both on one grid: the region at its upper left corner, its points counted from the box.
         height, width = read_size(flow)
         beyond = (0, box.right - box.left - width, 0, box.bottom - box.top - height)
