@@ -310,7 +310,7 @@ class _Bench:
             with counter:
                 predict()
             if replays.is_on:
-                predict()  # recorded now, and repeated from here on
+                predict()  # what was counted went by the counter's own way
 
         try:
             timing = self._time(variant, picture, n_made, predict, warm_up=count)

@@ -1,8 +1,9 @@
 """What a CUDA device has been told once and repeats on a word: CUDA graphs of fixed shapes.
 
 The network asks for thousands of small operations; to ask for them takes the CPU several times as
-long as the GPU takes to do them. What is asked for the same way again is recorded, and from then
-on repeated as a whole.
+long as the GPU takes to do them. So they are recorded when they are first asked for, and from then
+on repeated as a whole. Even the first result is a repetition: a library may choose another way to
+compute what is not recorded, and a resumed job must make the frames of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -45,11 +46,10 @@ class Replays:
         self.n_replayed = 0
         self._device = device
         self._pool: Any = None
-        self._met: set[Hashable] = set()
         self._kept: OrderedDict[Hashable, _Recording] = OrderedDict()
 
     def run(self, name: Hashable, compute: Callable[..., T], inputs: Sequence[Tensor | None]) -> T:
-        """``compute(*inputs)``: the first time as it is, the second recorded, then repeated.
+        """``compute(*inputs)``, recorded the first time, then repeated.
 
         name: all that the computation depends on but the contents of the inputs. It may not copy
         from the CPU or wait for the device, must be of no consequence but its result, and runs
@@ -63,9 +63,6 @@ class Replays:
         key = (name, shapes)
         recording = self._kept.get(key)
         if recording is None:
-            if key not in self._met:  # what never comes again would be recorded in vain
-                self._met.add(key)
-                return compute(*inputs)
             try:
                 recording = self._record(compute, inputs)
             except torch.OutOfMemoryError:
@@ -90,7 +87,6 @@ class Replays:
     def forget(self) -> None:
         """Give up all recordings, and their memory."""
         self._kept.clear()
-        self._met.clear()
         self._pool = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -108,7 +104,7 @@ class Replays:
                     compute(*places)
             torch.cuda.current_stream(self._device).wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            # All work in the same memory: no two are ever at work, or their results in use, at once.
+            # All in the same memory: no two are ever at work, or their results in use, at once.
             with torch.cuda.graph(
                 graph, pool=self._pool, stream=side, capture_error_mode="thread_local"
             ):

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clocks import StepClock
 from safetensors.torch import load_file
 from scenery import TINY, build_network, film, to_tensor
 from synthetic import make_frames, write_clip
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
-import framepred.pace
 from framepred import learner, session, training
 from framepred.cells import ConvGRUCell
 from framepred.checkpoint import load_model, load_state, save_model, save_state
@@ -81,23 +81,6 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """From now on every look at the clock takes so many seconds."""
     ticks = itertools.count(0, seconds)
     monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-
-
-class StepClock:
-    """A clock that goes on by a minute a step, and stands still in between."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.seconds = 0.0
-        learn = Learner.learn
-        for module in (session, framepred.pace):
-            clock = SimpleNamespace(monotonic=lambda: self.seconds)
-            monkeypatch.setattr(module, "time", clock)
-
-        def learn_slowly(*arguments: Any) -> torch.Tensor:
-            self.seconds += 60
-            return learn(*arguments)
-
-        monkeypatch.setattr(Learner, "learn", learn_slowly)
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
