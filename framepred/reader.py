@@ -31,7 +31,7 @@ from .errors import MediaError
 from .order_hints import OrderHintChecker, split_units
 from .partitions import PartitionChecker
 from .sequences import RATE, ImageSequence, find_images, is_sequence
-from .stamps import FrameQueue, Splices, StampClock, to_fraction
+from .stamps import FrameQueue, Splices, StampClock, Time, to_fraction
 from .verifier import Vp9Verifier
 from .wavefronts import WavefrontVerifier, decode_by_entries
 
@@ -56,6 +56,7 @@ _REORDERING = ("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4")
 # Decoders whose frame threads can wait for one another for ever where the stream is damaged: in
 # libavcodec 62.28 about one spoilt file of H.265 in 8,000 did. Their threads share a frame.
 _STUCK = ("hevc",)
+_MOST_HELD = 64  # packets that a decoder may have taken since it took that of a frame it gives
 _N_STRICT = 8  # packets of which a strict decoder must take one
 _N_AHEAD = 32  # packets that are read ahead for a checker that judges by many, and their bytes
 _MOST_AHEAD = 1 << 24
@@ -254,13 +255,16 @@ class VideoReader:
                 packet.opaque = name = self.n_packets
             self._check(packet, name)
             for native in self._decode(packet, name):
-                yield self._wrap(native, clock, n_frames)
-                n_frames += 1
+                for frame, when in clock.settle(native):
+                    yield self._wrap(frame, clock.choose_stamp(frame), when, n_frames)
+                    n_frames += 1
         if self._twin is not None:
             self._twin.feed(None)
-        for native in self._decode(None, None):
-            yield self._wrap(native, clock, n_frames)
-            n_frames += 1
+        rest: list[VideoFrame | None] = [*self._decode(None, None), None]
+        for last in rest:
+            for frame, when in clock.settle(last):
+                yield self._wrap(frame, clock.choose_stamp(frame), when, n_frames)
+                n_frames += 1
 
     def _check(self, packet: Packet[Any], name: int | None) -> None:
         """Note what a packet shows that the decoder does not tell."""
@@ -333,8 +337,13 @@ class VideoReader:
         if order is not None and self._is_in_order and packet is not None:
             is_refused = is_refused or not frames  # each packet shows a picture
         self.n_errors += is_refused
+        if self._queue is None:
+            return frames
+        is_lossy = is_refused or name in self._baseless or name in self._damaged
+        if is_lossy or any(frame.is_corrupt for frame in frames):
+            self._queue.may_be_mixed = True
         # Nothing is to be waited for of a packet that was refused.
-        if self._queue is None or (is_refused and packet is not None):
+        if is_refused and packet is not None:
             return frames
         return self._queue.sort(packet, frames)
 
@@ -350,18 +359,20 @@ class VideoReader:
             parts.append(part)
         return parts or [packet]
 
-    def _wrap(self, native: VideoFrame, clock: StampClock, index: int) -> Frame:
+    def _wrap(self, native: VideoFrame, stamp: int | None, when: Time, index: int) -> Frame:
         # Behind an error dav1d calls pictures of every kind key frames.
-        time, repaired = clock.read_frame(native)
         number = native.opaque if self._is_raw else None
-        name = number if self._is_raw else clock.choose_stamp(native)
-        self.n_repaired_times += repaired
+        name = number if self._is_raw else stamp
+        self.n_repaired_times += when.is_moved or when.given is not None
+        latest = self.packet_times[: -_MOST_HELD - 1 : -1]
+        if when.given is not None and when.given in latest:
+            self.packet_times[-1 - latest.index(when.given)] = when.value
         is_corrupt = native.is_corrupt or (name is not None and name in self._damaged)
         if self._twin is not None and self._twin.differs(native):
             is_corrupt = True
         return Frame(
             native=native,
-            time=time,
+            time=when.value,
             index=index,
             is_corrupt=is_corrupt,
             is_key=native.key_frame and (self.info.codec != "av1" or name in self._keys),

@@ -8,6 +8,7 @@ still or go back (``StampClock``).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +16,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-__all__ = ["FrameQueue", "Splices", "StampClock", "to_fraction"]
+__all__ = ["FrameQueue", "Splices", "StampClock", "Time", "to_fraction"]
 
 _LEAST_SPLICE = Fraction(1, 2)  # seconds that times must go back to count as a new beginning
 _LEAST_STEP = Fraction(1, 1000)  # seconds between frames whose times had to be moved
@@ -68,11 +69,13 @@ class FrameQueue:
         packets   0 3 1 2 5 4 [6 lost] 9 7 8 11 10 12        12: the next IDR
         decoded   0 1 2 3 9 4 10 5 11 12                     sorted   0 1 2 3 4 5 9 10 11 12
 
-    So a frame waits as long as a packet of an earlier time may still give one: until the next key
-    frame, and with no more than ``_MOST_WAITING`` others. Sound video never waits.
+    So once a loss is known a frame waits as long as a packet of an earlier time may still give one:
+    until the next key frame, and with no more than ``_MOST_WAITING`` others. As long as nothing is
+    lost the decoder's order is right, and a time that contradicts it is wrong.
     """
 
     def __init__(self) -> None:
+        self.may_be_mixed = False  # since something was lost, until the next key frame
         self._waiting: list[tuple[int, VideoFrame]] = []
         self._expected: set[int] = set()  # stamps of packets whose frames have not come
         self._wild: set[int] = set()  # stamps that no order can be made by
@@ -91,12 +94,18 @@ class FrameQueue:
             if frame.pts is None or frame.pts in self._wild:
                 ready += [*self._release(all_of_them=True), frame]
                 continue
+            if not (self.may_be_mixed or self._waiting):
+                ready.append(frame)
+                self._pass(frame.pts)
+                continue
             if self._is_past(frame.pts):
                 ready.append(frame)  # the nearest to its time that is left
                 continue
             self._expected.discard(frame.pts)
             self._waiting.append((frame.pts, frame))
             ready += self._release(all_of_them=frame.key_frame)
+            if frame.key_frame:
+                self.may_be_mixed = False
         return ready if packet is not None else [*ready, *self._release(all_of_them=True)]
 
     def _is_wild(self, stamp: int) -> bool:
@@ -126,9 +135,21 @@ class FrameQueue:
                 break
             del self._waiting[0]
             ready.append(frame)
-            self._last = stamp
-            self._expected = {other for other in self._expected if other > stamp}
+            self._pass(stamp)
         return ready
+
+    def _pass(self, stamp: int) -> None:
+        self._last = stamp
+        self._expected = {other for other in self._expected if other > stamp}
+
+
+@dataclass(frozen=True)
+class Time:
+    """When a frame is shown, in seconds."""
+
+    value: Fraction
+    is_moved: bool = False  # because its stamp was not behind that of the frame before
+    given: Fraction | None = None  # what was given instead, where neighbours tell what it should be
 
 
 class StampClock:
@@ -137,6 +158,12 @@ class StampClock:
     AVI has no presentation times: FFmpeg invents them and gets frames after a B-frame wrong, so
     there the decoding times count, shifted so that the first frame is shown at the first of them.
     Raw streams have no times at all: there the durations add up.
+
+    A single stamp that contradicts the order is put between its neighbours, for which its frame is
+    held until the next one has come::
+
+        given   3 4 9 6 7        3 4 2 6 7
+        made    3 4 5 6 7        3 4 5 6 7
     """
 
     def __init__(self, stream: VideoStream, *, by_dts: bool) -> None:
@@ -149,6 +176,7 @@ class StampClock:
         self._shift: int | None = None
         self._last: int | None = None
         self._difference = 0  # of the last two stamps that increased
+        self._held: tuple[VideoFrame, int] | None = None  # doubtful, and its stamp
 
     def choose_stamp(self, item: Packet[Any] | VideoFrame) -> int | None:
         """Return the stamp that a packet shares with its frame."""
@@ -160,8 +188,26 @@ class StampClock:
             self._first_dts = packet.dts
         return None if stamp is None else stamp * self._base
 
-    def read_frame(self, native: VideoFrame) -> tuple[Fraction, bool]:
-        """Return the frame's time and whether it had to be moved."""
+    def settle(self, native: VideoFrame | None) -> list[tuple[VideoFrame, Time]]:
+        """Take the next frame (None: there is none), return those whose times are certain now."""
+        stamp = None if native is None else self._find_stamp(native)
+        settled = []
+        if self._held is not None:
+            frame, held = self._held
+            self._held = None
+            settled.append((frame, self._fix(held, stamp)))
+        if native is not None:
+            if stamp is None:
+                step = self._difference or self._step or native.duration or 1
+                stamp = 0 if self._last is None else self._last + step
+            if self._is_doubtful(stamp):
+                self._held = native, stamp
+            else:
+                settled.append((native, self._fix(stamp, None)))
+        return settled
+
+    def _find_stamp(self, native: VideoFrame) -> int | None:
+        """The stamp of a frame in the order of display, as it is given; None if there is none."""
         stamp = native.pts
         if self._by_dts:
             stamp = native.dts
@@ -171,16 +217,31 @@ class StampClock:
                 stamp -= self._shift or 0
         elif stamp is None:
             stamp = native.dts
-        if stamp is None:
-            step = self._difference or self._step or native.duration or 1
-            stamp = 0 if self._last is None else self._last + step
-        elif self._last is not None and stamp > self._last:
-            self._difference = stamp - self._last
-        repaired = self._last is not None and stamp <= self._last
-        if self._last is not None and repaired:
+        return stamp
+
+    def _is_doubtful(self, stamp: int) -> bool:
+        """Whether a stamp goes back, or so far ahead that the next one may contradict it."""
+        if self._last is None:
+            return False
+        step = self._difference or self._step
+        return stamp <= self._last or (step > 0 and 2 * (stamp - self._last) > 3 * step)
+
+    def _fix(self, stamp: int, following: int | None) -> Time:
+        """The time of the next frame; following: the stamp of the one behind it, if it has come."""
+        if self._last is None:
+            self._last = stamp
+            return Time(stamp * self._base)
+        is_contradicted = stamp <= self._last or (following is not None and following <= stamp)
+        if is_contradicted and following is not None and following > self._last + 1:
+            self._last += (following - self._last) // 2
+            return Time(self._last * self._base, given=stamp * self._base)
+        is_moved = stamp <= self._last
+        if is_moved:
             stamp = self._last + self._least_step
+        else:
+            self._difference = stamp - self._last
         self._last = stamp
-        return stamp * self._base, repaired
+        return Time(stamp * self._base, is_moved=is_moved)
 
 
 def to_fraction(value: Any) -> Fraction | None:

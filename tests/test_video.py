@@ -34,6 +34,7 @@ from synthetic import (
 )
 
 from framepred.errors import MediaError, OutputError
+from framepred.scanning import scan
 from framepred.stamps import FrameQueue
 from framepred.video import (
     Frame,
@@ -183,9 +184,16 @@ def test_damaged_packets_are_counted_and_passed_over(
         assert len(frames) == 24
 
 
-def sort_stamps(packets: list[int], decoded: dict[int, list[int]], keys: tuple[int, ...]) -> str:
+def sort_stamps(
+    packets: list[int],
+    decoded: dict[int, list[int]],
+    keys: tuple[int, ...],
+    *,
+    is_lossy: bool = True,
+) -> str:
     """What comes out of the queue, and when: ``decoded`` has the frames behind each packet."""
     queue = FrameQueue()
+    queue.may_be_mixed = is_lossy
 
     def sort(packet: int | None, stamps: list[int]) -> str:
         frames: Any = [SimpleNamespace(pts=pts, key_frame=pts in keys) for pts in stamps]
@@ -211,6 +219,44 @@ def test_frames_wait_for_those_before_them() -> None:
     late = sort_stamps([0, *range(2, 30)], {n: [n] for n in range(2, 30)}, ())
     assert late.split(" | ")[16:19] == ["", " ".join(map(str, range(2, 19))), "19"]
     assert sort_stamps([5, 3], {5: [5], 3: [3]}, ()) == "5 | 3 | "
+
+
+def test_without_a_loss_the_order_is_the_decoders() -> None:
+    wrong = {2: [0], 1: [1], 7: [2], 3: [7], 6: [4], 5: [5], -1: [6]}  # 7 was 3
+    assert sort_stamps([0, 2, 1, 4, 7, 3, 6, 5], wrong, (0,), is_lossy=False) == (
+        " | 0 | 1 |  | 2 | 7 | 4 | 5 | 6"
+    )
+    # Behind the next key frame nothing is mixed any more.
+    decoded = {9: [9], 4: [4], 12: [12], 15: [15], 13: [13]}
+    assert sort_stamps([9, 4, 12, 15, 13], decoded, (12,)) == "9 | 4 | 12 | 15 | 13 | "
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".flv", ".ts"])
+@pytest.mark.parametrize("is_threaded", [True, False])
+@pytest.mark.parametrize(("number", "offset"), [(7, -1.5), (7, -2.5), (7, 1.5), (8, 1.5), (8, 6.5)])
+def test_a_single_wrong_stamp_is_put_right(
+    tmp_path: Path, suffix: str, is_threaded: bool, number: int, offset: float
+) -> None:
+    """number: of the packet whose time is off, by so many frames; the decoder knows its place."""
+    whole = write_clip(tmp_path / f"whole{suffix}", 24, lossless=False, b_frames=2, gop=12)
+    path = tmp_path / f"wrong{suffix}"
+    with av.open(whole) as source, av.open(path, "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        packets[number].pts += round(offset / 25 / packets[number].time_base)
+        for packet in packets:
+            packet.stream = stream
+            target.mux(packet)
+    wanted = read_all(whole)
+    with VideoReader(path, frame_threads=is_threaded) as reader:
+        found = [frame for frame in reader.read() if isinstance(frame, Frame)]
+    assert reader.n_repaired_times == 1
+    assert [to_rgb(f).tobytes() for f in found] == [to_rgb(f).tobytes() for f in wanted]
+    begin = found[0].time - wanted[0].time
+    slack = Fraction(1, 500)  # the clocks of Matroska and FLV count milliseconds
+    for frame, right in zip(found, wanted, strict=True):
+        assert abs(frame.time - begin - right.time) <= slack
+    assert scan(path).plan.gaps == scan(whole).plan.gaps
 
 
 def test_truncated_file_gives_what_is_there(tmp_path: Path) -> None:
