@@ -341,7 +341,7 @@ class VideoReader:
             return frames
         is_lossy = is_refused or name in self._baseless or name in self._damaged
         if is_lossy or any(frame.is_corrupt for frame in frames):
-            self._queue.may_be_mixed = True
+            self._queue.has_lost = True
         # Nothing is to be waited for of a packet that was refused.
         if is_refused and packet is not None:
             return frames

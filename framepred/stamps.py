@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from av.packet import Packet
@@ -21,6 +23,10 @@ __all__ = ["FrameQueue", "Splices", "StampClock", "Time", "to_fraction"]
 _LEAST_SPLICE = Fraction(1, 2)  # seconds that times must go back to count as a new beginning
 _LEAST_STEP = Fraction(1, 1000)  # seconds between frames whose times had to be moved
 _MOST_WAITING = 16  # frames, as many as H.264 lets a decoder hold back
+_FEWEST_KNOWN = 6  # stamps from which a step is told
+_SLACK = 0.25  # of a step, by which it may be off: clocks that count milliseconds
+_MOST_OF_THEM = 0.7  # share of the steps that are alike where stamps are regular; others are holes
+_MOST_LOST = 4  # frames in a row whose loss is likelier than a wrong stamp
 
 
 class Splices:
@@ -69,44 +75,72 @@ class FrameQueue:
         packets   0 3 1 2 5 4 [6 lost] 9 7 8 11 10 12        12: the next IDR
         decoded   0 1 2 3 9 4 10 5 11 12                     sorted   0 1 2 3 4 5 9 10 11 12
 
-    So once a loss is known a frame waits as long as a packet of an earlier time may still give one:
-    until the next key frame, and with no more than ``_MOST_WAITING`` others. As long as nothing is
-    lost the decoder's order is right, and a time that contradicts it is wrong.
+    So a frame waits as long as a packet of an earlier time may still give one: until the next key
+    frame, and with no more than ``_MOST_WAITING`` others. Sound video never waits.
+
+    Stamps that were regular and contradict one another are wrong themselves. Unless something is
+    known to be lost the decoder's order counts then, which is that of the pictures' own numbers::
+
+        packets   0 3 1 2 6 4 7.5 9 7 8        decoded   0 1 2 3 4 7.5 6 7 8 9
     """
 
     def __init__(self) -> None:
-        self.may_be_mixed = False  # since something was lost, until the next key frame
-        self._waiting: list[tuple[int, VideoFrame]] = []
+        self.has_lost = False  # something, since the last key frame
+        self._is_contradicted = False  # likewise: stamps
+        self._waiting: list[tuple[int, VideoFrame]] = []  # as they came
         self._expected: set[int] = set()  # stamps of packets whose frames have not come
         self._wild: set[int] = set()  # stamps that no order can be made by
         self._known: list[int] = []  # the last ones that are none of these
+        self._reach = 0.0  # the most steps by which one was ahead of all before it
         self._last: int | None = None
 
     def sort(self, packet: Packet[Any] | None, frames: list[VideoFrame]) -> list[VideoFrame]:
         """Take a packet that was decoded (None: the last) and its frames; return what is next."""
-        if packet is not None and packet.pts is not None and not self._is_past(packet.pts):
-            if self._is_wild(packet.pts):
-                self._wild.add(packet.pts)
-            else:
-                self._expected.add(packet.pts)
+        if packet is not None and packet.pts is not None:
+            self._take_stamp(packet.pts)
         ready: list[VideoFrame] = []
+        if self._is_contradicted and not self.has_lost:
+            ready += self._release_as_decoded()
         for frame in frames:
             if frame.pts is None or frame.pts in self._wild:
                 ready += [*self._release(all_of_them=True), frame]
-                continue
-            if not (self.may_be_mixed or self._waiting):
+            elif self._is_contradicted and not self.has_lost:
                 ready.append(frame)
                 self._pass(frame.pts)
-                continue
-            if self._is_past(frame.pts):
+            elif self._is_past(frame.pts):
                 ready.append(frame)  # the nearest to its time that is left
-                continue
-            self._expected.discard(frame.pts)
-            self._waiting.append((frame.pts, frame))
-            ready += self._release(all_of_them=frame.key_frame)
+            else:
+                self._expected.discard(frame.pts)
+                self._waiting.append((frame.pts, frame))
+                ready += self._release(all_of_them=frame.key_frame)
             if frame.key_frame:
-                self.may_be_mixed = False
+                self.has_lost = self._is_contradicted = False
         return ready if packet is not None else [*ready, *self._release(all_of_them=True)]
+
+    def _take_stamp(self, stamp: int) -> None:
+        step = self._find_step()
+        if step:
+            ahead = (stamp - max(self._known)) / step
+            nearest = min(abs(stamp - other) for other in self._known) / step
+            is_between = nearest < 1 - _SLACK or abs(nearest - round(nearest)) > _SLACK
+            if is_between or ahead > 2 * self._reach + _MOST_LOST:
+                self._is_contradicted = True
+            else:
+                self._reach = max(self._reach, ahead)
+        if not self._is_past(stamp):
+            if self._is_wild(stamp):
+                self._wild.add(stamp)
+            else:
+                self._expected.add(stamp)
+
+    def _find_step(self) -> float:
+        """Ticks from frame to frame; 0 where the last stamps are not regular, or too few."""
+        if len(self._known) < _FEWEST_KNOWN:
+            return 0.0
+        steps = [b - a for a, b in pairwise(sorted(self._known))]
+        step = median(steps)
+        alike = sum(abs(each - step) < _SLACK * step for each in steps)
+        return step if alike >= _MOST_OF_THEM * len(steps) else 0.0
 
     def _is_wild(self, stamp: int) -> bool:
         """Whether a stamp lies further ahead than frames wait: a damaged time, or a long break.
@@ -137,6 +171,12 @@ class FrameQueue:
             ready.append(frame)
             self._pass(stamp)
         return ready
+
+    def _release_as_decoded(self) -> list[VideoFrame]:
+        waiting, self._waiting = self._waiting, []
+        for stamp, _ in waiting:
+            self._pass(stamp)
+        return [frame for _, frame in waiting]
 
     def _pass(self, stamp: int) -> None:
         self._last = stamp

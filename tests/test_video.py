@@ -189,11 +189,11 @@ def sort_stamps(
     decoded: dict[int, list[int]],
     keys: tuple[int, ...],
     *,
-    is_lossy: bool = True,
+    has_lost: bool = False,
 ) -> str:
     """What comes out of the queue, and when: ``decoded`` has the frames behind each packet."""
     queue = FrameQueue()
-    queue.may_be_mixed = is_lossy
+    queue.has_lost = has_lost
 
     def sort(packet: int | None, stamps: list[int]) -> str:
         frames: Any = [SimpleNamespace(pts=pts, key_frame=pts in keys) for pts in stamps]
@@ -221,14 +221,18 @@ def test_frames_wait_for_those_before_them() -> None:
     assert sort_stamps([5, 3], {5: [5], 3: [3]}, ()) == "5 | 3 | "
 
 
-def test_without_a_loss_the_order_is_the_decoders() -> None:
-    wrong = {2: [0], 1: [1], 7: [2], 3: [7], 6: [4], 5: [5], -1: [6]}  # 7 was 3
-    assert sort_stamps([0, 2, 1, 4, 7, 3, 6, 5], wrong, (0,), is_lossy=False) == (
-        " | 0 | 1 |  | 2 | 7 | 4 | 5 | 6"
-    )
-    # Behind the next key frame nothing is mixed any more.
-    decoded = {9: [9], 4: [4], 12: [12], 15: [15], 13: [13]}
-    assert sort_stamps([9, 4, 12, 15, 13], decoded, (12,)) == "9 | 4 | 12 | 15 | 13 | "
+def test_stamps_that_contradict_one_another_leave_the_order_to_the_decoder() -> None:
+    packets = [0, 3, 1, 2, 6, 4, 75, 9, 7, 8]  # 5 is 7.5 in fact
+    packets = [10 * n if n != 75 else n for n in packets]
+    steps = {1: 0, 2: 1, 6: 2, 4: 3, 9: 75, 7: 6, 8: 7}
+    decoded = {10 * a: [b if b == 75 else 10 * b] for a, b in steps.items()}
+    decoded[75] = [40]
+    decoded[-1] = [80, 90]
+    found = sort_stamps(packets, decoded, (0,)).replace("|", " ").split()
+    assert found == ["0", "10", "20", "30", "40", "75", "60", "70", "80", "90"]
+    # If something is lost, they are sorted all the same.
+    found = sort_stamps(packets, decoded, (), has_lost=True).replace("|", " ").split()
+    assert found == ["0", "10", "20", "30", "40", "60", "70", "75", "80", "90"]
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".flv", ".ts"])
