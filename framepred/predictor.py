@@ -73,7 +73,7 @@ def choose_precision(device: torch.device) -> torch.dtype:
 
 
 class Predictor:
-    """A trained network that fills and forecasts arrays of frames."""
+    """A trained network that fills and forecasts arrays of frames, for one thread at a time."""
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ class _Recording:
 
 
 class Replays:
-    """Recordings by name and shapes of inputs, those used longest ago given up.
+    """Recordings by name and shapes of inputs, those used longest ago given up; for one thread.
 
     Without a CUDA device everything is computed as it is.
     """
