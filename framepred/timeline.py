@@ -243,8 +243,9 @@ def _lost_packets(
         if far_from_frames and (not lost or 2 * (packet - lost[-1]) >= reach):
             lost.append(packet)
     # More lost frames than packets without a frame: the two clocks do not agree, so the
-    # differences say nothing.
-    if len(lost) > len(coded) - len(frames):
+    # differences say nothing. A frame beyond all packets is of one that should not be shown.
+    n_shown = sum(2 * (coded[0] - frame) < reach > 2 * (frame - coded[-1]) for frame in frames)
+    if len(lost) > len(coded) - n_shown:
         return []
     return [Fraction(packet, clock.units_per_second) for packet in lost]
 

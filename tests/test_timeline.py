@@ -533,3 +533,18 @@ def test_two_frames_missing_at_five_a_second(base: tuple[int, int], n: int) -> N
         timeline = lay_slots(times, packet_times=times, time_base=tick)
         assert timeline.step == Fraction(1, 5)
         assert timeline.gaps == (Gap(at, at + 2, "missing"),)
+
+
+def test_a_frame_before_all_packets_hides_no_loss() -> None:
+    """One that an edit list cuts off is decoded all the same by some decoders."""
+    step = Fraction(1, 25)
+    packets = [k * step for k in range(13)]
+    timeline = lay_slots([-step, step, 2 * step], packet_times=packets)
+    assert len(timeline.slots) == 14
+    assert [(gap.start, gap.stop, gap.kind) for gap in timeline.gaps] == [
+        (1, 2, "corrupt"),
+        (4, 14, "corrupt"),
+    ]
+    # Clocks that differ by half a frame still say nothing.
+    shifted = [(k + Fraction(1, 2)) * step for k in range(-1, 11)]
+    assert lay_slots(shifted, packet_times=packets).gaps == ()
