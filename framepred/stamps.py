@@ -272,7 +272,11 @@ class StampClock:
             self._last = stamp
             return Time(stamp * self._base)
         is_contradicted = stamp <= self._last or (following is not None and following <= stamp)
-        if is_contradicted and following is not None and following > self._last + 1:
+        if (
+            is_contradicted
+            and following is not None
+            and following - self._last >= 2 * self._least_step
+        ):
             self._last += (following - self._last) // 2
             return Time(self._last * self._base, given=stamp * self._base)
         is_moved = stamp <= self._last

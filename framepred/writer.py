@@ -163,7 +163,7 @@ class VideoWriter:
         """Encode a frame at ``frame.time``, rounded to the nearest tick of the input's clock.
 
         Raises:
-            OutputError: the disk is full or the encoder refuses.
+            OutputError: the disk is full, the encoder refuses, or the container's clock is coarse.
             MediaError: the picture's size differs from the video's.
             ValueError: the time is not after that of the frame before.
         """
@@ -179,6 +179,7 @@ class VideoWriter:
                 raise ValueError(
                     f"frame at {frame.time} s is not after the one before, {before * base} s"
                 )
+            self._check_clock(before * base, tick * base)
             self._step = self._pending.duration = tick - before
             self._encode(self._pending)
         native.pts, native.time_base = tick, base
@@ -186,6 +187,17 @@ class VideoWriter:
         native.pict_type = 0  # else the encoder repeats the input's choice of I, P and B
         self._pending = native
         self.n_frames += 1
+
+    def _check_clock(self, before: Fraction, after: Fraction) -> None:
+        """OutputError if the container would give two frames the same time."""
+        clock = to_fraction(self._stream.time_base) or self._base
+        if clock <= self._base:
+            return
+        if len({math.floor(time / clock + Fraction(1, 2)) for time in (before, after)}) == 1:
+            raise OutputError(
+                f"{self.path}: this container counts in steps of {clock} s, and frames at "
+                f"{float(after):.6f} s come nearer to one another: write .mp4 or .mov"
+            )
 
     def copy(self, packet: Packet[Any]) -> None:
         """Write a packet of another stream as it is; those of streams left out are passed over.

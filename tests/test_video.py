@@ -955,3 +955,12 @@ def test_open_rgb_frames_is_to_rgb(tmp_path: Path) -> None:
     assert all(i.dtype == np.uint8 for i in images)
     for image, frame in zip(images, read_all(path), strict=True):
         assert np.abs(to_rgb(frame) / 257 - image).max() <= 0.51
+
+
+def test_a_clock_too_coarse_for_the_frames_is_refused(tmp_path: Path) -> None:
+    fast = write_clip(tmp_path / "fast.mp4", 8, rate=4000, time_base=Fraction(1, 16000))
+    with pytest.raises(OutputError, match=r"steps of 1/1000 s.*write \.mp4 or \.mov"):
+        copy_video(fast, tmp_path / "out.mkv", codec="ffv1")
+    assert [path.name for path in tmp_path.iterdir()] == ["fast.mp4"]
+    copy_video(fast, tmp_path / "out.mov")
+    assert len({frame.time for frame in read_all(tmp_path / "out.mov")}) == 8
