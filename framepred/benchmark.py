@@ -27,6 +27,7 @@ from .filling import fill_gaps
 from .memory import free_bytes, high_water_bytes, reset_high_water
 from .metrics import psnr
 from .minterpolate import interpolate_gap
+from .planes import to_images, to_planes
 from .predictor import Predictor, choose_precision
 from .replays import Replays
 from .reports import FillReport, OnProgress, Progress, Report
@@ -288,8 +289,9 @@ class _Bench:
         if not self._can_afford(variant, picture, n_made):
             return
         film = picture.draw(range(2 * _CONTEXT + n_missing))
-        before = self._to_tensor(film[:_CONTEXT], batch)
-        after = self._to_tensor(film[_CONTEXT + n_missing :], batch)
+        sides = (film[:_CONTEXT], film[_CONTEXT + n_missing :])
+        # The same gap so many times.
+        before, after = (to_planes(side, self._device).repeat(batch, 1, 1, 1, 1) for side in sides)
         counter = FlopCounterMode(display=False)
         replays = Replays(self._device)
 
@@ -317,8 +319,7 @@ class _Bench:
         except torch.OutOfMemoryError:
             self._skip(variant, picture, "does not fit into the GPU's memory")
             return
-        scaled = (timing.result[0].float().clamp(0, 1) * 255).round().byte()
-        made = scaled.permute(0, 2, 3, 1).cpu().numpy()
+        made = to_images(timing.result[0], film.dtype)
         decibels = _mean_psnr(film[_CONTEXT : _CONTEXT + n_missing], made)
         exact = self._find(_name_model(n_missing, batch, torch.float32), picture)
         gmac = _read_gmac(counter) / n_made
@@ -501,11 +502,6 @@ class _Bench:
         return None
 
     # The device.
-
-    def _to_tensor(self, frames: Images, batch: int) -> Tensor:
-        """(T, H, W, 3) -> (batch, T, 3, H, W) float32 in [0, 1], the same gap ``batch`` times."""
-        planes = np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
-        return (torch.from_numpy(planes).to(self._device) / 255).repeat(batch, 1, 1, 1, 1)
 
     def _is_on_gpu(self, variant: Variant) -> bool:
         """Whether the memory that counts is the GPU's."""

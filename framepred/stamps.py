@@ -160,14 +160,14 @@ class FrameQueue:
         return self._last is not None and stamp <= self._last
 
     def _release(self, *, all_of_them: bool) -> list[VideoFrame]:
-        self._waiting.sort(key=lambda entry: entry[0])
         ready = []
         while self._waiting:
-            stamp, frame = self._waiting[0]
+            place = min(range(len(self._waiting)), key=lambda k: self._waiting[k][0])
+            stamp, frame = self._waiting[place]
             is_next = all(stamp <= other for other in self._expected)
             if not (all_of_them or is_next or len(self._waiting) > _MOST_WAITING):
                 break
-            del self._waiting[0]
+            del self._waiting[place]
             ready.append(frame)
             self._pass(stamp)
         return ready

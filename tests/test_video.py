@@ -230,7 +230,16 @@ def test_stamps_that_contradict_one_another_leave_the_order_to_the_decoder() -> 
     decoded[-1] = [80, 90]
     found = sort_stamps(packets, decoded, (0,)).replace("|", " ").split()
     assert found == ["0", "10", "20", "30", "40", "75", "60", "70", "80", "90"]
-    # If something is lost, they are sorted all the same.
+    # All that wait come as they were decoded: 9 before 6, behind a 5 that has not come.
+    packets = [0, 10, 20, 30, 40, 50, 60, 90, 75]
+    decoded = {n: [n - 10] for n in (10, 20, 30, 40, 50)} | {90: [90, 60], -1: [50, 75]}
+    assert sort_stamps(packets, decoded, ()) == (" | 0 | 10 | 20 | 30 | 40 |  |  | 90 60 | 50 75")
+
+
+def test_stamps_that_contradict_one_another_are_sorted_if_something_is_lost() -> None:
+    packets = [0, 30, 10, 20, 60, 40, 75, 90, 70, 80]
+    decoded = {10: [0], 20: [10], 60: [20], 40: [30], 75: [40], 90: [75], 70: [60], 80: [70]}
+    decoded[-1] = [80, 90]
     found = sort_stamps(packets, decoded, (), has_lost=True).replace("|", " ").split()
     assert found == ["0", "10", "20", "30", "40", "60", "70", "75", "80", "90"]
 
