@@ -54,6 +54,8 @@ class Frame:
     ``lacks_reference``: by its number, one was lost that it may be predicted from. ``packet``: the
     place of its packet among the video's, in the order of storage; known of raw streams only.
     ``concealed``: (H, W), where it rests on what the decoder made up; None if nobody looked.
+    ``prediction``: (H, W, 3) RGB, the picture without coefficients that are spoilt; None if more
+    than those is, or nobody looked.
     """
 
     native: VideoFrame
@@ -64,6 +66,7 @@ class Frame:
     lacks_reference: bool = False
     packet: int | None = None
     concealed: NDArray[np.bool_] | None = None
+    prediction: Image | None = None
 
 
 @dataclass(frozen=True)

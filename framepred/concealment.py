@@ -14,6 +14,9 @@ both decoders go on from the wrong one.
 
 In H.265 nothing is made up, but the two ways to decode it of which ``wavefronts`` tells differ just
 so; where they were both led astray in the same way, that is equal too, and wrong.
+
+In VP8 nothing is made up either, and nothing tells what is wrong; but mostly it is the coefficients
+alone (see ``partitions``), and decoded without those a picture is near to what it was.
 """
 
 from __future__ import annotations
@@ -22,12 +25,20 @@ import dataclasses
 from collections.abc import Collection, Generator, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .colour import Frame, Image, to_rgb
 from .reader import VideoReader
 
-__all__ = ["CONCEALING", "IN_ROWS", "mark_concealed", "read_unconcealed"]
+__all__ = [
+    "CONCEALING",
+    "IN_ROWS",
+    "MUTE",
+    "PREDICTING",
+    "Twin",
+    "mark_concealed",
+    "read_unconcealed",
+]
 
 # Decoders of FFmpeg that conceal what they do not find, and can be told not to. Not that of MPEG-4
 # by Microsoft, version 3: it hardly ever notices.
@@ -35,11 +46,23 @@ CONCEALING = frozenset(("flv1", "h263", "h264", "mpeg1video", "mpeg2video", "mpe
 
 IN_ROWS = frozenset(("mpeg1video", "mpeg2video"))  # those whose slices are no longer than a row
 
+PREDICTING = frozenset(("vp8",))  # whose pictures can be had without the coefficients
 
-def read_unconcealed(
-    path: Path, wanted: Collection[int]
-) -> Generator[tuple[Fraction, Image], None, None]:
-    """Decode a video without concealment, in one thread; yield (time, RGB) of the wanted frames.
+MUTE = frozenset(("vp8", "vp9"))  # that decode damage to something, and nothing tells where it is
+
+
+class Twin(NamedTuple):
+    """A frame as it is decoded in the other way."""
+
+    time: Fraction
+    image: Image  # RGB
+    is_prediction: bool  # it is without coefficients that are spoilt, not without concealment
+
+
+def read_unconcealed(path: Path, wanted: Collection[int]) -> Generator[Twin, None, None]:
+    """Decode a video without concealment, in one thread; yield the wanted frames.
+
+    Of VP8 without the coefficients that are spoilt; frames in which more is are left out.
 
     No picture is kept: what the decoder leaves in the place of what is missing are older pictures,
     and which ones depends on when they are given back.
@@ -48,17 +71,20 @@ def read_unconcealed(
     """
     last = max(wanted, default=-1)
     with VideoReader(path, frame_threads=False, conceal=False) as reader:
+        is_prediction = reader.info.codec in PREDICTING
         for frame in reader.read():
             if frame.index > last:
                 return
-            if frame.index in wanted:
-                yield frame.time, to_rgb(frame)
+            if frame.index in wanted and not (is_prediction and frame.is_corrupt):
+                yield Twin(frame.time, to_rgb(frame), is_prediction)
 
 
 def mark_concealed(
-    items: Iterable[Any], twins: Iterator[tuple[Fraction, Image]], wanted: Collection[int]
+    items: Iterable[Any], twins: Iterator[Twin], wanted: Collection[int]
 ) -> Iterator[Any]:
-    """Pass ``items`` on, as ``VideoReader.read`` gives them, with ``concealed`` where wanted.
+    """Pass ``items`` on, as ``VideoReader.read`` gives them.
+
+    Those wanted get ``concealed`` or ``prediction``.
 
     twins: as ``read_unconcealed`` gives them for the same frames. A frame without a twin of its
     time and size stays as it is.
@@ -66,10 +92,17 @@ def mark_concealed(
     twin = next(twins, None)
     for item in items:
         if isinstance(item, Frame) and item.index in wanted:
-            while twin is not None and twin[0] < item.time:
+            while twin is not None and twin.time < item.time:
                 twin = next(twins, None)
-            if twin is not None and twin[0] == item.time:
-                image = to_rgb(item)
-                if image.shape == twin[1].shape and image.dtype == twin[1].dtype:
-                    item = dataclasses.replace(item, concealed=(image != twin[1]).any(-1))
+            if twin is not None and twin.time == item.time:
+                item = _mark(item, twin)
         yield item
+
+
+def _mark(frame: Frame, twin: Twin) -> Frame:
+    image = to_rgb(frame)
+    if image.shape != twin.image.shape or image.dtype != twin.image.dtype:
+        return frame
+    if twin.is_prediction:
+        return dataclasses.replace(frame, prediction=twin.image)
+    return dataclasses.replace(frame, concealed=(image != twin.image).any(-1))

@@ -22,18 +22,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .accounts import GapScores, report_fill, report_frames
-from .concealment import IN_ROWS
 from .confidence import GapEvidence, estimate_score, measure_calm
 from .decisions import explain_gap, explain_made
 from .errors import MediaError, OutputError
 from .fields import by_fields
 from .insertion import Insertion, SoundChoice, SoundRule, choose_sound
 from .journal import Journal, Outcome, name_window, open_journal
+from .mending import Mended, Mender
 from .outputs import check_output, copy_file, is_pipe, name_output
 from .ranges import NamedGap
 from .relay import Crew, Promise, work_beside
 from .reports import FillReport, OnProgress, Progress, StageClock
-from .salvage import salvage_picture
 from .scanning import ScanReport, read_slots, scan
 from .scoring import Score, TrueFrames, check_same_size, score_image
 from .shown import ShownFrames
@@ -202,7 +201,7 @@ def fill_gaps(
             predictor, lessons, pictures, n_steps=adapt, seed=seed, on_progress=on_progress
         )
 
-    mendable = _choose_mendable(scanned) if mend else frozenset()
+    mender = Mender(scanned, mend=mend)
     journal = None
     with ExitStack() as stack:
         if predictor is not None:
@@ -244,12 +243,12 @@ def fill_gaps(
                 copy_streams=True,
                 clock=clock,
                 frame_threads=not scanned.is_damaged,
-                damaged=mendable,
+                damaged=mender.twinned,
             )
         )
         filler = _Filler(
             plan,
-            mendable,
+            mender,
             context,
             predictor,
             journal,
@@ -259,7 +258,6 @@ def fill_gaps(
             truth=truth,
             watch=watch,
             is_interlaced=scanned.info.interlaced,
-            in_rows=scanned.info.codec in IN_ROWS,
         )
         for item in items:
             if isinstance(item, Frame):
@@ -289,18 +287,6 @@ def fill_gaps(
     return show(report, watch=watch)
 
 
-def _choose_mendable(scanned: ScanReport) -> frozenset[int]:
-    """The damaged frames that may be right in part, of gaps that are neither held nor left."""
-    plan = scanned.plan
-    made = {
-        plan.slots[slot].source
-        for planned in plan.gaps
-        if planned.action not in ("hold", "leave")
-        for slot in range(planned.gap.start, planned.gap.stop)
-    }
-    return frozenset(source for source in scanned.mendable if source in made)
-
-
 def _choose_sound(scanned: ScanReport, rule: SoundRule) -> SoundChoice:
     """Decide what becomes of the other streams where frames are inserted."""
     slots = scanned.plan.slots
@@ -316,7 +302,7 @@ class _Filler:
     def __init__(
         self,
         plan: Plan,
-        mendable: Collection[int],
+        mender: Mender,
         context: int,
         predictor: Predictor | None,  # None, as the journal: there is nothing to make
         journal: Journal | None,
@@ -327,11 +313,9 @@ class _Filler:
         truth: TrueFrames | None,
         watch: Watch,
         is_interlaced: bool,
-        in_rows: bool,
     ) -> None:
         self._slots = plan.slots
         self._is_interlaced = is_interlaced
-        self._in_rows = in_rows
         self._predictor = predictor
         self._journal = journal
         self._network = "" if predictor is None else predictor.fingerprint
@@ -340,9 +324,9 @@ class _Filler:
         self._truth = truth
         self._watch = watch
         self._self_check = self_check
-        self._mendable = {i for i, slot in enumerate(plan.slots) if slot.source in mendable}
+        self._mender = mender
         self._tasks = deque(
-            list_tasks(plan, context if self_check else None, mendable=self._mendable)
+            list_tasks(plan, context if self_check else None, mendable=mender.slots)
         )
         self._plan = plan
         self._n_open = Counter(task.gap for task in self._tasks)  # tasks to be done, by gap
@@ -358,7 +342,6 @@ class _Filler:
         self._sources = ((s.source, i) for i, s in enumerate(plan.slots) if s.source is not None)
         self._expected = next(self._sources, None)
         self._shown = ShownFrames(self._tasks, crew)  # real frames that a task will look at
-        self._damaged: dict[int, Frame] = {}  # frames that may be right in part
         self._ready: dict[int, Frame] = {}  # frames whose turn to be written has not come
         self.n_done = 0  # slots written or passed over
         self.n_made = 0
@@ -385,8 +368,7 @@ class _Filler:
         self._expected = next(self._sources, None)
         frame = dataclasses.replace(frame, time=self._slots[slot].time)
         self._watch.see_input(slot, frame)
-        if slot in self._mendable:
-            self._damaged[slot] = frame
+        self._mender.take(slot, frame)
         if slot not in self._made_slots:
             self._ready[slot] = frame
             if self._needed_from and slot >= self._needed_from[0]:
@@ -465,8 +447,9 @@ class _Filler:
             if slot in made:
                 self._keep(slot, made[slot].get(), image, task)
                 continue
-            image, decoded = self._mend(slot, image, nearest, task)
-            self._keep(slot, decoded or self._to_frame(task, slot, image), image, task)
+            mended = self._mend(slot, image, nearest, task)
+            frame = mended.decoded or self._to_frame(task, slot, mended.image)
+            self._keep(slot, frame, mended.image, task)
 
     def _begin_frames(self, task: Task, images: np.ndarray) -> dict[int, Promise[Frame]]:
         """Have frames made of the images, but where something of a damaged one is kept."""
@@ -475,7 +458,7 @@ class _Filler:
         return {
             slot: self._crew.begin(partial(self._to_frame, task, slot, image))
             for slot, image in zip(range(task.start, task.stop), images, strict=True)
-            if slot not in self._damaged
+            if not self._mender.waits(slot)
         }
 
     def _to_frame(self, task: Task, slot: int, image: np.ndarray) -> Frame:
@@ -524,27 +507,15 @@ class _Filler:
         for first in range(task.start, task.stop, n):
             yield range(first, min(first + n, task.stop))
 
-    def _mend(
-        self, slot: int, image: np.ndarray, nearest: list[np.ndarray], task: Task
-    ) -> tuple[np.ndarray, Frame | None]:
-        """Put into a made image what is right in the damaged frame; that itself if all of it is."""
-        frame = self._damaged.pop(slot, None)
-        if frame is None or frame.concealed is None:
-            return image, None
-        damaged = to_rgb(frame)
-        if damaged.shape != image.shape or damaged.dtype != image.dtype:
-            return image, None
+    def _mend(self, slot: int, image: np.ndarray, nearest: list[np.ndarray], task: Task) -> Mended:
+        """Put into a made image what is right in the damaged frame."""
         scores = self.scores[task.gap]
         known = scores.evidence.weigh(slot)  # the gap's self-checks are done: its task waits
-        mended, scores.kept[slot] = salvage_picture(
-            damaged,
-            image,
-            frame.concealed,
-            nearest,
-            expected=estimate_score(known).psnr if known else None,
-            in_rows=self._in_rows,
-        )
-        return mended, frame if mended is damaged else None
+        expected = estimate_score(known).psnr if known else None
+        mended = self._mender.mend(slot, image, nearest, expected=expected)
+        if mended.kept is not None:
+            scores.kept[slot] = mended.kept
+        return mended
 
     def _predict(self, before: np.ndarray, after: np.ndarray, n_frames: int) -> np.ndarray:
         assert self._predictor is not None

@@ -250,7 +250,11 @@ def _explain_rows(gap: GapReport) -> str:
         f"Self-check: {'a real frame' if n == 1 else f'{n} real frames in a row'} beside the gap "
         "hidden, made and scored, at the same place in the row. Calmer: by how many dB more the "
         "made frame looks like its neighbours cross-faded than those of the self-check did."
-        + (" Kept: the share of a damaged frame that is as decoded." if _is_mended(gap) else "")
+        + (
+            " Kept: the share of a damaged frame that rests on what is stored."
+            if _is_mended(gap)
+            else ""
+        )
     )
 
 

@@ -11,6 +11,10 @@ to its last symbol, though nothing is made of it::
 Behind a frame that was lost the probabilities are mostly wrong, since those of coefficients are
 handed on from frame to frame, and it comes out in the same way. Encoders that end their partitions
 in another way are told by that, and nothing is said of their damage.
+
+Mostly the coefficients alone are spoilt, for they are most of a frame. Modes and motion vectors
+that were read to their very end are right, and so is what they predict: that is what is shown of a
+frame without its coefficients.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import enum
 import itertools
 from collections import Counter, deque
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from .bool_coder import BoolReader
 from .vp8_headers import STATE_SIZE, Header, HeaderReader
@@ -36,11 +41,18 @@ _MANY = 1 << 18
 
 
 class _End(enum.IntEnum):
-    """How a frame's partitions end, the worst of them."""
+    """How a partition ends."""
 
     FAR = 0  # somewhere else
     NEAR = 1  # where an encoder may end them
     EXACT = 2  # where libvpx does
+
+
+class _Packet(NamedTuple):
+    ends: Future[bytes]  # of its partitions, that of modes first; of one where it makes no sense
+    is_key: bool
+    is_shown: bool
+    places: tuple[slice, ...]  # of its coefficients
 
 
 class PartitionChecker:
@@ -52,7 +64,8 @@ class PartitionChecker:
     def __init__(self, *, max_pixels: int | None = None) -> None:
         """Begin; ``max_pixels``: of the largest picture that is read, if there is a bound."""
         self._headers = HeaderReader(max_pixels=max_pixels)
-        self._ahead: deque[tuple[Future[bytes], bool, bool]] = deque()  # whether key, and shown
+        self._ahead: deque[_Packet] = deque()
+        self._latest: _Packet | None = None  # that was asked about
         self._n_read = 0  # as _MANY counts
         self._workers: Workers | None = None
         self._is_trusted = False  # an end as of libvpx has been seen
@@ -70,19 +83,21 @@ class PartitionChecker:
         is_key, is_shown = not packet[0] & 1, bool(packet[0] >> 4 & 1)
         state = self._headers.save()
         future: Future[bytes] = Future()
+        places: tuple[slice, ...] = ()
         try:
             header = self._headers.read(packet)
         except (ValueError, IndexError):
             future.set_result(bytes([_End.FAR]))
         else:
+            places = header.places
             self._n_read += len(packet) + header.n_columns * header.n_rows // 2
             if self._workers is None and self._n_read > _MANY and (n := count_workers()):
                 self._workers = Workers(work, n)
             if self._workers is None:
-                future.set_result(bytes([_read_on(header)]))
+                future.set_result(_read_on(header))
             else:
                 future = self._workers.submit(state + packet)
-        self._ahead.append((future, is_key, is_shown))
+        self._ahead.append(_Packet(future, is_key, is_shown, places))
 
     def is_damaged(self) -> bool:
         """Whether the first packet is damaged that was read and not asked about.
@@ -90,10 +105,11 @@ class PartitionChecker:
         What is not shown hands its damage on to what is shown next.
         """
         seen = [
-            (future.result()[0], is_key)
-            for future, is_key, _ in itertools.islice(self._ahead, _N_JUDGED)
+            (min(packet.ends.result()), packet.is_key)
+            for packet in itertools.islice(self._ahead, _N_JUDGED)
         ]
-        _, is_key, is_shown = self._ahead.popleft()
+        self._latest = self._ahead.popleft()
+        is_key, is_shown = self._latest.is_key, self._latest.is_shown
         end = seen[0][0]
         self._is_trusted |= any(other == _End.EXACT for other, _ in seen)
         if is_key:
@@ -108,14 +124,30 @@ class PartitionChecker:
         self._is_waiting = is_wrong and not is_shown
         return is_wrong and is_shown
 
+    def strip(self, packet: bytes) -> bytes | None:
+        """Return the packet last asked about without the coefficients that are spoilt.
+
+        None where more is: its modes, or a key frame, of which little is predicted well.
+        """
+        assert self._latest is not None
+        ends = self._latest.ends.result()
+        if min(ends) >= (_End.EXACT if self._is_exact else _End.NEAR):
+            return packet
+        if ends[0] < _End.EXACT or not self._is_exact or self._latest.is_key:
+            return None
+        # Zeros are read as "no more of them" at the beginning of each block (13.2). All of them go:
+        # how a block is read depends on those above it, which may be in another partition.
+        start, stop = self._latest.places[0].start, self._latest.places[-1].stop
+        return packet[:start] + bytes(stop - start) + packet[stop:]
+
 
 def work(job: bytes) -> bytes:
-    """Read a frame, behind the state in which its header is read; return its end as a byte."""
+    """Read a frame, behind the state in which its header is read; return its ends, a byte each."""
     try:
         header = HeaderReader.restore(job[:STATE_SIZE]).read(job[STATE_SIZE:])
     except (ValueError, IndexError):
         return bytes([_End.FAR])
-    return bytes([_read_on(header)])
+    return _read_on(header)
 
 
 def main() -> None:
@@ -123,13 +155,19 @@ def main() -> None:
     serve(work)
 
 
-def _read_on(header: Header) -> _End:
-    """Read what is behind a header."""
+def _read_on(header: Header) -> bytes:
+    """Read what is behind a header; return how each partition ends."""
     try:
-        read_tokens(header, read_kinds(header))
+        kinds = read_kinds(header)
     except IndexError:
-        return _End.FAR
-    return min(map(_find_end, (header.first, *header.others)))
+        return bytes([_End.FAR])
+    modes = _find_end(header.first)
+    try:
+        read_tokens(header, kinds)
+    except IndexError:
+        # Where one is read far behind its end, the others have not been read to theirs.
+        return bytes([modes, *[_End.FAR] * len(header.others)])
+    return bytes([modes, *map(_find_end, header.others)])
 
 
 def _find_end(bools: BoolReader) -> _End:

@@ -152,7 +152,8 @@ class VideoReader:
         decoder too, or read all symbols, where the first conceals damage without a word. conceal:
         let the decoder put something likely in the place of what is missing, else it leaves what is
         there; in H.265 go on behind wrong bits wherever they end, else begin each row anew where it
-        can be. info: what ``probe`` says of the file, if that is known.
+        can be; in VP8 take all coefficients, else leave out those that are spoilt, and call corrupt
+        what rests on more. info: what ``probe`` says of the file, if that is known.
 
         Raises:
             MediaError: not a file, not a video, or no video stream (cover art is none).
@@ -175,8 +176,10 @@ class VideoReader:
         self._checker = _choose_checker(self.info.codec, verify=verify)
         self._order = OrderHintChecker() if self.info.codec == "av1" else None
         self._partitions: PartitionChecker | None = None
-        if self.info.codec == "vp8" and verify:
+        if self.info.codec == "vp8" and (verify or not conceal):
             self._partitions = PartitionChecker(max_pixels=_MOST_PIXELS)
+        self._is_stripped = self._partitions is not None and not conceal
+        self._is_astray = False  # what comes rests on spoilt modes, up to the next key frame
         # Names of packets: stamps, or numbers in streams without any.
         self._damaged: set[int | None] = set()  # known to be damaged
         self._continuity = follow_numbers(
@@ -254,6 +257,8 @@ class VideoReader:
             if self._is_raw:
                 packet.opaque = name = self.n_packets
             self._check(packet, name)
+            if self._is_stripped:
+                packet = self._strip(packet, name)
             for native in self._decode(packet, name):
                 for frame, when in clock.settle(native):
                     yield self._wrap(frame, clock.choose_stamp(frame), when, n_frames)
@@ -278,6 +283,18 @@ class VideoReader:
             self._damaged.add(name)
         if self._continuity is not None and self._continuity.lacks_reference(bytes(packet)):
             self._baseless.add(name)
+
+    def _strip(self, packet: Packet[Any], name: int | None) -> Packet[Any]:
+        """Leave out coefficients that are spoilt; what rests on more is damaged."""
+        assert self._partitions is not None
+        content = bytes(packet)
+        stripped = self._partitions.strip(content)
+        self._is_astray = stripped is None or (self._is_astray and not packet.is_keyframe)
+        if self._is_astray:
+            self._damaged.add(name)
+        else:
+            self._damaged.discard(name)
+        return packet if stripped in (None, content) else _replace(packet, stripped)
 
     def _demux(self, streams: list[Stream]) -> Iterator[Packet[Any]]:
         packets = self.container.demux(streams)
@@ -353,10 +370,8 @@ class VideoReader:
             return [packet]
         contents = split_units(bytes(packet))
         parts: list[Packet[Any] | None] = []
-        for content in contents if len(contents) > 1 else ():
-            part: Packet[Any] = Packet(content)
-            part.pts, part.dts, part.time_base = packet.pts, packet.dts, packet.time_base
-            parts.append(part)
+        if len(contents) > 1:
+            parts += [_replace(packet, content) for content in contents]
         return parts or [packet]
 
     def _wrap(self, native: VideoFrame, stamp: int | None, when: Time, index: int) -> Frame:
@@ -379,6 +394,13 @@ class VideoReader:
             lacks_reference=name is not None and name in self._baseless,
             packet=number if isinstance(number, int) else None,
         )
+
+
+def _replace(packet: Packet[Any], content: bytes) -> Packet[Any]:
+    """A packet of the same times."""
+    other: Packet[Any] = Packet(content)
+    other.pts, other.dts, other.time_base = packet.pts, packet.dts, packet.time_base
+    return other
 
 
 def _choose_threads(stream: VideoStream) -> str:

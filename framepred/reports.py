@@ -192,8 +192,8 @@ class MadeFrameReport(Report):
     check_psnr: float | None = None
     check_ssim: float | None = None
     calmer: float | None = None
-    # The share of the picture's area that is as it was decoded; None if nothing could be kept of a
-    # damaged frame, or none was there.
+    # The share of the picture's area that rests on what is stored; None if nothing could be kept of
+    # a damaged frame, or none was there.
     kept: float | None = None
 
 

@@ -137,7 +137,7 @@ def _tell_mended(terminal: Terminal, report: FillReport) -> None:
     if kept:
         terminal.say(
             f"{count(len(kept), 'damaged frame')} mended: {sum(kept) / len(kept):.0%} of the area "
-            "kept as decoded"
+            "rests on what is stored"
         )
 
 

@@ -44,6 +44,7 @@ class Header:
     probabilities: Probabilities
     first: BoolReader  # the first partition, from the first macroblock on
     others: tuple[BoolReader, ...]  # the partitions of coefficients
+    places: tuple[slice, ...]  # of these in the frame
 
 
 class HeaderReader:
@@ -118,7 +119,7 @@ class HeaderReader:
         if not is_key:
             inter, last, golden = (bools.read_number(8) for _ in range(3))
             probabilities = _read_modes(bools, probabilities)
-        others = _split(frame[start + n_first :], n_others)
+        places = _find_partitions(frame, start + n_first, n_others)
         self._size, self._is_backward = size, is_backward
         self._saved = probabilities if is_kept else saved
         width, height = size
@@ -134,7 +135,8 @@ class HeaderReader:
             is_backward=is_backward,
             probabilities=probabilities,
             first=bools,
-            others=others,
+            others=tuple(BoolReader(frame[place]) for place in places),
+            places=places,
         )
 
     def _read_size(self, frame: bytes) -> tuple[int, int]:
@@ -199,17 +201,17 @@ def _read_modes(bools: BoolReader, before: Probabilities) -> Probabilities:
     return replace(before, motion=bytes(motion), luma_modes=luma, chroma_modes=chroma)
 
 
-def _split(data: bytes, n: int) -> tuple[BoolReader, ...]:
-    """Split what is behind the first partition (9.5); all but the last write their sizes.
+def _find_partitions(frame: bytes, start: int, n: int) -> tuple[slice, ...]:
+    """Find the partitions behind the first one (9.5); all but the last write their sizes.
 
     Raises ValueError: one of those is cut off.
     """
-    place = 3 * (n - 1)
-    sizes = [int.from_bytes(data[i : i + 3], "little") for i in range(0, place, 3)]
-    if place + sum(sizes) > len(data):
-        raise ValueError("a partition is cut off")
-    parts = []
-    for size in sizes:
-        parts.append(BoolReader(data[place : place + size]))
+    place = start + 3 * (n - 1)
+    places = []
+    for i in range(start, place, 3):
+        size = int.from_bytes(frame[i : i + 3], "little")
+        places.append(slice(place, place + size))
         place += size
-    return (*parts, BoolReader(data[place:]))
+    if place > len(frame):
+        raise ValueError("a partition is cut off")
+    return (*places, slice(place, len(frame)))

@@ -128,6 +128,11 @@ def write_case(path: Path, case: Case, rate: Fraction, **options: str) -> None:
             container.mux(packet)
 
 
+def choose_suffix(case: Case) -> str:
+    """A container that holds the codec; MP4 does not hold VP8."""
+    return ".mkv" if case.codec == "libvpx" else ".mp4"
+
+
 def spoil(path: Path, target: Path, case: Case) -> None:
     """Damage stored packets where they lie in a file, as a bad disk or a bad line does."""
     with av.open(str(path)) as container:
@@ -489,7 +494,7 @@ def measure(
                         continue
                     if case.spoil and case.codec not in codecs:
                         continue
-                    suffix = ".mkv" if case.codec == "libvpx" else ".mp4"
+                    suffix = choose_suffix(case)
                     file = Path(folder) / f"{path.stem}-{number}{suffix}"
                     write_case(file, case, rate, **dict(encode))
                     if case.spoil:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from measure_detection import Case, read_clip, spoil, undecodable, write_case
+from measure_detection import Case, choose_suffix, read_clip, spoil, undecodable, write_case
 
 from framepred.filling import fill_gaps
 from framepred.metrics import psnr
@@ -31,7 +31,7 @@ from framepred.predictor import Predictor
 from framepred.reports import MadeFrameReport
 from framepred.video import VideoReader, to_rgb
 
-CODECS = ("libx264", "mpeg4", "mpeg2video", "libx265")
+CODECS = ("libx264", "mpeg4", "mpeg2video", "libx265", "libvpx", "libvpx-vp9")
 HIGHEST = 60.0  # dB
 WORSE = 0.3  # dB
 
@@ -99,7 +99,8 @@ def measure(paths: Sequence[Path], codecs: Sequence[str]) -> dict[str, list[Fram
 
 def damage(folder: Path, case: Case, rate: Fraction) -> tuple[Path, Path]:
     """Write a clip as a file and spoil it; return both files, the damaged one first."""
-    undamaged, damaged = folder / "whole.mp4", folder / "damaged.mp4"
+    suffix = choose_suffix(case)
+    undamaged, damaged = folder / f"whole{suffix}", folder / f"damaged{suffix}"
     write_case(undamaged, case, rate)
     spoil(undamaged, damaged, case)
     return damaged, undamaged

@@ -177,7 +177,10 @@ def test_summary_says_how_much_of_damaged_frames_was_kept(
 
     gap = replace(make_gap(10), frames=(frame(0.5), frame(0.25), frame(0.0), frame(None)))
     show_fill(Terminal(), make_report(gaps=(gap,)))
-    assert "2 damaged frames mended: 38% of the area kept as decoded" in capsys.readouterr().err
+    assert (
+        "2 damaged frames mended: 38% of the area rests on what is stored"
+        in capsys.readouterr().err
+    )
     show_fill(Terminal(), make_report())
     assert "mended" not in capsys.readouterr().err
 

@@ -73,7 +73,7 @@ LAYERS = (
     {"adaptation", "session", "gap_pages", "forecast_pages"},
     {"views"},
     {"confidence", "journal"},
-    {"accounts", "shown"},
+    {"accounts", "shown", "mending"},
     {"calibration"},
     {"interpolation"},
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},

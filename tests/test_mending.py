@@ -9,16 +9,16 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from blending import GrayPredictor, SlidePredictor
+from blending import BlendPredictor, GrayPredictor, SlidePredictor
 from numpy.typing import NDArray
 from synthetic import make_frames, read_planes, write_clip
 
 from framepred.colour import limit_samples
-from framepred.concealment import CONCEALING, mark_concealed, read_unconcealed
+from framepred.concealment import CONCEALING, Twin, mark_concealed, read_unconcealed
 from framepred.errors import OutputError
 from framepred.filling import fill_gaps
 from framepred.metrics import psnr
-from framepred.salvage import salvage_picture
+from framepred.salvage import choose_nearer, keep_plausible, salvage_picture
 from framepred.scanning import scan
 from framepred.smears import find_mendable
 from framepred.timeline import Gap, Slot
@@ -37,6 +37,7 @@ ENCODERS = {
     "h263": ".avi",
     "msmpeg4v2": ".avi",
 }
+SUFFIXES = {**ENCODERS, "libvpx": ".mkv", "libvpx-vp9": ".mkv"}
 
 
 def write_moving(folder: Path, encoder: str, x265: str = "wpp=1") -> Path:
@@ -46,10 +47,12 @@ def write_moving(folder: Path, encoder: str, x265: str = "wpp=1") -> Path:
     still = np.rint(picture.clip(0, 255)).astype(np.uint8)
     frames = [np.roll(still, (i, 2 * i), (0, 1)) for i in range(N)]
     options = {"crf": "18"} if encoder.startswith("libx26") else {"qmin": "2", "qmax": "3"}
+    if encoder.startswith("libvpx"):
+        options = {"deadline": "realtime", "cpu-used": "8", "b": "3M"}
     if encoder == "libx265":
         options["x265-params"] = f"log-level=none:ctu=32:pools=1:{x265}"
     return write_clip(
-        folder / f"whole{ENCODERS.get(encoder, '.mp4')}", frames, codec=encoder, pix_fmt="yuv420p",
+        folder / f"whole{SUFFIXES.get(encoder, '.mp4')}", frames, codec=encoder, pix_fmt="yuv420p",
         options=options, lossless=False, gop=GOP,
     )  # fmt: skip
 
@@ -59,13 +62,14 @@ def read_packets(path: Path) -> list[bytes]:
         return [bytes(entry) for entry in container.demux(video=0) if entry.size]
 
 
-def spoil(whole: Path, *, packet: int = HIT, keep: float = 0.7) -> Path:
-    """Zero the rest of a packet where it lies in a copy of the file."""
+def spoil(whole: Path, *, packet: int = HIT, keep: float = 0.7, with_noise: bool = False) -> Path:
+    """Zero the rest of a packet where it lies in a copy of the file, or fill it with noise."""
     content = read_packets(whole)[packet]
     data = bytearray(whole.read_bytes())
     first = data.index(content)
     start = first + int(len(content) * keep)
-    data[start : first + len(content)] = bytes(first + len(content) - start)
+    n = first + len(content) - start
+    data[start : start + n] = np.random.default_rng(0).bytes(n) if with_noise else bytes(n)
     damaged = whole.with_name(f"damaged{whole.suffix}")
     damaged.write_bytes(data)
     return damaged
@@ -118,16 +122,17 @@ def test_frames_without_a_twin_pass_as_they_are(tmp_path: Path) -> None:
         frames = list(reader.read())
     images = [to_rgb(frame) for frame in frames]
     twins = [
-        (frames[0].time, images[0]),
-        (frames[1].time + Fraction(1, 1000), images[1]),  # at another time
-        (frames[3].time, images[3][:-2]),  # of another size
-        (frames[4].time, images[4]),
+        Twin(frames[0].time, images[0], is_prediction=False),
+        Twin(frames[1].time + Fraction(1, 1000), images[1], is_prediction=False),  # at another time
+        Twin(frames[3].time, images[3][:-2], is_prediction=False),  # of another size
+        Twin(frames[4].time, images[4], is_prediction=True),
     ]
     sound = object()
     passed = list(mark_concealed([sound, *frames], iter(twins), range(N)))
     assert passed[0] is sound
     marked = [frame.index for frame in passed[1:] if frame.concealed is not None]
-    assert marked == [0, 4]
+    assert marked == [0]
+    assert [f.index for f in passed[1:] if f.prediction is not None] == [4]
 
 
 # What is kept.
@@ -234,8 +239,58 @@ def test_pictures_of_several_sizes_are_refused() -> None:
     concealed = np.zeros(made.shape[:2], bool)
     with pytest.raises(ValueError, match="one shape"):
         salvage_picture(made[:-1], made, concealed, [made])
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="beside"):
         salvage_picture(made, made, concealed, [])
+    with pytest.raises(ValueError, match="one shape"):
+        keep_plausible(made, made[:-1], [made], expected=30.0)
+    with pytest.raises(ValueError, match="one shape"):
+        choose_nearer(made, made[:-1], made)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (541, 723)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_of_two_pictures_the_nearer_one_is_taken_by_place(
+    size: tuple[int, int], dtype: type
+) -> None:
+    rng = np.random.default_rng(0)
+    scale = np.iinfo(dtype).max / 255
+    true = np.broadcast_to(np.linspace(40, 200, size[1])[:, None], (*size, 3))
+
+    def add(noise: NDArray[np.float64]) -> NDArray[np.unsignedinteger]:
+        return np.rint((true + noise).clip(0, 255) * scale).astype(dtype)
+
+    def score(picture: NDArray[np.unsignedinteger]) -> float:
+        return psnr(add(np.zeros(true.shape)), picture)
+
+    noise = rng.normal(0, 25, (*size, 3))
+    is_left = (np.arange(size[1]) < size[1] // 2)[:, None]
+    damaged, predicted = add(noise * is_left), add(noise * ~is_left)
+    made = add(rng.normal(0, 10, (*size, 3)))  # worse than either where that is right
+    nearer = choose_nearer(damaged, predicted, made)
+    assert nearer.dtype == dtype
+    assert min(score(damaged), score(predicted)) < score(made) < score(nearer) - 3
+    assert np.array_equal(choose_nearer(made, damaged, made), made)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (541, 723)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_is_plausible_is_kept(size: tuple[int, int], dtype: type) -> None:
+    made = make_picture(*size, dtype=dtype)
+    levels = np.iinfo(dtype).max / 255
+    damaged = made.astype(float) + 12 * levels * np.where(made > 128 * levels, -1, 1)  # 26.5 dB
+    rubbish = np.s_[: size[0] // 3, : size[1] // 3]
+    damaged[rubbish] = np.where(made[rubbish] > 128 * levels, 0, 255 * levels)
+    damaged = np.rint(damaged).astype(dtype)
+    mended, kept = keep_plausible(damaged, made, [made], expected=26.0)
+    assert 0.7 < kept < 0.95
+    assert np.array_equal(mended[rubbish], made[rubbish])
+    rest = np.s_[size[0] * 2 // 3 :]
+    assert np.array_equal(mended[rest], damaged[rest])
+    # So good a picture is not to be so far off anywhere.
+    mended, kept = keep_plausible(damaged, made, [made], expected=40.0)
+    assert kept == 0
+    assert np.array_equal(mended, made)
+    assert keep_plausible(made, made, [made], expected=99.0)[1] == 1
 
 
 # Which frames.
@@ -328,6 +383,57 @@ def test_damage_at_the_end_is_mended_too(tmp_path: Path) -> None:
     (gap,) = report.gaps
     assert (gap.start, gap.stop, gap.action) == (26, N, "forecast")
     assert all(frame.kept is not None for frame in gap.frames)
+
+
+def test_of_vp8_what_was_predicted_is_kept(tmp_path: Path) -> None:
+    whole = write_moving(tmp_path, "libvpx")
+    damaged = spoil(whole, keep=0.5, with_noise=True)
+    assert scan(damaged).mendable == frozenset(range(HIT, 2 * GOP))
+    output = tmp_path / "out.mkv"
+    report = fill_gaps(damaged, output, predictor=SlidePredictor(), codec="ffv1")
+    assert [frame.kept for gap in report.gaps for frame in gap.frames] == [1.0] * (2 * GOP - HIT)
+    true, decoded, made = read_rgb(whole), read_rgb(damaged), read_rgb(output)
+    marked = mark(damaged, range(N))
+    for index in range(N):
+        prediction = marked[index].prediction
+        assert marked[index].concealed is None
+        assert prediction is not None
+        if HIT <= index < 2 * GOP:
+            both = [psnr(true[index], picture) for picture in (decoded[index], prediction)]
+            assert psnr(true[index], made[index]) > max(both) + 0.5
+        else:
+            assert np.array_equal(prediction, true[index])
+
+
+def test_of_vp8_whose_modes_are_spoilt_nothing_is_kept(tmp_path: Path) -> None:
+    damaged = spoil(write_moving(tmp_path, "libvpx"), keep=0.01)
+    marked = mark(damaged, range(N))
+    kept = [index for index in range(N) if marked[index].prediction is not None]
+    assert kept == [*range(HIT), *range(2 * GOP, N)]
+
+
+@pytest.mark.parametrize("encoder", ["libvpx", "libvpx-vp9"])
+def test_where_nothing_tells_what_is_wrong_the_plausible_is_kept(
+    tmp_path: Path, encoder: str
+) -> None:
+    whole = write_moving(tmp_path, encoder)
+    damaged = spoil(whole, keep=0.01 if encoder == "libvpx" else 0.4, with_noise=True)
+    scanned = scan(damaged)
+    assert scanned.plausible == frozenset(range(HIT, 2 * GOP))
+    true, scores = read_rgb(whole), {}
+    for mend in (True, False):
+        output = tmp_path / f"{mend}.mkv"
+        report = fill_gaps(damaged, output, predictor=BlendPredictor(), codec="ffv1", mend=mend)
+        frames = [frame for gap in report.gaps for frame in gap.frames]
+        assert len(frames) == 2 * GOP - HIT
+        assert all((frame.kept is not None) == mend for frame in frames)
+        made = read_rgb(output)
+        scores[mend] = np.mean([psnr(true[i], made[i]) for i in range(HIT, 2 * GOP)])
+    assert scores[True] > scores[False] + 0.3
+    # Without an estimate of what is made anew, nothing is plausible.
+    output = tmp_path / "unchecked.mkv"
+    report = fill_gaps(damaged, output, predictor=BlendPredictor(), self_check=False)
+    assert {frame.kept for gap in report.gaps for frame in gap.frames} == {None}
 
 
 @pytest.mark.parametrize("entries", [False, True])

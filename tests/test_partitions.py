@@ -14,10 +14,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from synthetic import read_planes, read_what_decodes, write_clip
 from test_continuity import read_stream
 from test_scanning import gaps, pan
@@ -109,7 +111,7 @@ def find_ends(packets: Sequence[bytes]) -> list[int]:
     for packet in packets:
         state = headers.save()
         headers.read(packet)
-        ends += partitions.work(state + packet)
+        ends.append(min(partitions.work(state + packet)))
     return ends
 
 
@@ -239,6 +241,85 @@ def test_what_is_not_shown_hands_its_damage_on(whole: Path) -> None:
     hidden = bytes([packets[4][0] & ~0x10]) + packets[4][1:]
     assert check([*packets[:4], hidden, *packets[5:]]) == []
     assert check([*packets[:4], hidden[:-30], *packets[5:]]) == [5]
+
+
+# What is left of a frame without its coefficients.
+
+
+def flip_in(packets: Sequence[bytes], number: int, place: float) -> list[bytes]:
+    """Flip a bit of a packet at that share of what is behind its modes; below 0: in them."""
+    packet = bytearray(packets[number])
+    tag = int.from_bytes(packet[:3], "little")
+    start = (3 if tag & 1 else 10) + (tag >> 5)
+    at = int(start + place * (len(packet) - start)) if place >= 0 else start // 2
+    packet[at] ^= 0x10
+    return [*packets[:number], bytes(packet), *packets[number + 1 :]]
+
+
+def strip(packets: Sequence[bytes]) -> list[bytes | None]:
+    with contextlib.closing(PartitionChecker()) as checker:
+        for packet in packets:
+            checker.feed(packet)
+        stripped = []
+        for packet in packets:
+            checker.is_damaged()
+            stripped.append(checker.strip(packet))
+        return stripped
+
+
+def decode(packets: Sequence[bytes]) -> list[NDArray[np.uint8]]:
+    decoder = av.CodecContext.create("vp8", "r")
+    decoder.thread_count = 1
+    return [
+        frame.to_ndarray(format="rgb24")
+        for packet in packets
+        for frame in decoder.decode(av.Packet(packet))
+    ]
+
+
+@pytest.mark.parametrize("slices", ["0", "4"])
+def test_spoilt_coefficients_are_left_out(tmp_path: Path, slices: str) -> None:
+    options = {**FAST, "b": "400k", "slices": slices}
+    frames = pan(N, speed=5, width=163, height=97)
+    path = write_clip(tmp_path / "in.webm", frames, codec="libvpx", options=options,
+                      lossless=False, gop=GOP)  # fmt: skip
+    packets = read_stream(path)[2]
+    assert strip(packets) == packets
+    true = decode(packets)
+    for number, place in ((3, 0.1), (GOP + 2, 0.5)):
+        spoilt = flip_in(packets, number, place)
+        stripped = strip(spoilt)
+        assert [i for i in range(N) if stripped[i] != spoilt[i]] == [number]
+        content = stripped[number]
+        assert content is not None
+        headers = HeaderReader()
+        for packet in packets[:number]:
+            headers.read(packet)
+        header = headers.read(content)
+        assert all(not any(content[place]) for place in header.places)
+        assert content[: header.places[0].start] == packets[number][: header.places[0].start]
+        as_stored, as_predicted = decode(spoilt), decode([*packets[:number], *stripped[number:]])
+        assert all(map(np.array_equal, as_predicted[:number], true))
+        errors = [
+            [float(np.square(frame - t.astype(float)).mean()) for frame, t in pairs]
+            for pairs in (zip(seen, true, strict=True) for seen in (as_stored, as_predicted))
+        ]
+        stop = number + GOP - number % GOP
+        if slices == "0":  # of several partitions one may hold little that matters
+            assert np.mean(errors[1][number:stop]) < 0.7 * np.mean(errors[0][number:stop])
+        assert not any(errors[1][stop:])
+
+
+def test_of_what_else_is_spoilt_nothing_is_told(whole: Path) -> None:
+    packets = read_stream(whole)[2]
+    modes, key = flip_in(packets, 4, -1), flip_in(packets, GOP, 0.5)
+    assert strip(modes) == [*packets[:4], None, *packets[5:]]
+    assert strip(key) == [*packets[:GOP], None, *packets[GOP + 1 :]]
+    # Where all end otherwise, an end that is like one of libvpx's may be so by chance.
+    longer = [packet + b"\0" for packet in packets]
+    spoilt = flip_in(longer, 4, 0.2)
+    assert strip(longer) == longer
+    assert strip(spoilt) in ([*longer[:4], None, *longer[5:]], spoilt)
 
 
 def test_headers_go_on_where_others_were(whole: Path) -> None:
