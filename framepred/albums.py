@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .motion import compare_flows, estimate_flow, rescale_flow, resize, to_gray
+from .motion import compare_flows, estimate_flow, to_gray
 from .pictures import Display, Picture, code_picture
 from .timeline import Plan, PlannedGap
 from .video import Frame, VideoInfo, to_rgb
+from .warping import rescale_flow, resize
 from .wheels import paint_doubt, paint_motion
 
 __all__ = ["Album", "FilmFrame", "GapAlbum", "Look", "Motion", "Role", "make_display"]

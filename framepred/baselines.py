@@ -23,12 +23,9 @@ from .motion import (
     compare_flows,
     estimate_flow,
     invert_path,
-    rescale_flow,
-    resize,
     steady_speed,
     to_gray,
     trace_curve,
-    warp,
 )
 from .series import (
     AUTOREGRESSIONS,
@@ -38,6 +35,7 @@ from .series import (
     Candidate,
     predict,
 )
+from .warping import rescale_flow, resize, warp
 
 __all__ = [
     "CLASSICAL_BASELINES",

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .grids import read_size
-from .motion import resize, warp_spread
+from .warping import resize, warp_spread
 
 __all__ = ["Sketch", "blend", "compose", "find_sources"]
 

@@ -24,9 +24,9 @@ from .errors import TrainingError
 from .grids import choose_scale
 from .losses import FLOW, LOSSES, compute_flow_error, compute_loss
 from .model import FramePredictor, arrange
-from .motion import rescale_flows
 from .predictor import Predictor
 from .processes import Processes
+from .warping import rescale_flows
 
 __all__ = ["PARTS", "STATE_FILE", "Learner", "TrainConfig"]
 

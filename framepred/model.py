@@ -44,18 +44,15 @@ from .motion import (
     compare_flows,
     invert_path,
     lean_on_steady,
-    rescale_flow,
-    rescale_flows,
-    resize,
     spread_forecast,
     spread_surprise,
     to_gray,
     trace_curve,
     trust_signal,
-    warp,
 )
 from .refinement import Refinement, Source, take_as_is
 from .sights import Memory, find_features, find_flows
+from .warping import rescale_flow, rescale_flows, resize, warp
 
 __all__ = ["FramePredictor", "ModelConfig", "arrange"]
 

@@ -1,4 +1,4 @@
-"""Motion without learning: flow by block matching, warping, and the path of a pixel across a gap.
+"""Motion without learning: flow by block matching, and the path of a pixel across a gap.
 
 Everything here is plain tensor arithmetic (convolutions, pooling, ``grid_sample``), so that it runs
 alike on CPU, CUDA and MPS, and has no parameter. The network starts from this motion and learns
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .grids import list_values
+from .warping import is_plain_on_cpu, rescale_flow, resize, warp
 
 __all__ = [
     "AGREEMENT_FLOOR",
@@ -36,17 +37,12 @@ __all__ = [
     "estimate_flows",
     "invert_path",
     "lean_on_steady",
-    "rescale_flow",
-    "rescale_flows",
-    "resize",
     "spread_forecast",
     "spread_surprise",
     "steady_speed",
     "to_gray",
     "trace_curve",
     "trust_signal",
-    "warp",
-    "warp_spread",
 ]
 
 # How far the curve bends towards the speed measured beside the gap; 0 is a straight line, 1 meets
@@ -68,7 +64,6 @@ CAUTION_FILL = 0.4
 # Share of the speed that survives a step when it dies down: the pessimist's guess.
 _HASTY_DAMPING = 0.85
 
-_MANY_CHANNELS = 8  # from which on it pays to sample a point's channels together
 _COARSEST_SIDE = 8  # pixels: a picture with a shorter side tells a matcher nothing
 _REACH_SIDE = 512  # pixels: pictures with a longer side get a further level, for longer motion
 _LOCAL_WINDOW = 9  # pixels: neighbourhood for normalizing contrast
@@ -88,151 +83,6 @@ def to_gray(images: Tensor) -> Tensor:
     return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
 
 
-def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (B, C, H, W) to ``size`` = (height, width): area when shrinking, else bilinear."""
-    height, width = images.shape[-2:]
-    if (height, width) == size:
-        return images
-    if size[0] <= height and size[1] <= width:
-        if (height, width) == (2 * size[0], 2 * size[1]) and _is_plain_on_cpu(images):
-            pairs = images[..., 0::2] + images[..., 1::2]  # five times as fast
-            return (pairs[..., 0::2, :] + pairs[..., 1::2, :]) * 0.25
-        return F.interpolate(images, size=size, mode="area")
-    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-
-
-def _is_plain_on_cpu(images: Tensor) -> bool:
-    """Whether a few sums of shifted copies are the fastest way; to learn through them is not."""
-    return images.device.type == "cpu" and not images.requires_grad
-
-
-def rescale_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a flow to another grid and scale its vectors to that grid's pixels."""
-    height, width = flow.shape[-2:]
-    if (height, width) == size:
-        return flow
-    factors = list_values((size[1] / width, size[0] / height), device=flow.device).view(1, 2, 1, 1)
-    return resize(flow, size) * factors
-
-
-def rescale_flows(flows: Tensor, size: tuple[int, int]) -> Tensor:
-    """``rescale_flow`` for several flows in one tensor, (B, 2 n, H, W)."""
-    apart = flows.unflatten(1, (-1, 2))
-    scaled: Tensor = rescale_flow(apart.flatten(0, 1), size).unflatten(0, apart.shape[:2])
-    return scaled.flatten(1, 2)
-
-
-def _pixel_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """Coordinates of the pixel centres, (1, 2, H, W), x first."""
-    y = torch.arange(height, device=like.device, dtype=like.dtype)
-    x = torch.arange(width, device=like.device, dtype=like.dtype)
-    return torch.stack(
-        (x.view(1, width).expand(height, width), y.view(height, 1).expand(height, width))
-    ).unsqueeze(0)
-
-
-def warp(images: Tensor, flow: Tensor, *, sharp: bool = False) -> Tensor:
-    """Sample pictures where a flow points: ``out(x) = images(x + flow(x))``.
-
-    images: (B, C, H, W); flow: (B, 2, H, W) in pixels. ``sharp`` samples bicubically (Keys, 1981,
-    a = -0.75) instead of bilinearly. Points outside take the nearest border value: the coordinates
-    are clamped, because MPS has no border padding.
-    """
-    if sharp:
-        return _warp_sharply(images, flow)
-    if _lies_by_points(images):
-        return _gather_linear(images, flow)
-    height, width = images.shape[-2:]
-    points = (_pixel_grid(height, width, flow) + flow).permute(0, 2, 3, 1)  # (B, H, W, 2)
-    last = list_values((max(width - 1, 1), max(height - 1, 1)), device=points.device)
-    points = (points / last * 2 - 1).clamp(-1, 1)
-    return F.grid_sample(
-        images, points.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=True
-    )
-
-
-def _lies_by_points(images: Tensor) -> bool:
-    """Whether a CPU finds all channels of a point side by side, and need not learn from them."""
-    return (
-        images.device.type == "cpu"
-        and images.dtype == torch.float32
-        and images.shape[1] >= _MANY_CHANNELS
-        and images.is_contiguous(memory_format=torch.channels_last)
-        and not torch.is_grad_enabled()
-    )
-
-
-def _gather_linear(images: Tensor, flow: Tensor) -> Tensor:
-    """Bilinear sampling of whole points, four to one: on a CPU several times as fast as
-    ``grid_sample``, and the result lies in memory as convolutions like it.
-    """
-    n_batch, n_channels, height, width = images.shape
-    x, y = (_pixel_grid(height, width, flow) + flow).unbind(1)
-    x, y = x.nan_to_num(0).clamp(0, width - 1), y.nan_to_num(0).clamp(0, height - 1)
-    left, top = x.floor().clamp_max(max(width - 2, 0)), y.floor().clamp_max(max(height - 2, 0))
-    right_share, low_share = x - left, y - top
-    left_share, high_share = 1 - right_share, 1 - low_share
-    first = top.long() * width + left.long()
-    first += torch.arange(n_batch).view(-1, 1, 1) * (height * width)
-    aside, below = min(1, width - 1), width * min(1, height - 1)
-    corners = torch.stack((first, first + aside, first + below, first + (aside + below)), -1)
-    shares = torch.stack(
-        (
-            high_share * left_share,
-            high_share * right_share,
-            low_share * left_share,
-            low_share * right_share,
-        ),
-        -1,
-    )
-    points = images.permute(0, 2, 3, 1).reshape(-1, n_channels)
-    found = F.embedding_bag(
-        corners.view(-1, 4), points, per_sample_weights=shares.view(-1, 4), mode="sum"
-    )
-    return found.view(n_batch, height, width, n_channels).permute(0, 3, 1, 2)
-
-
-def _warp_sharply(images: Tensor, flow: Tensor) -> Tensor:
-    """Bicubic sampling from 4x4 pixels; MPS has none of its own, so there they are gathered."""
-    height, width = images.shape[-2:]
-    points = _pixel_grid(height, width, flow) + flow
-    last = list_values((width - 1, height - 1), device=points.device).view(1, 2, 1, 1)
-    points = torch.minimum(points.clamp_min(0), last)
-    margin = 2  # the outermost taps of a point on the border
-    padded = F.pad(images, (margin,) * 4, mode="replicate")
-    if images.device.type == "mps":
-        return _gather_cubic(padded, points + margin)
-    span = last + 2 * margin
-    grid = ((points + margin) / span * 2 - 1).permute(0, 2, 3, 1)
-    return F.grid_sample(padded, grid.to(images.dtype), mode="bicubic", align_corners=True)
-
-
-def _gather_cubic(images: Tensor, points: Tensor) -> Tensor:
-    """Bicubic sampling by hand; points (B, 2, h, w) at least one pixel inside (B, C, H, W)."""
-    width = images.shape[-1]
-    whole = points.floor()
-    fraction = points - whole
-
-    def weigh(part: Tensor) -> list[Tensor]:
-        far_left, left, right, far_right = part + 1, part, 1 - part, 2 - part
-        return [
-            *(-0.75 * (((d - 5) * d + 8) * d - 4) for d in (far_left,)),
-            *((1.25 * d - 2.25) * d * d + 1 for d in (left, right)),
-            *(-0.75 * (((d - 5) * d + 8) * d - 4) for d in (far_right,)),
-        ]
-
-    across, down = weigh(fraction[:, :1]), weigh(fraction[:, 1:])
-    x, y = whole[:, :1].long(), whole[:, 1:].long()
-    flat = images.flatten(2)
-    total = torch.zeros_like(fraction[:, :1])
-    for j, weight_y in enumerate(down):
-        for i, weight_x in enumerate(across):
-            index = ((y + j - 1) * width + x + i - 1).flatten(2).expand(-1, images.shape[1], -1)
-            taps = flat.gather(2, index).unflatten(2, fraction.shape[-2:])
-            total = total + weight_y * weight_x * taps
-    return total
-
-
 def _blur(images: Tensor, window: int) -> Tensor:
     """Mean over a square window; at the border only pixels inside count.
 
@@ -245,7 +95,7 @@ def _blur(images: Tensor, window: int) -> Tensor:
     channels = images.shape[1]
     half = window // 2
     if channels == 1:  # would not count as depthwise, and be slow
-        if not _is_plain_on_cpu(images):
+        if not is_plain_on_cpu(images):
             return _blur(images.expand(-1, 2, -1, -1), window)[:, :1]
         height, width = images.shape[-2:]
         padded = F.pad(images, (half,) * 4)
@@ -589,21 +439,3 @@ def trust_signal(signal: Tensor, deviation: Tensor, caution: float) -> Tensor:
     power = _blur(signal.square().sum(1, keepdim=True), _MATCH_WINDOW)
     noise = deviation.square().sum(1, keepdim=True)
     return power / (power + caution * noise + _HARDLY_ANY)
-
-
-def warp_spread(images: Tensor, flow: Tensor, axes: Sequence[Tensor]) -> Tensor:
-    """What a picture looks like on average when it is uncertain where its points have gone.
-
-    The mean over the flow itself and one point to each side along every axis (sigma points of the
-    displacement's distribution, as in the unscented transform of Julier and Uhlmann, 1997). Where
-    all points agree the picture stays sharp; where they do not, the mean is nearer to the truth
-    than any one of them.
-
-    images: (B, C, H, W); flow: (B, 2, h, w); axes: the same shape each, on a grid of any size.
-    """
-    size = (images.shape[-2], images.shape[-1])
-    total = warp(images, rescale_flow(flow, size), sharp=True)
-    for axis in axes:
-        for point in (flow - axis, flow + axis):
-            total = total + warp(images, rescale_flow(point, size), sharp=True)
-    return total / (1 + 2 * len(axes))

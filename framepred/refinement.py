@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .composition import Sketch
 from .grids import read_size
 from .layers import Decoder, Levels
-from .motion import rescale_flows, resize, warp
+from .warping import rescale_flows, resize, warp
 
 __all__ = ["Refinement", "Source", "take_as_is"]
 

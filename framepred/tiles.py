@@ -29,10 +29,10 @@ from .errors import ModelError
 from .grids import choose_scale, list_values, pad, read_size
 from .memory import free_bytes
 from .model import FramePredictor
-from .motion import rescale_flow, resize, warp_spread
 from .planes import Images, to_images, to_planes
 from .replays import Replays
 from .sights import Memory
+from .warping import rescale_flow, resize, warp_spread
 
 __all__ = ["SMALLEST_TILE", "Tiling", "is_out_of_memory", "make_large"]
 

@@ -20,10 +20,11 @@ from framepred.digits import MovingDigits
 from framepred.losses import LOSSES, compute_loss
 from framepred.metrics import psnr
 from framepred.model import ModelConfig
-from framepred.motion import estimate_flow, warp
+from framepred.motion import estimate_flow
 from framepred.predictor import Predictor, choose_device, choose_precision
 from framepred.stack import PixelForecaster
 from framepred.training import TrainConfig
+from framepred.warping import warp
 
 pytestmark = pytest.mark.gpu
 

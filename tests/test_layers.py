@@ -31,6 +31,7 @@ LAYERS = (
     },
     {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
     {"leaps", "salvage", "vp8_modes", "grids", "planes", "replays"},
+    {"warping"},
     {
         "motion",
         "scenes",
@@ -103,6 +104,7 @@ OWNERS = {
     },
     "torch": {
         "sights",
+        "warping",
         "motion", "scenes", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",
         "evaluation", "albums", "spacing", "compiling",

@@ -15,23 +15,20 @@ from torch import Tensor
 from framepred.motion import (
     DAMPING_FORECAST,
     _blur,
-    _gather_cubic,
     appraise_flow,
     carry_forward,
     compare_flows,
     estimate_flow,
     estimate_flows,
     invert_path,
-    rescale_flow,
-    resize,
     spread_forecast,
     spread_surprise,
     steady_speed,
     to_gray,
     trace_curve,
     trust_signal,
-    warp,
 )
+from framepred.warping import _gather_cubic, rescale_flow, resize, warp
 
 SIZES = [(17, 23), (32, 48), (9, 1), (1, 9), (1, 1), (2, 2)]
 

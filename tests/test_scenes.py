@@ -12,8 +12,9 @@ from scenery import load_picture
 from scipy import ndimage
 from torch import Tensor
 
-from framepred.motion import estimate_flow, rescale_flow, to_gray, warp
+from framepred.motion import estimate_flow, to_gray
 from framepred.scenes import Layer, Scene, SceneMaker, Wave
+from framepred.warping import rescale_flow, warp
 
 Map = NDArray[np.float64]
 STEP_BACK, STEP_ON = (3, 2), (3, 4)
