@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .colour import Frame, Image, to_rgb
-from .concealment import IN_ROWS
+from .concealment import IN_ROWS, MUTE, PREDICTING
 from .salvage import choose_nearer, keep_plausible, salvage_picture
 from .scanning import ScanReport
 
@@ -38,13 +38,16 @@ class Mender:
             for slot in range(planned.gap.start, planned.gap.stop)
         }
         sources = {slot: source for slot in made if (source := slots[slot].source) is not None}
-        self.twinned = frozenset(sources.values()) & scanned.mendable
+        self.slots = frozenset(
+            slot for slot, source in sources.items() if source in scanned.mendable
+        )
+        """Those of frames that may be right in part."""
+        codec = scanned.info.codec
+        has_twin = codec not in MUTE - PREDICTING
+        self.twinned = frozenset(sources[slot] for slot in self.slots if has_twin)
         """Frames, by their index, that are to be decoded in another way too."""
-        wanted = scanned.mendable | scanned.plausible
-        self.slots = frozenset(slot for slot, source in sources.items() if source in wanted)
-        """The slots of all frames that may be right in part."""
-        self._plausible = scanned.plausible
-        self._in_rows = scanned.info.codec in IN_ROWS
+        self._is_mute = codec in MUTE
+        self._in_rows = codec in IN_ROWS
         self._waiting: dict[int, Frame] = {}
 
     def take(self, slot: int, frame: Frame) -> None:
@@ -82,7 +85,7 @@ class Mender:
                 in_rows=self._in_rows,
             )
             return Mended(mended, frame if mended is damaged else None, kept)
-        if frame.index in self._plausible and expected is not None:
+        if self._is_mute and expected is not None:
             mended, kept = keep_plausible(damaged, made, neighbours, expected=expected)
             return Mended(mended, kept=kept)
         return Mended(made)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
-from .concealment import CONCEALING, MUTE, PREDICTING
+from .concealment import CONCEALING, MUTE
 from .decisions import explain_timeline
 from .detection import (
     find_black,
@@ -70,9 +70,7 @@ class ScanReport(Report):
     delay: Delay = NO_DELAY
     """How much later everything is in the plan than in the file, behind what is inserted."""
     mendable: frozenset[int] = frozenset()
-    """Frames, by their index, that are damaged, but only where the decoder made something up."""
-    plausible: frozenset[int] = frozenset()
-    """Frames, likewise, that may be right in part, but nothing tells in which."""
+    """Frames, by their index, that are damaged, but may be right in part."""
 
     def as_dict(self) -> dict[str, Plain]:
         """The report as plain values, its gaps named as in the report of ``fill_gaps``."""
@@ -244,7 +242,6 @@ def scan(
         ),
         delay=delay,
         mendable=_list_mendable(seen, timeline.slots, [*found, *smears], baseless),
-        plausible=_list_plausible(seen, timeline.slots, [*found, *smears]),
     )
     _note(report, detect)
     return report
@@ -273,32 +270,15 @@ def _list_mendable(
     seen: _Seen, slots: Sequence[Slot], gaps: Sequence[Gap], baseless: Collection[int]
 ) -> frozenset[int]:
     """Return the indices of damaged frames that may be right in part, but for those named."""
-    if seen.info.codec not in CONCEALING | PREDICTING and not seen.has_entries:
+    if seen.info.codec not in CONCEALING | MUTE and not seen.has_entries:
         return frozenset()
     places = [i for i, slot in enumerate(slots) if slot.source is not None]
     keys = [places[i] for i in seen.keys]
     found = find_mendable(slots, gaps, keys=keys, baseless=baseless)
-    return _list_sources(slots, found, gaps)
-
-
-def _list_plausible(seen: _Seen, slots: Sequence[Slot], gaps: Sequence[Gap]) -> frozenset[int]:
-    """Return the indices of damaged frames of which nothing tells what is wrong in them."""
-    if seen.info.codec not in MUTE:
-        return frozenset()
-    found = {
-        i for gap in gaps if gap.kind in ("corrupt", "smeared") for i in range(gap.start, gap.stop)
-    }
-    return _list_sources(slots, found, gaps)
-
-
-def _list_sources(
-    slots: Sequence[Slot], found: Iterable[int], gaps: Iterable[Gap]
-) -> frozenset[int]:
-    """Return the frames of some slots, but for those named."""
-    named = {i for gap in gaps if gap.kind == "named" for i in range(gap.start, gap.stop)}
-    return frozenset(
-        source for i in found if i not in named and (source := slots[i].source) is not None
-    )
+    for gap in gaps:
+        if gap.kind == "named":
+            found.difference_update(range(gap.start, gap.stop))
+    return frozenset(source for i in found if (source := slots[i].source) is not None)
 
 
 def _choose_repairs(seen: _Seen, observations: Observations, n_steps: Sequence[int]) -> list[int]:

@@ -419,7 +419,7 @@ def test_where_nothing_tells_what_is_wrong_the_plausible_is_kept(
     whole = write_moving(tmp_path, encoder)
     damaged = spoil(whole, keep=0.01 if encoder == "libvpx" else 0.4, with_noise=True)
     scanned = scan(damaged)
-    assert scanned.plausible == frozenset(range(HIT, 2 * GOP))
+    assert scanned.mendable == frozenset(range(HIT, 2 * GOP))
     true, scores = read_rgb(whole), {}
     for mend in (True, False):
         output = tmp_path / f"{mend}.mkv"
