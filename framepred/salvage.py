@@ -59,7 +59,9 @@ _HOPELESS, _HOPELESS_TIMES = 1000.0, 2.0
 # Chosen on 163 damaged frames in VP8 and VP9. (Behind lost packets that is worth nothing: what is
 # predicted from the wrong picture looks plausible.)
 _PLAUSIBLE, _ALIKE, _RESTING = 3.0, 1.0, 0.25
-_LOWEST, _HIGHEST = 15.0, 45.0  # dB; estimates beyond are not taken at their word
+# Estimates beyond are not taken at their word, in dB: what is made may be worse than the lower one,
+# but beside a blur blocks of rubbish look worse than PSNR says.
+_LOWEST, _HIGHEST = 27.0, 45.0
 
 
 def salvage_picture(
