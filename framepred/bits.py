@@ -33,6 +33,11 @@ class Bits:
         self._place = stop
         return value & ((1 << n) - 1)
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of which something has been read."""
+        return (self._place + 7) // 8
+
     def read_golomb(self) -> int:
         n = 0
         while not self.read(1):

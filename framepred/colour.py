@@ -54,8 +54,8 @@ class Frame:
     ``lacks_reference``: by its number, one was lost that it may be predicted from. ``packet``: the
     place of its packet among the video's, in the order of storage; known of raw streams only.
     ``concealed``: (H, W), where it rests on what the decoder made up; None if nobody looked.
-    ``prediction``: (H, W, 3) RGB, the picture without coefficients that are spoilt; None if more
-    than those is, or nobody looked.
+    ``prediction``: (H, W, 3) RGB, the picture without what is spoilt in it, which may be nothing;
+    None if it cannot be had so, or nobody looked.
     """
 
     native: VideoFrame

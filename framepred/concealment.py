@@ -16,7 +16,11 @@ In H.265 nothing is made up, but the two ways to decode it of which ``wavefronts
 so; where they were both led astray in the same way, that is equal too, and wrong.
 
 In VP8 nothing is made up either, and nothing tells what is wrong; but mostly it is the coefficients
-alone (see ``partitions``), and decoded without those a picture is near to what it was.
+alone (see ``partitions``), and decoded without those a picture is near to what it was. Frames are
+corrupt then that rest on more.
+
+In VP9 something else is put in the place of what is damaged. A picture that is the same all the
+same, while those before it are not, does not rest on that: it comes from one stored before.
 """
 
 from __future__ import annotations
@@ -25,20 +29,15 @@ import dataclasses
 from collections.abc import Collection, Generator, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .colour import Frame, Image, to_rgb
 from .reader import VideoReader
 
-__all__ = [
-    "CONCEALING",
-    "IN_ROWS",
-    "MUTE",
-    "PREDICTING",
-    "Twin",
-    "mark_concealed",
-    "read_unconcealed",
-]
+__all__ = ["CONCEALING", "IN_ROWS", "MUTE", "Twin", "mark_concealed", "read_unconcealed"]
 
 # Decoders of FFmpeg that conceal what they do not find, and can be told not to. Not that of MPEG-4
 # by Microsoft, version 3: it hardly ever notices.
@@ -46,9 +45,15 @@ CONCEALING = frozenset(("flv1", "h263", "h264", "mpeg1video", "mpeg2video", "mpe
 
 IN_ROWS = frozenset(("mpeg1video", "mpeg2video"))  # those whose slices are no longer than a row
 
-PREDICTING = frozenset(("vp8",))  # whose pictures can be had without the coefficients
-
 MUTE = frozenset(("vp8", "vp9"))  # that decode damage to something, and nothing tells where it is
+
+_CHANGED = 0.1  # share of a picture's samples: more than what hardly anything rests on
+
+
+# Without concealment (or as ``wavefronts`` has it); without coefficients that are spoilt; with
+# something else in the place of what is damaged.
+Way = Literal["unconcealed", "predicted", "altered"]
+_WAYS: dict[str, Way] = {"vp8": "predicted", "vp9": "altered"}
 
 
 class Twin(NamedTuple):
@@ -56,13 +61,13 @@ class Twin(NamedTuple):
 
     time: Fraction
     image: Image  # RGB
-    is_prediction: bool  # it is without coefficients that are spoilt, not without concealment
+    way: Way
 
 
 def read_unconcealed(path: Path, wanted: Collection[int]) -> Generator[Twin, None, None]:
     """Decode a video without concealment, in one thread; yield the wanted frames.
 
-    Of VP8 without the coefficients that are spoilt; frames in which more is are left out.
+    Frames of VP8 in which more is spoilt than the coefficients are left out.
 
     No picture is kept: what the decoder leaves in the place of what is missing are older pictures,
     and which ones depends on when they are given back.
@@ -71,12 +76,12 @@ def read_unconcealed(path: Path, wanted: Collection[int]) -> Generator[Twin, Non
     """
     last = max(wanted, default=-1)
     with VideoReader(path, frame_threads=False, conceal=False) as reader:
-        is_prediction = reader.info.codec in PREDICTING
+        way = _WAYS.get(reader.info.codec, "unconcealed")
         for frame in reader.read():
             if frame.index > last:
                 return
-            if frame.index in wanted and not (is_prediction and frame.is_corrupt):
-                yield Twin(frame.time, to_rgb(frame), is_prediction)
+            if frame.index in wanted and not (way == "predicted" and frame.is_corrupt):
+                yield Twin(frame.time, to_rgb(frame), way)
 
 
 def mark_concealed(
@@ -90,19 +95,24 @@ def mark_concealed(
     time and size stays as it is.
     """
     twin = next(twins, None)
+    has_changed = False  # what is altered in this group of pictures is seen
     for item in items:
         if isinstance(item, Frame) and item.index in wanted:
+            has_changed = has_changed and not item.is_key
             while twin is not None and twin.time < item.time:
                 twin = next(twins, None)
             if twin is not None and twin.time == item.time:
-                item = _mark(item, twin)
+                image = to_rgb(item)
+                if image.shape == twin.image.shape and image.dtype == twin.image.dtype:
+                    differs = (image != twin.image).any(-1)
+                    has_changed |= bool(differs.mean() > _CHANGED)
+                    item = _mark(item, twin, differs, has_changed)
         yield item
 
 
-def _mark(frame: Frame, twin: Twin) -> Frame:
-    image = to_rgb(frame)
-    if image.shape != twin.image.shape or image.dtype != twin.image.dtype:
-        return frame
-    if twin.is_prediction:
+def _mark(frame: Frame, twin: Twin, differs: NDArray[np.bool_], has_changed: bool) -> Frame:
+    if twin.way == "unconcealed":
+        return dataclasses.replace(frame, concealed=differs)
+    if twin.way == "predicted" or (has_changed and not differs.any()):
         return dataclasses.replace(frame, prediction=twin.image)
-    return dataclasses.replace(frame, concealed=(image != twin.image).any(-1))
+    return frame

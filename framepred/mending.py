@@ -1,7 +1,7 @@
 """Damaged frames, kept until they have been made anew, and what is right in them put into these.
 
-What is right is told in one of three ways: by another way of decoding (``concealment``), in VP8 by
-the picture as it was predicted, or by nothing; ``salvage`` mixes the pictures.
+What is right is told by another way of decoding (``concealment``), or by nothing; ``salvage`` mixes
+the pictures.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from .colour import Frame, Image, to_rgb
-from .concealment import IN_ROWS, MUTE, PREDICTING
+from .concealment import IN_ROWS, MUTE
 from .salvage import choose_nearer, keep_plausible, salvage_picture
 from .scanning import ScanReport
 
@@ -43,8 +45,7 @@ class Mender:
         )
         """Those of frames that may be right in part."""
         codec = scanned.info.codec
-        has_twin = codec not in MUTE - PREDICTING
-        self.twinned = frozenset(sources[slot] for slot in self.slots if has_twin)
+        self.twinned = frozenset(sources[slot] for slot in self.slots)
         """Frames, by their index, that are to be decoded in another way too."""
         self._is_mute = codec in MUTE
         self._in_rows = codec in IN_ROWS
@@ -74,6 +75,8 @@ class Mender:
         if damaged.shape != made.shape or damaged.dtype != made.dtype:
             return Mended(made)
         if frame.prediction is not None:
+            if np.array_equal(damaged, frame.prediction):
+                return Mended(damaged, frame, kept=1.0)
             return Mended(choose_nearer(damaged, frame.prediction, made), kept=1.0)
         if frame.concealed is not None:
             mended, kept = salvage_picture(

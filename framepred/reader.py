@@ -33,6 +33,7 @@ from .partitions import PartitionChecker
 from .sequences import RATE, ImageSequence, find_images, is_sequence
 from .stamps import FrameQueue, Splices, StampClock, Time, to_fraction
 from .verifier import Vp9Verifier
+from .vp9_headers import spoil_tiles
 from .wavefronts import WavefrontVerifier, decode_by_entries
 
 __all__ = ["RAW", "OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", "read_end"]
@@ -150,10 +151,8 @@ class VideoReader:
         are not lost, and frames that damage brings out of their order are put back into it.
         (Threads for slices would conceal worse than either.) verify: decode with a second, stricter
         decoder too, or read all symbols, where the first conceals damage without a word. conceal:
-        let the decoder put something likely in the place of what is missing, else it leaves what is
-        there; in H.265 go on behind wrong bits wherever they end, else begin each row anew where it
-        can be; in VP8 take all coefficients, else leave out those that are spoilt, and call corrupt
-        what rests on more. info: what ``probe`` says of the file, if that is known.
+        decode as players do, else in the other way of which ``concealment`` tells, as the codec
+        has it. info: what ``probe`` says of the file, if that is known.
 
         Raises:
             MediaError: not a file, not a video, or no video stream (cover art is none).
@@ -173,12 +172,12 @@ class VideoReader:
         if not conceal:
             options["ec"] = "0"
         self.stream.codec_context.options = {**_BOUND, **options}
-        self._checker = _choose_checker(self.info.codec, verify=verify)
+        self._checker = _choose_checker(self.info.codec, verify=verify or not conceal)
+        self._is_plain = conceal
         self._order = OrderHintChecker() if self.info.codec == "av1" else None
         self._partitions: PartitionChecker | None = None
         if self.info.codec == "vp8" and (verify or not conceal):
             self._partitions = PartitionChecker(max_pixels=_MOST_PIXELS)
-        self._is_stripped = self._partitions is not None and not conceal
         self._is_astray = False  # what comes rests on spoilt modes, up to the next key frame
         # Names of packets: stamps, or numbers in streams without any.
         self._damaged: set[int | None] = set()  # known to be damaged
@@ -257,8 +256,8 @@ class VideoReader:
             if self._is_raw:
                 packet.opaque = name = self.n_packets
             self._check(packet, name)
-            if self._is_stripped:
-                packet = self._strip(packet, name)
+            if not self._is_plain:
+                packet = self._change(packet, name)
             for native in self._decode(packet, name):
                 for frame, when in clock.settle(native):
                     yield self._wrap(frame, clock.choose_stamp(frame), when, n_frames)
@@ -284,10 +283,14 @@ class VideoReader:
         if self._continuity is not None and self._continuity.lacks_reference(bytes(packet)):
             self._baseless.add(name)
 
-    def _strip(self, packet: Packet[Any], name: int | None) -> Packet[Any]:
-        """Leave out coefficients that are spoilt; what rests on more is damaged."""
-        assert self._partitions is not None
+    def _change(self, packet: Packet[Any], name: int | None) -> Packet[Any]:
+        """What is decoded instead of a packet of VP8 or VP9, if that is damaged."""
         content = bytes(packet)
+        if self.info.codec == "vp9" and name in self._damaged:
+            with contextlib.suppress(ValueError):  # not even its header makes sense
+                return _replace(packet, spoil_tiles(content, self.stream.width))
+        if self._partitions is None:
+            return packet
         stripped = self._partitions.strip(content)
         self._is_astray = stripped is None or (self._is_astray and not packet.is_keyframe)
         if self._is_astray:

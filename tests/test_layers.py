@@ -20,6 +20,7 @@ LAYERS = (
         "phrases",
         "chroma",
         "vp8_headers",
+        "vp9_headers",
         "parameter_sets",
         "sequences",
         "series",
@@ -92,7 +93,7 @@ STDLIB_ONLY = {
     "errors", "reports", "rhythm", "timeline", "tasks", "outputs", "memory", "relay", "bitstream",
     "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m", "settings",
     "phrases", "decisions", "ranges", "continuity", "interrupts", "bool_coder", "vp8_tables",
-    "vp8_headers", "vp8_modes", "vp8_tokens", "partitions", "workers",
+    "vp8_headers", "vp9_headers", "vp8_modes", "vp8_tokens", "partitions", "workers",
     "parameter_sets",
 }  # fmt: skip
 # Who may import which big library.

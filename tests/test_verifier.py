@@ -15,6 +15,7 @@ from test_smears import drop
 from framepred import verifier
 from framepred.scanning import scan
 from framepred.verifier import Vp9Verifier
+from framepred.vp9_headers import read_pixels, split_packet
 
 HEIGHT, WIDTH = 96, 160
 
@@ -35,7 +36,7 @@ def test_sizes_are_read_and_whole_packets_are_whole(tmp_path: Path, pix_fmt: str
     _, _, packets = read_stream(write_vp9(tmp_path / "a.webm", pix_fmt=pix_fmt))
     judge = make_verifier()
     assert not any(judge.is_damaged(packet) for packet in packets)
-    sizes = [verifier._read_pixels(verifier._split(packet)[0]) for packet in packets]
+    sizes = [read_pixels(split_packet(packet)[0]) for packet in packets]
     assert sizes[::12] == [HEIGHT * WIDTH] * 3
     assert set(sizes) == {0, HEIGHT * WIDTH}
 
@@ -46,14 +47,14 @@ def test_packets_of_several_frames_are_split_as_their_index_says(tmp_path: Path)
         marker = bytes([0b110 << 5 | (n_bytes - 1) << 3 | 2])
         sizes = b"".join(len(frame).to_bytes(n_bytes, "little") for frame in packets[1:4])
         joined = b"".join(packets[1:4]) + marker + sizes + marker
-        assert verifier._split(joined) == packets[1:4]
+        assert split_packet(joined) == packets[1:4]
         judge = make_verifier()
         given = [packets[0], joined, *packets[4:]]
         assert not any(judge.is_damaged(packet) for packet in given)
         # An index whose two ends differ is none.
         broken = joined[:-1] + bytes([marker[0] ^ 1])
-        assert verifier._split(broken) == [broken]
-    assert verifier._split(packets[0]) == [packets[0]]
+        assert split_packet(broken) == [broken]
+    assert split_packet(packets[0]) == [packets[0]]
 
 
 def test_flipped_bits_are_found_at_their_packet(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_huge_pictures_are_not_shown_to_it(tmp_path: Path) -> None:
     judge = make_verifier()
     judge._decoder = decoder = Untouched()  # type: ignore[assignment]
     bomb = put_size(packets[0], 65536, 65536)
-    assert verifier._read_pixels(bomb) == 2**32
+    assert read_pixels(bomb) == 2**32
     assert not judge.is_damaged(bomb)
     # As the second of two frames.
     sizes = b"".join(len(frame).to_bytes(4, "little") for frame in (packets[1], bomb))
@@ -145,7 +146,7 @@ def test_huge_pictures_are_not_shown_to_it(tmp_path: Path) -> None:
     assert decoder.shown == []
     # Behind a frame without an index: then it is shown as one frame, and what is behind is not.
     assert not judge.is_damaged(packets[1] + bomb)
-    frames = verifier._split(decoder.shown[0])
+    frames = split_packet(decoder.shown[0])
     assert frames == [packets[1] + bomb]
 
 
@@ -167,6 +168,6 @@ def test_rubbish_is_read_without_a_crash() -> None:
     for n in (0, 1, 2, 3, 5, 9, 30, 200):
         for _ in range(100):
             packet = rng.bytes(n)
-            for frame in verifier._split(packet):
-                assert verifier._read_pixels(frame) >= 0
+            for frame in split_packet(packet):
+                assert read_pixels(frame) >= 0
             assert not make_verifier().is_damaged(packet)
