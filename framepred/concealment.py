@@ -1,4 +1,4 @@
-"""Where a damaged picture rests on what the decoder made up.
+"""What of a damaged picture can be told by decoding it in another way too.
 
 Where bits are missing or wrong, the decoders below put something likely in their place, and what
 is predicted from it carries it on. They do not say where. But the same video decoded without that
@@ -65,9 +65,10 @@ class Twin(NamedTuple):
 
 
 def read_unconcealed(path: Path, wanted: Collection[int]) -> Generator[Twin, None, None]:
-    """Decode a video without concealment, in one thread; yield the wanted frames.
+    """Decode a video in the other way, in one thread; yield the wanted frames.
 
-    Frames of VP8 in which more is spoilt than the coefficients are left out.
+    That is without concealment, or what the codec has instead, see above. Frames of VP8 in which
+    more is spoilt than the coefficients are left out.
 
     No picture is kept: what the decoder leaves in the place of what is missing are older pictures,
     and which ones depends on when they are given back.

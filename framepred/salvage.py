@@ -112,7 +112,9 @@ def keep_plausible(
 ) -> tuple[Image, float]:
     """Put what may be right in ``damaged`` into ``made``; return that, and the share kept.
 
-    As ``salvage_picture``, where nobody knows what is wrong.
+    As ``salvage_picture``, where nobody knows what is wrong; expected: the PSNR of ``made`` (dB).
+
+    Raises ValueError if the shapes differ.
     """
     _check_shapes(damaged, made, *neighbours)
     step = max(1, round(min(made.shape[:2]) / _SIDE))
