@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Generator, Iterable, Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -36,8 +37,17 @@ from numpy.typing import NDArray
 
 from .colour import Frame, Image, to_rgb
 from .reader import VideoReader
+from .relay import read_ahead
 
-__all__ = ["CONCEALING", "IN_ROWS", "MUTE", "Twin", "mark_concealed", "read_unconcealed"]
+__all__ = [
+    "CONCEALING",
+    "IN_ROWS",
+    "MUTE",
+    "Twin",
+    "find_healed",
+    "mark_concealed",
+    "read_unconcealed",
+]
 
 # Decoders of FFmpeg that conceal what they do not find, and can be told not to. Not that of MPEG-4
 # by Microsoft, version 3: it hardly ever notices.
@@ -109,6 +119,27 @@ def mark_concealed(
                     has_changed |= bool(differs.mean() > _CHANGED)
                     item = _mark(item, twin, differs, has_changed)
         yield item
+
+
+def find_healed(path: Path, wanted: Collection[int]) -> frozenset[int]:
+    """Return those of the wanted frames of VP8 or VP9 that rest on nothing damaged.
+
+    They are the same in both ways of decoding. Reads the video up to the last of them.
+
+    Raises MediaError.
+    """
+    last = max(wanted, default=-1)
+    healed = set()
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(path, frame_threads=False))
+        assert reader.info.codec in MUTE
+        twins = stack.enter_context(read_ahead(lambda: read_unconcealed(path, wanted), depth=1))
+        for frame in mark_concealed(reader.read(), twins, wanted):
+            if frame.index > last:
+                break
+            if frame.prediction is not None and np.array_equal(to_rgb(frame), frame.prediction):
+                healed.add(frame.index)
+    return frozenset(healed)
 
 
 def _mark(frame: Frame, twin: Twin, differs: NDArray[np.bool_], has_changed: bool) -> Frame:

@@ -108,12 +108,9 @@ def measure_leap(earlier: Plane, before: Plane, after: Plane, later: Plane) -> L
     """Measure the motion from `before` to `after`, two of four pictures (h, w) in a row."""
     back, ahead = find_flow(before, earlier), find_flow(after, later)
     usual: Flow = (ahead - back) / np.float32(2)
-    flows = [
-        find_flow(before, after),
-        *(find_flow(before, after, start=np.float32(n_steps) * usual) for n_steps in _STARTS),
-    ]
-    errors = [_find_error(before, after, flow) for flow in flows]
-    best = np.argmin([_average(error, _WINDOW) for error in errors], axis=0)
+    flows = find_flow(before, after, np.stack([np.float32(n) * usual for n in (0, *_STARTS)]))
+    errors = _find_error(before, after, flows)
+    best = np.argmin(_average(errors, _WINDOW), axis=0)
     across: Flow = np.choose(best, flows)
     ahead_there = np.stack([_follow(plane, across) for plane in ahead])
     usual = (ahead_there - back) / np.float32(2)
@@ -139,23 +136,25 @@ def _mean_length(flow: Flow) -> float:
 
 
 def _find_error(first: Plane, second: Plane, flow: Flow) -> Plane:
-    """Return how far the second picture, carried back along the flow, is from the first."""
+    """Return how far the second picture, carried back along the flow(s), is from the first."""
     error: Plane = np.abs(_follow(second, flow) - first)
     return error
 
 
-def find_flow(first: Plane, second: Plane, *, start: Flow | None = None) -> Flow:
+def find_flow(first: Plane, second: Plane, starts: Flow | None = None) -> Flow:
     """Return (2, h, w) float32, the motion (down, right) in pixels from each place of `first`.
 
-    :param start: the motion to begin the search with, instead of none.
+    :param starts: motions to begin the search with, instead of none; (n, 2, h, w), as then is what
+        is returned.
     """
-    levels = [(first, second, np.zeros((2, *first.shape), np.float32) if start is None else start)]
+    levels = [(first, second)]
     while len(levels) < _LEVELS:
-        finer = levels[-1]
-        levels.append((_halve(finer[0]), _halve(finer[1]), _halve(finer[2]) / 2))
-    flow = levels[-1][2]
-    for first, second, _ in reversed(levels):
-        if flow.shape[1:] != first.shape:
+        levels.append((_halve(levels[-1][0]), _halve(levels[-1][1])))
+    flow = np.zeros((2, *first.shape), np.float32) if starts is None else starts
+    for _ in levels[1:]:
+        flow = _halve(flow) / 2
+    for first, second in reversed(levels):
+        if flow.shape[-2:] != first.shape:
             flow = _enlarge(flow, first.shape)
         flow = _refine(flow, first, second)
     return flow
@@ -172,34 +171,37 @@ def _refine(flow: Flow, first: Plane, second: Plane) -> Flow:
     for _ in range(_STEPS):
         error = first - _follow(second, flow)
         y, x = _average(np.stack([down * error, right * error]), _WINDOW)
-        step = np.stack([xx * y - xy * x, yy * x - xy * y]) / determinant
+        step = np.stack([xx * y - xy * x, yy * x - xy * y], axis=-3) / determinant
         flow = _average(flow + step.clip(-_LONGEST_STEP, _LONGEST_STEP), 1)
     return flow
 
 
 def _average(planes: Plane, reach: int) -> Plane:
     """Return the mean over a square window about each pixel of (..., h, w), edges repeated."""
+    from scipy.ndimage import uniform_filter  # takes a third of a second, and few videos leap
+
     width = 2 * reach + 1
-    edges = [(0, 0)] * (planes.ndim - 2) + [(reach + 1, reach)] * 2
-    sums = np.pad(planes, edges, mode="edge").cumsum(-2, np.float64).cumsum(-1)
-    rows = sums[..., width:, :] - sums[..., :-width, :]
-    mean: Plane = ((rows[..., width:] - rows[..., :-width]) / width**2).astype(np.float32)
+    mean: Plane = uniform_filter(planes, width, mode="nearest", axes=(-2, -1))
     return mean
 
 
 def _follow(picture: Plane, flow: Flow) -> Plane:
-    """Return the picture where the flow leads, bilinearly; its edge stands for what is outside."""
+    """Return the picture where the flow leads, bilinearly; its edge stands for what is outside.
+
+    :param flow: (..., 2, h, w); returns (..., h, w).
+    """
     height, width = picture.shape
-    rows, columns = np.indices(picture.shape, np.float32) + flow
-    rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
-    top = np.minimum(rows.astype(np.intp), height - 2)
-    left = np.minimum(columns.astype(np.intp), width - 2)
+    places = np.indices(picture.shape, np.float32) + flow
+    rows = places[..., 0, :, :].clip(0, height - 1)
+    columns = places[..., 1, :, :].clip(0, width - 1)
+    top = np.minimum(np.floor(rows), np.float32(height - 2))
+    left = np.minimum(np.floor(columns), np.float32(width - 2))
     down, right = rows - top, columns - left
-    corner = top * width + left
+    corner = (top * width + left).astype(np.intp)  # exact: thumbnails have few pixels
     pixels = picture.ravel()
     upper = pixels[corner] * (1 - right) + pixels[corner + 1] * right
     lower = pixels[corner + width] * (1 - right) + pixels[corner + width + 1] * right
-    seen: Plane = (upper * (1 - down) + lower * down).astype(np.float32)
+    seen: Plane = upper * (1 - down) + lower * down
     return seen
 
 
@@ -213,7 +215,8 @@ def _halve(planes: Plane) -> Plane:
 
 def _enlarge(flow: Flow, shape: tuple[int, ...]) -> Flow:
     """Return the flow of the next finer level, where it is twice as long."""
-    wide = flow.repeat(2, axis=1).repeat(2, axis=2)
-    missing = [(0, 0)] + [(0, max(0, n - m)) for n, m in zip(shape, wide.shape[1:], strict=True)]
-    fitted = np.pad(wide, missing, mode="edge")[:, : shape[0], : shape[1]]
+    wide = flow.repeat(2, axis=-2).repeat(2, axis=-1)
+    missing = [max(0, n - m) for n, m in zip(shape, wide.shape[-2:], strict=True)]
+    edges = [(0, 0)] * (flow.ndim - 2) + [(0, n) for n in missing]
+    fitted = np.pad(wide, edges, mode="edge")[..., : shape[0], : shape[1]]
     return 2 * _average(fitted, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from .leaps import Leap, LeapFinder
 from .rests import Rest, RestFinder
 
-__all__ = ["Flags", "Observations", "Observer", "Values"]
+__all__ = ["Flags", "Observations", "Observer", "Plane", "Values"]
 
 Plane = NDArray[np.float32]
 Values = NDArray[np.float32]
@@ -23,7 +24,7 @@ Flags = NDArray[np.bool_]
 
 _BLOCK = 8  # pixels of a thumbnail whose change is averaged
 _GRID = (12, 16)  # rows and columns of the signature that tells one scene from another
-_N_BINS = 32  # of the luma histogram
+_BIN = 8  # levels that the luma histogram counts together
 
 # Blank: no structure but noise, and dark. In levels of 0..255.
 _BLANK_CONTRAST = 3.0
@@ -84,10 +85,10 @@ class _Signature:
     @classmethod
     def of(cls, thumbnail: Plane) -> _Signature:
         grid: Plane = _average(thumbnail, _GRID)
-        bins = np.histogram(thumbnail, bins=_N_BINS, range=(0, 256))[0] / thumbnail.size
+        counts = np.bincount(thumbnail.astype(np.uint8).ravel() // _BIN, minlength=256 // _BIN)
         # Smoothed, so that a slow change of light does not look like other pictures.
-        smooth: Values = np.convolve(bins, [0.25, 0.5, 0.25], "same").astype(np.float32)
-        return cls(grid, smooth)
+        smooth: Values = np.convolve(counts, [0.25, 0.5, 0.25], "same").astype(np.float32)
+        return cls(grid, smooth / np.float32(thumbnail.size))
 
     def to_bytes(self) -> bytes:
         rows, columns = self.grid.shape
@@ -105,13 +106,22 @@ class _Signature:
 
 def _average(picture: Plane, shape: tuple[int, int]) -> Plane:
     """Return `picture` averaged over a grid of at most `shape` cells."""
-    height, width = picture.shape
-    rows = np.unique(np.arange(shape[0]) * height // shape[0])
-    columns = np.unique(np.arange(shape[1]) * width // shape[1])
+    rows, columns, area = _divide(picture.shape, shape)
     sums = np.add.reduceat(np.add.reduceat(picture, rows, axis=0), columns, axis=1)
-    area = np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
     averaged: Plane = (sums / area).astype(np.float32)
     return averaged
+
+
+@lru_cache(maxsize=8)
+def _divide(size: tuple[int, ...], shape: tuple[int, int]) -> tuple[NDArray[np.intp], ...]:
+    """Return where the rows and the columns of a grid begin, and how many pixels a cell has."""
+    rows, columns = (
+        np.unique(np.arange(n) * length // n) for length, n in zip(size, shape, strict=True)
+    )
+    heights, widths = (
+        np.diff([*starts, length]) for starts, length in zip((rows, columns), size, strict=True)
+    )
+    return rows, columns, np.outer(heights, widths)
 
 
 def _compare(first: _Signature, second: _Signature) -> tuple[float, float]:
@@ -135,8 +145,15 @@ def _compare(first: _Signature, second: _Signature) -> tuple[float, float]:
 class Observer:
     """Collects ``Observations`` frame by frame, keeping no more than the last pictures."""
 
-    def __init__(self, *, keep_signatures: bool = False) -> None:
-        """Begin; with `keep_signatures` any two frames can be compared later (230 bytes each)."""
+    def __init__(
+        self, *, keep_signatures: bool = False, leaps: bool = True, rests: bool = True
+    ) -> None:
+        """Begin.
+
+        :param keep_signatures: any two frames can be compared later (230 bytes each).
+        :param leaps: measure the motion at leaps, which takes most of the time.
+        :param rests: likewise across rests.
+        """
         self._columns = {
             name: array("f")
             for name in ("motion", "drift", "difference", "novelty", "level", "contrast")
@@ -146,8 +163,8 @@ class Observer:
         self._signatures: list[bytes] | None = [] if keep_signatures else None
         self._last: tuple[Plane, Plane, _Signature] | None = None
         self._last_lit: _Signature | None = None
-        self._leaps = LeapFinder()
-        self._rests = RestFinder()
+        self._leaps = LeapFinder() if leaps else None
+        self._rests = RestFinder() if rests else None
         self._was_blank = False
 
     def add(self, thumbnail: Plane, *, is_corrupt: bool = False) -> None:
@@ -174,8 +191,10 @@ class Observer:
                 if picture.shape == thumbnail.shape:
                     motion = _most_changed(np.abs(thumbnail - picture))
                     drift = float(np.abs(blurred - last_blurred).mean())
-            self._leaps.add(thumbnail, drift)
-            self._rests.add(thumbnail, motion)
+            if self._leaps is not None:
+                self._leaps.add(thumbnail, drift)
+            if self._rests is not None:
+                self._rests.add(thumbnail, motion)
             self._last = thumbnail, blurred, signature
             blank = contrast < _BLANK_CONTRAST and level < _BLANK_LEVEL
             if not blank:
@@ -184,15 +203,17 @@ class Observer:
                 self._last_lit = signature
             self._was_blank = blank
         else:
-            self._leaps.skip()
-            self._rests.skip()
+            for finder in (self._leaps, self._rests):
+                if finder is not None:
+                    finder.skip()
         row = (motion, drift, difference, novelty, level, contrast)
         for column, value in zip(self._columns.values(), row, strict=True):
             column.append(value)
 
     def observations(self) -> Observations:
         """Return what was seen, when the last frame was."""
-        self._leaps.finish()
+        if self._leaps is not None:
+            self._leaps.finish()
         columns = {
             name: np.array(column, dtype=np.float32) for name, column in self._columns.items()
         }
@@ -200,8 +221,8 @@ class Observer:
             **columns,
             usable=np.array(list(self._usable), dtype=np.bool_),
             bridges=dict(self._bridges),
-            leaps=dict(self._leaps.found),
-            rests=dict(self._rests.found),
+            leaps={} if self._leaps is None else dict(self._leaps.found),
+            rests={} if self._rests is None else dict(self._rests.found),
             signatures=tuple(self._signatures or ()),
         )
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,17 +89,16 @@ class RestFinder:
         motions = list(self._motions)
         *rest, jump = motions[-2 - length : -1]
         before = motions[: -2 - length][-_REACH:]
-        if len(before) < 2:
+        if len(before) < 2 or jump < _JUMP * max(rest):
             return False
-        usual = float(np.median(before[-_AROUND:]))
+        usual = median(before[-_AROUND:])
         # The median tells whether it moves, the last step whether the rest begins here.
-        return bool(
+        return (
             usual >= _LEAST_MOTION
             and (before[-1] >= _STILL * usual or before[-1] > _FALL * rest[0])
             and max(rest[: max(1, length - 1)]) < _STILL * usual
             and rest[-1] < (_STILL if length == 1 else _STILL_AT_LAST) * usual
-            and jump >= _JUMP * max(rest)
-            and np.mean(np.array(before) < _AT_REST * usual) <= _MOST_RESTING
+            and sum(motion < _AT_REST * usual for motion in before) <= _MOST_RESTING * len(before)
         )
 
     def _measure(self, length: int) -> None:

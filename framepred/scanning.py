@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
-from .concealment import CONCEALING, MUTE
+from .concealment import CONCEALING, MUTE, find_healed
 from .decisions import explain_timeline
 from .detection import (
     find_black,
@@ -24,10 +25,12 @@ from .detection import (
 from .drops import find_drops
 from .errors import MediaError
 from .insertion import NO_DELAY, Delay, Insertion, insert_slots, parse_insertion
-from .observations import Observations, Observer
+from .observations import Observations, Observer, Plane
 from .ranges import NamedGap, parse_gap, resolve_gaps
+from .relay import read_ahead
 from .repairs import RepairFinder
 from .reports import DropReport, OnProgress, Plain, Progress, Report, to_plain
+from .rhythm import find_runs
 from .smears import find_baseless, find_mendable, find_smears
 from .timeline import (
     Gap,
@@ -47,6 +50,7 @@ _log = logging.getLogger(__name__)
 _N_STEPS = 15  # times between frames of which the median is the usual one
 _MOST_BASELESS = 0.1  # of the frames, and a few: if more lack others, they are numbered wrongly
 _REFUSING = ("av1",)  # whose decoder takes no picture that lacks another
+_DEPTH = 4  # frames that are decoded ahead of those looked at
 _REPORT_EVERY = 8  # frames between two calls of on_progress
 
 
@@ -147,13 +151,12 @@ def scan(
         raise ValueError(f"unknown kind of gap {unknown[0]!r}: choose of {get_args(Kind)}")
     named = [parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps]
     inserted = [parse_insertion(entry) if isinstance(entry, str) else entry for entry in insert]
-    verify = not {"corrupt", "smeared"}.isdisjoint(detect)  # what takes longest is to find these
-    seen = _watch(path, keep_signatures=bool(named), verify=verify, on_progress=on_progress)
+    seen = _watch(path, detect, keep_signatures=bool(named), on_progress=on_progress)
     # Frames behind an error at the very end are lost without a word where threads are flushed.
     if seen.is_damaged or seen.lacks_frames:
         _log.info("%s: damage met: read again from the start, in one thread", path)
         seen = _watch(
-            path, keep_signatures=True, frame_threads=False, verify=verify, on_progress=on_progress
+            path, detect, keep_signatures=True, frame_threads=False, on_progress=on_progress
         )
     info, times, packet_times = seen.info, seen.times, seen.packet_times
     if not times:
@@ -210,6 +213,11 @@ def scan(
                 for i in range(gap.start, gap.stop)
             },
         )
+    mendable = _list_mendable(seen, timeline.slots, [*found, *smears], baseless)
+    if mendable and info.codec in MUTE:
+        healed = find_healed(info.path, mendable).difference(seen.corrupt)
+        smears = _leave_out(smears, {places[i] for i in healed})
+        mendable -= healed
     damage, cuts = _look(observations, timeline.slots, places, [*wanted, *smears], detect)
     drops: list[DropReport] = []
     # Without a steady rate the motion of a step tells nothing.
@@ -241,7 +249,7 @@ def scan(
             drop for drop in drops if drop.start not in {entry.start for entry in inserted}
         ),
         delay=delay,
-        mendable=_list_mendable(seen, timeline.slots, [*found, *smears], baseless),
+        mendable=mendable,
     )
     _note(report, detect)
     return report
@@ -279,6 +287,12 @@ def _list_mendable(
         if gap.kind == "named":
             found.difference_update(range(gap.start, gap.stop))
     return frozenset(source for i in found if (source := slots[i].source) is not None)
+
+
+def _leave_out(gaps: Iterable[Gap], slots: Collection[int]) -> tuple[Gap, ...]:
+    """Return smears without some of their slots."""
+    rest = [i for gap in gaps for i in range(gap.start, gap.stop) if i not in slots]
+    return tuple(Gap(start, stop, "smeared") for start, stop in find_runs(rest))
 
 
 def _choose_repairs(seen: _Seen, observations: Observations, n_steps: Sequence[int]) -> list[int]:
@@ -365,21 +379,27 @@ class _Seen:
 
 def _watch(
     path: str | Path,
+    detect: Collection[Kind],
     *,
     keep_signatures: bool,
-    verify: bool,
     on_progress: OnProgress,
     frame_threads: bool = True,
 ) -> _Seen:
-    """Read a video, with frame threads no farther than to the first damage."""
-    with VideoReader(path, frame_threads=frame_threads, verify=verify) as reader:
+    """Read a video, with frame threads no farther than to the first damage.
+
+    What takes longest is only looked at where it is asked for.
+    """
+    verify = not {"corrupt", "smeared"}.isdisjoint(detect)
+    with ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(path, frame_threads=frame_threads, verify=verify))
+        frames = stack.enter_context(read_ahead(lambda: _shrink(reader), depth=_DEPTH))
         total = _count_frames(reader.info)
-        observer = Observer(keep_signatures=keep_signatures)
+        observer = Observer(
+            keep_signatures=keep_signatures, leaps="closed" in detect, rests="frozen" in detect
+        )
         seen = _Seen(reader.info, observer, has_threads=frame_threads)
         finder, pauses = RepairFinder(), _Pauses()
-        for frame in reader.read():
-            assert isinstance(frame, Frame)
-            thumbnail = read_thumbnail(frame)
+        for frame, thumbnail in frames:
             seen.observer.add(thumbnail, is_corrupt=frame.is_corrupt)
             finder.add(thumbnail, is_suspect=pauses.take(frame))
             seen.times.append(frame.time)
@@ -402,6 +422,13 @@ def _watch(
         seen.n_errors = reader.n_errors
         seen.n_repaired_times = reader.n_repaired_times
     return seen
+
+
+def _shrink(reader: VideoReader) -> Generator[tuple[Frame, Plane], None, None]:
+    """Yield all frames with their thumbnails."""
+    for frame in reader.read():
+        assert isinstance(frame, Frame)
+        yield frame, read_thumbnail(frame)
 
 
 class _Pauses:

@@ -404,7 +404,7 @@ def _mark_cuts(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
 
 
 def _find_cuts(frames: Sequence[Frame]) -> set[int]:
-    observer = Observer()
+    observer = Observer(leaps=False, rests=False)
     for frame in frames:
         observer.add(read_thumbnail(frame))
     return set(find_cuts(observer.observations()))

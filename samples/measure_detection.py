@@ -16,7 +16,8 @@ files, the share that was damage. For runs of frames (frozen, black, missing) th
 by run (found when it shares at least half of the union with what was reported) and by frame. A
 closed-up drop is found when it is reported at its very frame; "exact" is then a count of lost
 frames that is off by one at most. Of undecodable packets the frames count: all that are gone or
-differ from the undamaged file's, by more than 6 levels in some 16 x 16 block.
+differ from the undamaged file's, by more than 6 levels in some 16 x 16 block. "Changed at all" is
+the share of the frames reported that are gone or differ by anything.
 
 Motion is measured on the undamaged clip, apart from all that is tested: the mean absolute change
 from frame to frame of the most changed twentieth of the 16 x 16 blocks, in levels of 0..255, as the
@@ -66,6 +67,7 @@ class Case:
     keep: Sequence[int] | None = None  # slots that have a frame; None: all
     times: Sequence[Fraction] | None = None  # instead of a constant rate
     crf: int = 20
+    changed: list[Run] = field(default_factory=list)  # slots of undecodable, changed at all
     spoil: Sequence[int] = ()  # packets, as they are stored, that are spoiled or lost
     how: str = ""  # what becomes of them: see ``spoil``
     codec: str = "libx264"
@@ -380,6 +382,7 @@ class Tally:
     frames_made: int = 0
     frames_found: int = 0
     frames_reported: int = 0
+    frames_changed: int = 0  # of those reported
     false: dict[str, int] = field(default_factory=dict)  # reports of other kinds, or of no damage
 
 
@@ -414,6 +417,7 @@ def count(case: Case, report: ScanReport, tally: Tally) -> bool:
         tally.frames_made += len(made)
         tally.frames_found += len(made & reported)
         tally.frames_reported += len(reported)
+        tally.frames_changed += len(flatten(case.changed) & reported)
     for name in wrong:
         tally.false[name] = tally.false.get(name, 0) + 1
     return hits == len(case.truth) and not wrong and tally.reported >= tally.found
@@ -453,13 +457,16 @@ def read_luma(path: Path) -> dict[Fraction, NDArray[np.uint8]]:
         return {frame.time: frame.native.to_ndarray(format="gray") for frame in reader.read()}
 
 
-def compare_pictures(damaged: Path, undamaged: Path) -> list[Run]:
-    """The runs of slots whose picture is gone or visibly another one than in the undamaged file."""
+def compare_pictures(damaged: Path, undamaged: Path, *, least: float = VISIBLE) -> list[Run]:
+    """The runs of slots whose picture is gone or another one than in the undamaged file.
+
+    least: levels; some block must differ by more.
+    """
     seen = read_luma(damaged)
     slots = set()
     for i, (time, true) in enumerate(sorted(read_luma(undamaged).items())):
         other = seen.get(time)
-        if other is None or other.shape != true.shape or find_worst_block(true, other) > VISIBLE:
+        if other is None or other.shape != true.shape or find_worst_block(true, other) > least:
             slots.add(i)
     return join(slots)
 
@@ -501,6 +508,7 @@ def measure(
                         undamaged = file.rename(file.with_suffix(f".whole{suffix}"))
                         spoil(undamaged, file, case)
                         case.truth = compare_pictures(file, undamaged)
+                        case.changed = compare_pictures(file, undamaged, least=0.0)
                     report = scan(file, detect=DETECT)
                     file.unlink()
                     rows = [case.kind]
@@ -523,8 +531,11 @@ def grade(case: Case) -> str:
 
 
 def print_table(tallies: dict[str, Tally]) -> None:
-    print("| files | n | recall | precision | exact | frames: recall | precision | other reports |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| files | n | recall | precision | exact "
+        "| frames: recall | precision | changed at all | other reports |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for row, tally in tallies.items():
         false = ", ".join(f"{n} {kind}" for kind, n in sorted(tally.false.items())) or "none"
         cells = [
@@ -533,6 +544,7 @@ def print_table(tallies: dict[str, Tally]) -> None:
             share(tally.exact, tally.made),
             share(tally.frames_found, tally.frames_made),
             share(tally.frames_found, tally.frames_reported) if tally.frames_made else "",
+            share(tally.frames_changed, tally.frames_reported) if tally.frames_changed else "",
         ]
         print(f"| {row} | {tally.files} | {' | '.join(cells)} | {false} |", flush=True)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from synthetic import make_frames, read_planes, write_clip
 
 from framepred.colour import limit_samples
-from framepred.concealment import CONCEALING, Twin, mark_concealed, read_unconcealed
+from framepred.concealment import CONCEALING, Twin, find_healed, mark_concealed, read_unconcealed
 from framepred.errors import OutputError
 from framepred.filling import fill_gaps
 from framepred.metrics import psnr
@@ -40,12 +40,12 @@ ENCODERS = {
 SUFFIXES = {**ENCODERS, "libvpx": ".mkv", "libvpx-vp9": ".mkv"}
 
 
-def write_moving(folder: Path, encoder: str, x265: str = "wpp=1") -> Path:
+def write_moving(folder: Path, encoder: str, x265: str = "wpp=1", n: int = N) -> Path:
     """A texture with grain that slides by (2, 1) pixels a frame, a key frame every twelve."""
     grain = np.random.default_rng(0).normal(0, 12, (SIZE[1], SIZE[0], 1))
     picture = make_frames(1, width=SIZE[0], height=SIZE[1])[0] * 0.7 + 38 + grain
     still = np.rint(picture.clip(0, 255)).astype(np.uint8)
-    frames = [np.roll(still, (i, 2 * i), (0, 1)) for i in range(N)]
+    frames = [np.roll(still, (i, 2 * i), (0, 1)) for i in range(n)]
     options = {"crf": "18"} if encoder.startswith("libx26") else {"qmin": "2", "qmax": "3"}
     if encoder.startswith("libvpx"):
         options = {"deadline": "realtime", "cpu-used": "8", "b": "3M"}
@@ -416,26 +416,28 @@ def test_of_vp8_whose_modes_are_spoilt_nothing_is_kept(tmp_path: Path) -> None:
 def test_where_nothing_tells_what_is_wrong_the_plausible_is_kept(
     tmp_path: Path, encoder: str
 ) -> None:
-    whole = write_moving(tmp_path, encoder)
+    whole = write_moving(tmp_path, encoder, n=N if encoder == "libvpx" else N + 6)
     damaged = spoil(whole, keep=0.01 if encoder == "libvpx" else 0.4, with_noise=True)
-    scanned = scan(damaged)
-    assert scanned.mendable == frozenset(range(HIT, 2 * GOP))
+    # libvpx stores one picture of VP9 ahead, and shows it within the smear.
+    healed = set() if encoder == "libvpx" else {18}
+    spoilt = [i for i in range(HIT, 2 * GOP) if i not in healed]
+    assert scan(damaged).mendable == {*spoilt}
     true, scores = read_rgb(whole), {}
     for mend in (True, False):
         output = tmp_path / f"{mend}.mkv"
         report = fill_gaps(damaged, output, predictor=BlendPredictor(), codec="ffv1", mend=mend)
         frames = [frame for gap in report.gaps for frame in gap.frames]
-        assert len(frames) == 2 * GOP - HIT
+        assert len(frames) == len(spoilt)
         assert all((frame.kept is not None) == mend for frame in frames)
         made = read_rgb(output)
-        scores[mend] = np.mean([psnr(true[i], made[i]) for i in range(HIT, 2 * GOP)])
+        scores[mend] = np.mean([psnr(true[i], made[i]) for i in spoilt])
     assert scores[True] > scores[False] + 0.3
-    # Without an estimate of what is made anew, nothing is plausible.
-    output = tmp_path / "unchecked.mkv"
-    report = fill_gaps(damaged, output, predictor=BlendPredictor(), self_check=False)
-    kept = [frame.kept for gap in report.gaps for frame in gap.frames]
-    assert kept.count(None) >= 8
-    assert {*kept} <= {None, 1.0}  # but what rests on nothing wrong
+
+
+def test_without_an_estimate_nothing_is_plausible(tmp_path: Path) -> None:
+    damaged = spoil(write_moving(tmp_path, "libvpx-vp9"), keep=0.4, with_noise=True)
+    report = fill_gaps(damaged, tmp_path / "out.mkv", predictor=BlendPredictor(), self_check=False)
+    assert {frame.kept for gap in report.gaps for frame in gap.frames} == {None}
 
 
 def test_of_vp9_a_picture_that_rests_on_nothing_wrong_stays(tmp_path: Path) -> None:
@@ -449,14 +451,14 @@ def test_of_vp9_a_picture_that_rests_on_nothing_wrong_stays(tmp_path: Path) -> N
         is_right = np.array_equal(to_rgb(marked[index]), true[index])
         assert is_right == (index in healed)
         assert marked[index].concealed is None
+    assert find_healed(damaged, range(HIT, 2 * GOP)) == {*healed}
+    found = {i for g in scan(damaged).plan.gaps for i in range(g.gap.start, g.gap.stop)}
+    assert found == {*range(HIT, 2 * GOP)} - {*healed}
     output = tmp_path / "out.mkv"
-    report = fill_gaps(damaged, output, predictor=GrayPredictor(), codec="ffv1")
-    (gap,) = report.gaps
+    fill_gaps(damaged, output, predictor=GrayPredictor(), codec="ffv1")
     before, after = dict(read_planes(damaged)), dict(read_planes(output))
     for index in healed:
-        frame = gap.frames[index - gap.start]
-        assert frame.kept == 1
-        assert after[frame.time] == before[frame.time]
+        assert after[marked[index].time] == before[marked[index].time]
 
 
 def test_of_vp9_nothing_is_told_where_the_decoder_took_nothing(tmp_path: Path) -> None:
