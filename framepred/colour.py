@@ -32,6 +32,7 @@ __all__ = [
     "Frame",
     "Image",
     "Plane",
+    "Unread",
     "bit_depth",
     "find_equal_layouts",
     "from_rgb",
@@ -67,6 +68,14 @@ class Frame:
     packet: int | None = None
     concealed: NDArray[np.bool_] | None = None
     prediction: Image | None = None
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A frame that was not decoded: its index and its time, as ``Frame`` has them."""
+
+    index: int
+    time: Fraction
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from .accounts import GapScores, report_fill, report_frames
 from .confidence import GapEvidence, estimate_score, measure_calm
 from .decisions import explain_gap, explain_made
 from .errors import MediaError, OutputError
+from .excerpts import plan_excerpts
 from .fields import by_fields
 from .insertion import Insertion, SoundChoice, SoundRule, choose_sound
 from .journal import Journal, Outcome, name_window, open_journal
@@ -40,7 +41,7 @@ from .splicing import list_wishes
 from .stages import VideoSink, choose_crew_size, read_video, write_video
 from .tasks import Task, list_tasks
 from .timeline import Kind, Plan, Slot
-from .video import Frame, VideoReader, from_rgb, plan_graft, to_rgb
+from .video import Frame, Unread, VideoReader, from_rgb, plan_graft, to_rgb
 from .views import Views, Watch
 
 if TYPE_CHECKING:
@@ -202,6 +203,10 @@ def fill_gaps(
         )
 
     mender = Mender(scanned, mend=mend)
+    tasks = list_tasks(plan, context if self_check else None, mendable=mender.slots)
+    excerpts = None
+    if graft is not None and not scanned.is_damaged and not views.are_any:
+        excerpts = plan_excerpts(graft, plan, tasks)
     journal = None
     with ExitStack() as stack:
         if predictor is not None:
@@ -244,12 +249,13 @@ def fill_gaps(
                 clock=clock,
                 frame_threads=not scanned.is_damaged,
                 damaged=mender.twinned,
+                excerpts=excerpts,
             )
         )
         filler = _Filler(
             plan,
             mender,
-            context,
+            tasks,
             predictor,
             journal,
             clock,
@@ -260,7 +266,7 @@ def fill_gaps(
             is_interlaced=scanned.info.interlaced,
         )
         for item in items:
-            if isinstance(item, Frame):
+            if isinstance(item, Frame | Unread):
                 _write(writer, filler.take(item))
                 if on_progress is not None:
                     on_progress(Progress("fill", filler.n_done, len(plan.slots), clock.seconds()))
@@ -303,7 +309,7 @@ class _Filler:
         self,
         plan: Plan,
         mender: Mender,
-        context: int,
+        tasks: Iterable[Task],
         predictor: Predictor | None,  # None, as the journal: there is nothing to make
         journal: Journal | None,
         clock: StageClock,
@@ -325,9 +331,7 @@ class _Filler:
         self._watch = watch
         self._self_check = self_check
         self._mender = mender
-        self._tasks = deque(
-            list_tasks(plan, context if self_check else None, mendable=mender.slots)
-        )
+        self._tasks = deque(tasks)
         self._plan = plan
         self._n_open = Counter(task.gap for task in self._tasks)  # tasks to be done, by gap
         # The first slot that any task from here on looks at: what lies before it can go.
@@ -342,13 +346,13 @@ class _Filler:
         self._sources = ((s.source, i) for i, s in enumerate(plan.slots) if s.source is not None)
         self._expected = next(self._sources, None)
         self._shown = ShownFrames(self._tasks, crew)  # real frames that a task will look at
-        self._ready: dict[int, Frame] = {}  # frames whose turn to be written has not come
+        self._ready: dict[int, Frame | Unread] = {}  # frames whose turn to be written has not come
         self.n_done = 0  # slots written or passed over
         self.n_made = 0
         self.scores = [GapScores(GapEvidence(p.gap.start, p.gap.stop)) for p in plan.gaps]
 
-    def take(self, frame: Frame) -> Iterator[Frame]:
-        """Take the next decoded frame; yield the frames that can be written now.
+    def take(self, frame: Frame | Unread) -> Iterator[Frame | Unread]:
+        """Take the next frame; yield the frames that can be written now.
 
         Raises:
             MediaError: it is not the frame that the scan saw in its place.
@@ -367,17 +371,19 @@ class _Filler:
             )
         self._expected = next(self._sources, None)
         frame = dataclasses.replace(frame, time=self._slots[slot].time)
-        self._watch.see_input(slot, frame)
-        self._mender.take(slot, frame)
         if slot not in self._made_slots:
             self._ready[slot] = frame
-            if self._needed_from and slot >= self._needed_from[0]:
+        if isinstance(frame, Frame):
+            self._watch.see_input(slot, frame)
+            self._mender.take(slot, frame)
+            is_looked_at = self._needed_from and slot >= self._needed_from[0]
+            if slot in self._ready and is_looked_at:
                 self._shown.add(slot, frame)
         while self._tasks and self._tasks[0].ready_at <= slot:
             self._perform(self._tasks.popleft())
         yield from self._release()
 
-    def finish(self, source: Path) -> Iterator[Frame]:
+    def finish(self, source: Path) -> Iterator[Frame | Unread]:
         """Yield the rest after the last decoded frame.
 
         Raises:
@@ -392,7 +398,7 @@ class _Filler:
             self._perform(self._tasks.popleft())
         yield from self._release()
 
-    def _release(self) -> Iterator[Frame]:
+    def _release(self) -> Iterator[Frame | Unread]:
         """Yield what is ready, up to the first slot that still waits for its frame."""
         while self.n_done < len(self._slots):
             slot = self.n_done
@@ -566,6 +572,6 @@ def _half_step(slots: Sequence[Slot], slot: int) -> Fraction:
     return min(steps, default=Fraction(0)) / 2
 
 
-def _write(writer: VideoSink, frames: Iterable[Frame]) -> None:
+def _write(writer: VideoSink, frames: Iterable[Frame | Unread]) -> None:
     for frame in frames:
         writer.write(frame)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from av.video.stream import VideoStream
 
 from . import bitstream, parameter_sets
 from .bitstream import Header
-from .colour import Frame
+from .colour import Frame, Unread
 from .containers import adopt_look, choose_rate, copy_metadata
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
@@ -50,7 +51,8 @@ class Graft:
     stretches: tuple[Stretch, ...]
     wishes: tuple[Wish, ...]  # the frames of the output
     ticks: tuple[int, ...]  # when each is shown, in the input's time base
-    decode_ticks: tuple[int, ...]  # of the input's coded pictures
+    coded: tuple[Coded, ...]  # the input's pictures, in the order of storage
+    time_base: Fraction  # of all ticks
     encoder: Encoder
     header: bytes  # the track's new header
     sets: tuple[bytes, ...]  # the new pictures' parameter sets, as the encoder numbers them
@@ -119,7 +121,8 @@ def plan_graft(
         stretches=tuple(stretches),
         wishes=tuple(wishes),
         ticks=tuple(to_ticks(wish.time, info.time_base) for wish in wishes),
-        decode_ticks=tuple(picture.dts for picture in survey.coded),
+        coded=tuple(survey.coded),
+        time_base=info.time_base,
         encoder=encoder,
         header=header,
         sets=sets,
@@ -309,7 +312,9 @@ def _read_sets(context: VideoCodecContext, codec: bitstream.Codec) -> tuple[byte
 
 
 class Grafter(VideoWriter):
-    """A ``VideoWriter`` that copies what a graft says can be copied; the frames come all the same.
+    """A ``VideoWriter`` that copies what a graft says can be copied.
+
+    The frames come all the same; those in whose stead a picture is copied may be ``Unread``.
 
     ::
 
@@ -338,7 +343,7 @@ class Grafter(VideoWriter):
         self._n_encoded = 0  # of this stretch
         super().__init__(path, like=like, overwrite=overwrite)
 
-    def write(self, frame: Frame) -> None:
+    def write(self, frame: Frame | Unread) -> None:
         """Take the next frame of the output: encode it, or copy a picture in its stead.
 
         Raises:
@@ -355,6 +360,8 @@ class Grafter(VideoWriter):
             self._n_encoded = 0
         if isinstance(self._stretch, Copied):
             self._copy_picture(self._stretch)
+        elif isinstance(frame, Unread):
+            raise ValueError(f"the frame at {frame.time} s is to be encoded: it must be decoded")
         else:
             self._encode_frame(frame, self._stretch)
         self.n_frames += 1
@@ -364,7 +371,7 @@ class Grafter(VideoWriter):
 
     def _add_video(self, container: OutputContainer, encoder: Encoder) -> VideoStream:
         source = self._like.stream
-        self._base = self._like.info.time_base
+        self._base = self._graft.time_base
         stream = container.add_stream_from_template(source, opaque=True)
         stream.codec_context.framerate = choose_rate(source)
         stream.codec_context.extradata = self._graft.header
@@ -393,7 +400,7 @@ class Grafter(VideoWriter):
         if stretch.stop < len(self._graft.ticks):  # a hole is filled there
             left = self._graft.ticks[stretch.stop] - packet.pts
             packet.duration = min(packet.duration or left, left)
-        packet.dts = self._graft.decode_ticks[index]
+        packet.dts = self._graft.coded[index].dts
         self._mux(packet)
 
     def _enter(self, packet: Packet[Any]) -> Packet[Any]:

@@ -10,7 +10,7 @@ Pure: pictures are numbers here, in the order in which they are stored and decod
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +25,7 @@ __all__ = [
     "Stretch",
     "Wish",
     "cut_stretches",
+    "find_groups",
     "lay_decode_ticks",
     "list_wishes",
 ]
@@ -121,6 +122,28 @@ def lay_decode_ticks(shown: Sequence[int], given: Sequence[int | None]) -> list[
     step = min((b - a for a, b in pairwise(ordered)), default=1)
     head = [ordered[0] - (depth - i) * step for i in range(min(depth, len(shown)))]
     return head + ordered[: len(shown) - len(head)]
+
+
+def find_groups(coded: Sequence[Coded], wanted: Iterable[int]) -> list[range]:
+    """The runs of stored pictures that must be decoded for some of them, each to the last of these.
+
+    A run begins with the input or at an entry.
+
+    :param coded: in the order of storage.
+    :param wanted: places in it.
+    """
+    groups: list[range] = []
+    entries = [i for i, picture in enumerate(coded) if picture.is_entry]
+    for place in sorted(wanted):
+        at = bisect_right(entries, place)
+        # A leading picture may look at what comes before its entry.
+        if at and coded[place].is_leading:
+            at -= 1
+        first = entries[at - 1] if at else 0
+        while groups and first < groups[-1].stop:
+            first = min(first, groups.pop().start)
+        groups.append(range(first, place + 1))
+    return groups
 
 
 def cut_stretches(coded: Sequence[Coded], wishes: Sequence[Wish], base: Fraction) -> list[Stretch]:

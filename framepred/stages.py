@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from .concealment import mark_concealed, read_unconcealed
+from .excerpts import Excerpts, read_excerpts
 from .insertion import NO_DELAY, Delay
 from .outputs import is_pipe
 from .pipes import PipeWriter, choose_pictures, open_stdout
 from .relay import Behind, read_ahead, write_behind
 from .reports import StageClock
-from .video import Frame, Graft, Grafter, VideoInfo, VideoReader, VideoWriter
+from .video import Frame, Graft, Grafter, Unread, VideoInfo, VideoReader, VideoWriter
 
 __all__ = ["VideoSink", "choose_crew_size", "choose_depth", "read_video", "write_video"]
 
@@ -47,11 +48,12 @@ def read_video(
     clock: StageClock,
     frame_threads: bool = True,
     damaged: Collection[int] = (),
+    excerpts: Excerpts | None = None,
 ) -> AbstractContextManager[Iterator[Any]]:
     """Read as ``VideoReader.read`` does, ahead of who takes the items; the stage "decode".
 
     damaged: frames of which it is to be found out where the decoder made them up; for that a second
-    decoder runs beside.
+    decoder runs beside. excerpts: what is decoded, if that is not all; for a ``Grafter`` only.
     """
     depth = choose_depth(source)
 
@@ -65,6 +67,9 @@ def read_video(
                     info=source,
                 )
             )
+            if excerpts is not None:
+                yield from clock.iterate("decode", read_excerpts(reader, excerpts))
+                return
             items = reader.read()
             if damaged:
                 twins = read_ahead(lambda: read_unconcealed(source.path, damaged), depth=depth)
@@ -139,12 +144,16 @@ class VideoSink:
         self._behind = behind
         self._clock = clock
 
-    def write(self, frame: Frame) -> None:
+    def write(self, frame: Frame | Unread) -> None:
         """Hand over a frame; from now on only its samples may be looked at."""
 
         def job(writer: VideoWriter | PipeWriter) -> None:
             with self._clock.measure("encode"):
-                writer.write(frame)
+                if isinstance(frame, Unread):
+                    assert isinstance(writer, Grafter)
+                    writer.write(frame)
+                else:
+                    writer.write(frame)
 
         self._behind.call(job)
 

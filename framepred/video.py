@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .colour import Frame, Image, from_rgb, read_thumbnail, to_rgb
+from .colour import Frame, Image, Unread, from_rgb, read_thumbnail, to_rgb
 from .encoders import Encoder, Hdr
 from .grafting import Graft, Grafter, plan_graft
 from .reader import RAW, OtherStream, Packet, VideoInfo, VideoReader, probe
@@ -28,6 +28,7 @@ __all__ = [
     "Image",
     "OtherStream",
     "Packet",
+    "Unread",
     "VideoInfo",
     "VideoReader",
     "VideoWriter",

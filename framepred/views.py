@@ -112,6 +112,11 @@ class Views:
                 if path.suffix.lower() not in SUFFIXES:
                     raise OutputError(f"{path}: must end in one of {', '.join(SUFFIXES)}")
 
+    @property
+    def are_any(self) -> bool:
+        """Whether any is wanted."""
+        return bool(self._list_paths())
+
     def _list_paths(self) -> list[Path]:
         paths = (getattr(self, each.name) for each in fields(self))
         return [path for path in paths if isinstance(path, Path)]

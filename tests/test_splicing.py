@@ -13,6 +13,7 @@ from framepred.splicing import (
     Stretch,
     Wish,
     cut_stretches,
+    find_groups,
     lay_decode_ticks,
     list_wishes,
 )
@@ -189,6 +190,36 @@ def test_whatever_is_far_from_a_hole_is_copied(seed: int) -> None:
     last = min([i for i in begins if i > hole], default=len(display))
     assert stretches[:first] == display[:first]
     assert stretches[last:] == display[last:]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_group_holds_all_that_its_pictures_look_at(seed: int) -> None:
+    display = closed(invent(seed))
+    coded = store(display)
+    shown = [picture.pts // STEP for picture in coded]
+    rng = random.Random(seed)
+    wanted = {rng.randrange(len(coded)) for _ in range(rng.randrange(1, 4))}
+    needed = {shown[place] for place in wanted}
+    while more := {other for frame in needed for other in refer(display, frame)} - needed:
+        needed |= more
+    groups = find_groups(coded, wanted)
+    decoded = [shown[place] for group in groups for place in group]
+    assert needed <= set(decoded)
+    assert len(decoded) == len(set(decoded))
+    assert all(a.stop <= b.start for a, b in pairwise(groups))
+    for group in groups:
+        assert group[-1] in wanted
+        assert group.start == 0 or coded[group.start].is_entry
+        inside = [place for place in group[1:] if coded[place].is_entry]
+        for entry in inside:  # it began so early because something does look there
+            assert any(place < entry or coded[place].is_leading for place in wanted & {*group})
+
+
+def test_nothing_wanted_needs_no_group() -> None:
+    assert find_groups(store("IPPIPP"), []) == []
+    assert find_groups(store("IPPIPP"), [4, 1]) == [range(2), range(3, 5)]
+    assert find_groups(store("IPPiPP"), [3, 4]) == [range(3, 5)]
+    assert find_groups(store("IPBBiPP"), [4]) == [range(5)]  # a leading picture
 
 
 def test_frames_that_are_inserted_find_no_room_on_a_coarse_clock() -> None:
