@@ -18,7 +18,8 @@ def build_conv(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1)
     # Keep the size of the activations from layer to layer (He et al., 2015): with torch's own,
     # smaller start the heads at the end hear next to nothing for thousands of steps.
-    nn.init.kaiming_normal_(conv.weight, a=0.1, nonlinearity="leaky_relu")
+    if not conv.weight.is_meta:  # for which torch would load its compiler, and that takes seconds
+        nn.init.kaiming_normal_(conv.weight, a=0.1, nonlinearity="leaky_relu")
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return nn.Sequential(conv, nn.LeakyReLU(0.1, inplace=True))
 

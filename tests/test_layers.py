@@ -182,6 +182,18 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
+def test_a_network_is_loaded_without_what_takes_seconds() -> None:
+    script = """
+import sys
+import framepred.filling
+from framepred.predictor import Predictor
+Predictor.load("default", device="cpu")
+slow = {"torch._dynamo", "torch._inductor", "scipy.stats"} & set(sys.modules)
+assert not slow, slow
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
 def measure_processor(*arguments: str) -> float:
     """Seconds of the processor, at best: other tests may be running beside this one."""
     spent = []
