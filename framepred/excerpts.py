@@ -48,7 +48,7 @@ def plan_excerpts(graft: Graft, plan: Plan, tasks: Collection[Task]) -> Excerpts
     for stretch in graft.stretches:
         if isinstance(stretch, Encoded):
             wishes = graft.wishes[stretch.start : stretch.stop]
-            needed.update(places[wish.time] for wish in wishes)
+            needed.update(places[wish.time] for wish in wishes if wish.time in places)
     stored = {picture.pts: i for i, picture in enumerate(graft.coded)}
     frames: list[tuple[int, Unread]] = []
     wanted: dict[int, int] = {}

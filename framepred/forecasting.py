@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import GapError, MediaError, OutputError
+from .excerpts import plan_excerpts
 from .fields import by_fields
 from .outputs import check_output, name_output
 from .reports import ForecastReport, OnProgress, Progress, StageClock, StepScore
@@ -25,7 +26,7 @@ from .splicing import Wish, list_wishes
 from .stages import VideoSink, read_video, write_video
 from .tasks import Runs, Task
 from .timeline import Gap, Plan, PlannedGap, Slot, format_time
-from .video import Frame, from_rgb, plan_graft, to_rgb
+from .video import Frame, Unread, from_rgb, plan_graft, to_rgb
 from .views import Views, Watch
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["forecast"]
 
 _log = logging.getLogger(__name__)
+
+_MOST_APART = 10  # seconds that streams may be stored apart: FFmpeg's muxers wait no longer
 
 
 def forecast(
@@ -128,6 +131,9 @@ def forecast(
             crf=crf,
             lossless=lossless,
         )
+    excerpts = None
+    if graft is not None and not (scanned.is_damaged or views.are_any or outlook.truths):
+        excerpts = plan_excerpts(graft, scanned.plan, [outlook.task])
     if predictor is None:
         from .predictor import Predictor
 
@@ -176,6 +182,7 @@ def forecast(
                 copy_streams=copy_streams,
                 clock=clock,
                 frame_threads=not scanned.is_damaged,
+                excerpts=excerpts,
             )
         )
         walk = _Walk(
@@ -188,11 +195,13 @@ def forecast(
             only_new=only_new,
             is_interlaced=scanned.info.interlaced,
         )
+        others_lag = _MOST_APART if copy_streams and scanned.info.other_streams else 0
         for item in items:
-            if not isinstance(item, Frame):
+            if not isinstance(item, Frame | Unread):
                 walk.pass_packet(item)
             elif outlook.stop is not None and item.time >= outlook.stop:
-                break
+                if item.time >= outlook.stop + others_lag:
+                    break
             else:
                 walk.take(item)
                 if on_progress is not None:
@@ -333,9 +342,11 @@ class _Walk:
     _last_image: np.ndarray | None = None
     _shown: deque[Frame] = field(default_factory=deque)
 
-    def take(self, frame: Frame) -> None:
-        """A decoded frame: kept, then shown, or a truth to score against."""
-        if frame.index <= self.outlook.last_shown:
+    def take(self, frame: Frame | Unread) -> None:
+        """A frame: kept, then shown, or a truth to score against."""
+        if isinstance(frame, Unread):
+            self._write(frame)
+        elif frame.index <= self.outlook.last_shown:
             if not self.only_new:
                 self._write(frame)
             self._shown.append(frame)
@@ -383,7 +394,7 @@ class _Walk:
             self._write(frame)
         self._shown.clear()
 
-    def _write(self, frame: Frame) -> None:
+    def _write(self, frame: Frame | Unread) -> None:
         if self.writer is not None:
             self.writer.write(frame)
 

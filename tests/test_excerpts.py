@@ -14,10 +14,11 @@ import pytest
 from blending import BlendPredictor
 from synthetic import make_frames, make_times, read_packets, write_clip
 
-from framepred import filling
+from framepred import filling, forecasting
 from framepred.errors import MediaError
 from framepred.excerpts import Excerpts, plan_excerpts, read_excerpts
 from framepred.filling import fill_gaps
+from framepred.forecasting import forecast
 from framepred.scanning import scan
 from framepred.splicing import list_wishes
 from framepred.tasks import Task, list_tasks
@@ -142,6 +143,31 @@ def test_the_output_is_the_same(
     assert len(planned) == (not views), "who looks at the whole video needs all of it"
     monkeypatch.setattr(filling, "plan_excerpts", lambda *args: None)
     assert found == fill("two.mp4")
+
+
+@pytest.mark.parametrize("start", [None, Fraction(33, 25)])
+def test_a_forecast_decodes_what_it_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Fraction | None
+) -> None:
+    path = make_clip(tmp_path / "clip.mp4")
+    planned: list[Excerpts] = []
+
+    def plan(*args: Any) -> Excerpts | None:
+        excerpts = plan_excerpts(*args)
+        assert excerpts is not None
+        planned.append(excerpts)
+        return excerpts
+
+    def run(name: str) -> bytes:
+        output = tmp_path / name
+        forecast(path, output, n_frames=4, start=start, codec="copy", predictor=BlendPredictor())
+        return output.read_bytes()
+
+    monkeypatch.setattr(forecasting, "plan_excerpts", plan)
+    found = run("one.mp4")
+    assert count_pictures(planned[0]) <= 2 * GOP
+    monkeypatch.setattr(forecasting, "plan_excerpts", lambda *args: None)
+    assert found == run("two.mp4")
 
 
 @pytest.mark.parametrize("what", ["content", "end"])
