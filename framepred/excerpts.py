@@ -10,16 +10,19 @@ passed over::
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from .errors import MediaError
+from .reader import describe_error
 from .splicing import Coded, Encoded, find_groups
 from .tasks import Task
 from .timeline import Plan, to_ticks
@@ -92,17 +95,17 @@ def read_excerpts(reader: VideoReader, excerpts: Excerpts) -> Generator[Any, Non
     groups = iter(excerpts.groups)
     group = next(groups, range(0))
     number = -1
-    streams = list(reader.container.streams) if reader.copy_streams else [reader.stream]
-    for packet in reader.container.demux(streams):
-        if not packet.size:
-            continue
+    streams: list[Stream] = [reader.stream]
+    if reader.copy_streams:
+        streams = list(reader.container.streams)
+    for packet in _demux(reader, streams):
         if packet.stream_index != reader.stream.index:
             yield packet
             continue
         number += 1
         if number in group:
             for native in _decode(reader, packet, is_last=number == group[-1]):
-                found = names.get(-1 if native.pts is None else native.pts)
+                found = None if native.pts is None else names.get(native.pts)
                 if found is not None:
                     if native.is_corrupt:
                         raise _refuse(reader, found)
@@ -124,19 +127,31 @@ def read_excerpts(reader: VideoReader, excerpts: Excerpts) -> Generator[Any, Non
         raise _refuse(reader, waiting)
 
 
+def _demux(reader: VideoReader, streams: list[Stream]) -> Iterator[Packet[Any]]:
+    with _translated(reader):
+        yield from (packet for packet in reader.container.demux(streams) if packet.size)
+
+
 def _decode(reader: VideoReader, packet: Packet[Any], *, is_last: bool) -> list[VideoFrame]:
     """Decode a packet; with the last one of a group all frames are got out of the decoder."""
-    try:
+    with _translated(reader):
         frames = reader.stream.decode(packet)
         if is_last:
             frames += reader.stream.decode(None)
             reader.stream.codec_context.flush_buffers()
+    return frames
+
+
+@contextmanager
+def _translated(reader: VideoReader) -> Iterator[None]:
+    """What was read without an error in the scan can be no other than a file that has changed."""
+    try:
+        yield
     except FFmpegError as error:
         raise MediaError(
-            f"{reader.path}: a packet does not decode that did before ({error.strerror}); is "
-            "something still writing to it?"
+            f"{reader.path}: a packet does not decode that did before ({describe_error(error)}); "
+            "is something still writing to it?"
         ) from error
-    return frames
 
 
 def _refuse(reader: VideoReader, frame: Unread) -> MediaError:
