@@ -466,7 +466,14 @@ def test_help_names_every_option(run: Run) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are a matter of POSIX")
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("SIGINT", 130),
+        ("SIGTERM", 143),
+        pytest.param("SIGHUP", 129, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_signal_leaves_nothing(clip: Path, name: str, code: int) -> None:
     script = f"""
 import signal, sys, time
@@ -734,7 +741,7 @@ def test_a_code_page_without_the_signs_is_no_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits are a matter of POSIX")
-@pytest.mark.parametrize("resume", [[], ["--resume"]])
+@pytest.mark.parametrize("resume", [[], pytest.param(["--resume"], marks=pytest.mark.exhaustive)])
 def test_a_full_disk_is_one_line(clip: Path, resume: list[str]) -> None:
     script = f"""
 import resource, sys

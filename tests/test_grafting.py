@@ -151,8 +151,9 @@ QUICK = {
 
 def list_cases() -> Iterator[Any]:
     for case in product(SITUATIONS, ("libx264", "libx265"), (".mp4", ".mov", ".mkv")):
+        marks = [pytest.mark.slow, pytest.mark.exhaustive][: 2 if case[2] == ".mov" else 1]
         is_quick = case in QUICK or case[0] == "B-frames"
-        yield pytest.param(*case, marks=() if is_quick else pytest.mark.slow)
+        yield pytest.param(*case, marks=() if is_quick else marks)
 
 
 @pytest.mark.parametrize(("situation", "codec", "suffix"), list(list_cases()))

@@ -185,12 +185,12 @@ def find_bad(path: Path) -> set[int]:
 
 def test_flipped_bits_are_found(tmp_path: Path, whole: Path) -> None:
     n_changed = n_found = n_told = 0
-    for seed in range(16):
+    for seed in range(8):
         path = flip(whole, tmp_path / "in.webm", seed)
         changed, bad = find_changed(whole, path), find_bad(path)
         n_changed, n_told = n_changed + len(changed), n_told + len(bad)
         n_found += len(changed & bad)
-    assert n_changed > 60
+    assert n_changed > 30
     assert n_found == n_changed
     assert n_found >= 0.95 * n_told
 

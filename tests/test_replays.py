@@ -114,7 +114,14 @@ class _Watch(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-@pytest.mark.parametrize(("n_before", "n_after"), [(4, 4), (1, 2), (6, 0), (1, 0), (0, 3)])
+@pytest.mark.parametrize(
+    ("n_before", "n_after"),
+    [
+        (4, 4),
+        (6, 0),
+        *(pytest.param(*n, marks=pytest.mark.exhaustive) for n in ((1, 2), (1, 0), (0, 3))),
+    ],
+)
 def test_the_network_can_be_recorded(
     n_before: int, n_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,7 @@ def test_variable_rate_is_honest(media: Path, rows: dict[tuple[str, str], Any], 
     assert len(set(steps)) > 5
 
 
+@pytest.mark.exhaustive
 def test_the_recipe_is_deterministic(media: Path, tmp_path: Path) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
