@@ -268,7 +268,10 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> VideoInfo:
 
 @pytest.mark.parametrize(
     ("n_gaps", "n_bytes", "side", "largest", "slowest"),
-    [(20, 260_000, 640, 8e6, 2.0), (100, 100_000, 480, 16e6, 4.0)],
+    [
+        (20, 260_000, 640, 8e6, 2.0),
+        pytest.param(100, 100_000, 480, 16e6, 4.0, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_many_gaps_open_quickly(
     visit: Open, info: VideoInfo, tmp_path: Path, n_gaps: int, n_bytes: int, side: int,

@@ -127,7 +127,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"deadline": "best", "qmin": "50", "qmax": "60", "sharpness": "4"},
         {"slices": "8", "profile": "1"},
         {"slices": "2", "profile": "3", "error-resilient": "default"},
-        {"static-thresh": "1000", "qmin": "0", "qmax": "2", "b": "20M"},
+        pytest.param(
+            {"static-thresh": "1000", "qmin": "0", "qmax": "2", "b": "20M"},
+            marks=pytest.mark.exhaustive,
+        ),
         {"b": "10k", "error-resilient": "partitions", "slices": "4"},
         {"noise-sensitivity": "4", "screen-content-mode": "1"},
     ],

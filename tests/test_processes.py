@@ -176,7 +176,7 @@ def test_a_step_that_is_not_sound_in_one_moves_neither(pair: Path) -> None:
     assert load_state(pair / "deferred" / "state.safetensors").facts["step"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_command_speaks_once(pair: Path) -> None:
     done = start(
         *("-m", "framepred", "train", pair.parent / "clips", "-o", pair / "command"),
