@@ -130,7 +130,8 @@ def scan(
 
     Memory does not grow with the pictures: a few numbers are kept of each frame. At the first sign
     of damage it begins again, in one thread: only then errors are met in order, and another
-    reading gives the same frames.
+    reading gives the same frames. Damaged VP8 and VP9 is then decoded in both ways of
+    ``concealment``, up to the last damage, for the frames that have healed.
 
     :param detect: the kinds of gap to look for, of missing, corrupt, smeared, frozen, black,
         closed. Holes of other kinds are in the plan too, but left alone. What is "closed" is no
