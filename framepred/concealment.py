@@ -45,8 +45,8 @@ __all__ = [
     "MUTE",
     "Twin",
     "find_healed",
-    "mark_concealed",
-    "read_unconcealed",
+    "mark_frames",
+    "read_twins",
 ]
 
 # Decoders of FFmpeg that conceal what they do not find, and can be told not to. Not that of MPEG-4
@@ -74,7 +74,7 @@ class Twin(NamedTuple):
     way: Way
 
 
-def read_unconcealed(path: Path, wanted: Collection[int]) -> Generator[Twin, None, None]:
+def read_twins(path: Path, wanted: Collection[int]) -> Generator[Twin, None, None]:
     """Decode a video in the other way, in one thread; yield the wanted frames.
 
     That is without concealment, or what the codec has instead, see above. Frames of VP8 in which
@@ -95,14 +95,14 @@ def read_unconcealed(path: Path, wanted: Collection[int]) -> Generator[Twin, Non
                 yield Twin(frame.time, to_rgb(frame), way)
 
 
-def mark_concealed(
+def mark_frames(
     items: Iterable[Any], twins: Iterator[Twin], wanted: Collection[int]
 ) -> Iterator[Any]:
     """Pass ``items`` on, as ``VideoReader.read`` gives them.
 
     Those wanted get ``concealed`` or ``prediction``.
 
-    twins: as ``read_unconcealed`` gives them for the same frames. A frame without a twin of its
+    twins: as ``read_twins`` gives them for the same frames. A frame without a twin of its
     time and size stays as it is.
     """
     twin = next(twins, None)
@@ -133,8 +133,8 @@ def find_healed(path: Path, wanted: Collection[int]) -> frozenset[int]:
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(path, frame_threads=False))
         assert reader.info.codec in MUTE
-        twins = stack.enter_context(read_ahead(lambda: read_unconcealed(path, wanted), depth=1))
-        for frame in mark_concealed(reader.read(), twins, wanted):
+        twins = stack.enter_context(read_ahead(lambda: read_twins(path, wanted), depth=1))
+        for frame in mark_frames(reader.read(), twins, wanted):
             if frame.index > last:
                 break
             if frame.prediction is not None and np.array_equal(to_rgb(frame), frame.prediction):

@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from .concealment import mark_concealed, read_unconcealed
+from .concealment import mark_frames, read_twins
 from .excerpts import Excerpts, read_excerpts
 from .insertion import NO_DELAY, Delay
 from .outputs import is_pipe
@@ -72,8 +72,8 @@ def read_video(
                 return
             items = reader.read()
             if damaged:
-                twins = read_ahead(lambda: read_unconcealed(source.path, damaged), depth=depth)
-                items = mark_concealed(items, stack.enter_context(twins), damaged)
+                twins = read_ahead(lambda: read_twins(source.path, damaged), depth=depth)
+                items = mark_frames(items, stack.enter_context(twins), damaged)
             yield from clock.iterate("decode", items)
 
     return read_ahead(read, depth=depth)

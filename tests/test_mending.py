@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from synthetic import make_frames, read_planes, write_clip
 
 from framepred.colour import limit_samples
-from framepred.concealment import CONCEALING, Twin, find_healed, mark_concealed, read_unconcealed
+from framepred.concealment import CONCEALING, Twin, find_healed, mark_frames, read_twins
 from framepred.errors import OutputError
 from framepred.filling import fill_gaps
 from framepred.metrics import psnr
@@ -82,7 +82,7 @@ def read_rgb(path: Path) -> list[Images]:
 
 def mark(path: Path, wanted: range) -> dict[int, Frame]:
     with VideoReader(path, frame_threads=False) as reader:
-        items = mark_concealed(reader.read(), read_unconcealed(path, wanted), wanted)
+        items = mark_frames(reader.read(), read_twins(path, wanted), wanted)
         return {frame.index: frame for frame in items}
 
 
@@ -128,7 +128,7 @@ def test_frames_without_a_twin_pass_as_they_are(tmp_path: Path) -> None:
         Twin(frames[4].time, images[4], way="predicted"),
     ]
     sound = object()
-    passed = list(mark_concealed([sound, *frames], iter(twins), range(N)))
+    passed = list(mark_frames([sound, *frames], iter(twins), range(N)))
     assert passed[0] is sound
     marked = [frame.index for frame in passed[1:] if frame.concealed is not None]
     assert marked == [0]
@@ -466,7 +466,7 @@ def test_of_vp9_nothing_is_told_where_the_decoder_took_nothing(tmp_path: Path) -
     whole = write_moving(tmp_path, "libvpx-vp9")
     frames = mark(whole, range(0))
     twins = [Twin(frames[i].time, to_rgb(frames[i]), way="altered") for i in range(N)]
-    passed = mark_concealed(frames.values(), iter(twins), range(N))
+    passed = mark_frames(frames.values(), iter(twins), range(N))
     assert all(frame.prediction is None for frame in passed)
 
 
