@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from . import options, study_options
+from . import options, study_options, study_values
 from .batches import check_json
 from .outputs import check_output
 from .terminals import open_terminal
@@ -66,7 +66,7 @@ def train(
     clips = clips or []
     if not clips and (preset is not None or scenes < 1):
         raise typer.BadParameter("none given", param_hint="CLIPS...")
-    given = study_options.list_given(
+    given = study_values.list_given(
         ctx,
         preset,
         clips,
@@ -88,7 +88,7 @@ def train(
     settings: dict[str, Any] = {
         "batch_size": batch_size,
         "learning_rate": learning_rate,
-        "losses": study_options.parse_losses(loss),
+        "losses": study_values.parse_losses(loss),
         "validate_every": validate_every,
         "seed": seed,
     }
@@ -176,7 +176,7 @@ def evaluate(
     The table goes to stdout: PSNR in dB and SSIM by the number of hidden frames (fill) or by how
     far ahead a frame lies (forecast).
     """
-    study_options.list_given(
+    study_values.list_given(
         ctx,
         preset,
         clips,
@@ -186,10 +186,10 @@ def evaluate(
             *("samples", "report"),
         },
     )
-    contexts = study_options.parse_contexts(context)
+    contexts = study_values.parse_contexts(context)
     check_json(json, [*clips, *(file for file in (plot, report) if file is not None)])
     if plot is not None:
-        study_options.check_plot(plot, contexts, with_preset=preset is not None)
+        study_values.check_plot(plot, contexts, with_preset=preset is not None)
     with open_terminal(progress) as terminal:
         from . import findings
 
@@ -267,7 +267,7 @@ def compare(
     """
     check_json(json, [reference, other, *(() if plot is None else (plot,))])
     if plot is not None:
-        study_options.check_suffix(plot)
+        study_values.check_suffix(plot)
     with open_terminal(progress) as terminal:
         from . import comparison, findings
 
@@ -303,8 +303,8 @@ def benchmark(
     Works on a test picture of its own, in a temporary folder, for about a minute. The table goes
     to stdout; what would take too long or too much memory is skipped, and that is said.
     """
-    heights = () if sizes is None else study_options.parse_sizes(sizes)
-    batches = study_options.parse_numbers(batch, "--batch")
+    heights = () if sizes is None else study_values.parse_sizes(sizes)
+    batches = study_values.parse_numbers(batch, "--batch")
     check_json(json, [])
     with open_terminal(progress) as terminal:
         from . import benchmark as bench

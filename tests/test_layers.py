@@ -84,6 +84,7 @@ LAYERS = (
     {"bars"},
     {"console", "options", "plots", "scoreboards"},
     {"study_options", "batches", "summaries", "findings"},
+    {"study_values"},
     {"terminals"},
     {"studies"},
     {"stream_options"},
@@ -122,6 +123,7 @@ OWNERS = {
     "rich": {"bars", "console", "cli"},
     "typer": {
         "cli", "options", "study_options", "stream_options", "batches", "studies", "terminals",
+        "study_values",
     },
 }  # fmt: skip
 

@@ -35,7 +35,8 @@ from framepred.losses import (
     compute_mae,
     compute_mse,
 )
-from framepred.study_options import Losses, parse_losses
+from framepred.study_options import Losses
+from framepred.study_values import parse_losses
 
 CHANCES = ("bce", "kl", "js")
 
