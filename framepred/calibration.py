@@ -79,12 +79,12 @@ class ConfidenceLedger:
         true: dict[int, Score] = {}
         for task in list_tasks(plan, window.n_context):
             before, after = known[task.first : task.start], known[task.stop : task.last]
-            made = self._predictor.fill(before, after, task.stop - task.start)
-            slots = range(task.start, task.stop)
-            scores = [self._score(image, known[i]) for i, image in zip(slots, made, strict=True)]
+            made = self._predictor.fill(before, after, task.stop - task.start, steps=task.steps)
+            pairs = zip(task.made, made, strict=True)
+            scores = [self._score(image, known[i]) for i, image in pairs]
             gathered.add(task, made, before, after, scores if task.is_check else ())
             if not task.is_check:
-                true |= zip(slots, scores, strict=True)
+                true |= zip(task.made, scores, strict=True)
         self._n_frames += len(true)
         for slot, score in true.items():
             evidence = gathered.weigh(slot)

@@ -73,18 +73,20 @@ class GapEvidence:
 
         Either side may be empty. scores: of a check, frame by frame.
         """
-        self.note(task, measure_calm(made, before, after), scores)
+        self.note(task, measure_calm(made, before, after, task), scores)
 
     def note(self, task: Task, calms: Sequence[float], scores: Sequence[Score] = ()) -> None:
         """Likewise, where it has been measured how calm each frame is."""
         if task.is_check:
+            found = dict(zip(task.made, zip(scores, calms, strict=True), strict=True))
             # One before the gap poses the beginning of it anew, one after it the end.
-            first = self._start if task.start < self._start else self._stop - len(calms)
-            for slot, pair in enumerate(zip(scores, calms, strict=True), first):
-                self._checks.setdefault(slot, []).append(pair)
+            shift = self._start - task.start if task.start < self._start else self._stop - task.stop
+            for slot in range(task.start, task.stop):
+                pair = found[slot if slot in found else task.find_twin(slot)]
+                self._checks.setdefault(slot + shift, []).append(pair)
         else:
             is_two_sided = task.first < task.start and task.stop < task.last
-            for slot, calm in enumerate(calms, task.start):
+            for slot, calm in zip(task.made, calms, strict=True):
                 self._made[slot] = calm, is_two_sided
 
     def weigh(self, slot: int) -> Evidence | None:
@@ -97,8 +99,8 @@ class GapEvidence:
         return Evidence(mean_score([score for score, _ in checks]), calm - beside, is_two_sided)
 
 
-def measure_calm(made: Images, before: Images, after: Images) -> list[float]:
-    """PSNR (dB) of each made frame against the nearest known ones, cross-faded.
+def measure_calm(made: Images, before: Images, after: Images, task: Task) -> list[float]:
+    """PSNR (dB) of each frame that a task made against the nearest known ones, cross-faded.
 
     made, before, after: (T, H, W, 3); one side may be empty.
     """
@@ -107,8 +109,8 @@ def measure_calm(made: Images, before: Images, after: Images) -> list[float]:
     peak = 255.0 if made.dtype == np.uint8 else 65535.0
     calms = []
     squares = np.empty_like(known[0])
-    for k, image in enumerate(made[:, ::_STRIDE, ::_STRIDE], 1):
-        t = k / (len(made) + 1)
+    for slot, image in zip(task.made, made[:, ::_STRIDE, ::_STRIDE], strict=True):
+        t = (slot - task.start + 1) / (task.stop - task.start + 1)
         # In strips that fit into a processor's cache; the mean is that over the whole picture.
         for top in range(0, len(squares), _ROWS):
             rows = slice(top, top + _ROWS)

@@ -27,11 +27,11 @@ def by_fields(predict: Callable[..., Images]) -> Callable[..., Images]:
     else it takes is handed on.
     """
 
-    def predict_fields(*given: Any) -> Images:
-        fields = [
-            predict(*(x[:, parity::2] if isinstance(x, np.ndarray) else x for x in given))
-            for parity in (0, 1)
-        ]
+    def predict_fields(*given: Any, **options: Any) -> Images:
+        fields = []
+        for parity in (0, 1):
+            halved = (x[:, parity::2] if isinstance(x, np.ndarray) else x for x in given)
+            fields.append(predict(*halved, **options))
         height = sum(field.shape[1] for field in fields)
         first = fields[0]
         made = np.empty((first.shape[0], height, *first.shape[2:]), first.dtype)

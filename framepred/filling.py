@@ -435,10 +435,10 @@ class _Filler:
         outcome = self._find(name, task, shown)
         made: dict[int, Promise[Frame]] = {}
         if outcome is None:
-            images = self._predict(*shown, task.stop - task.start)
+            images = self._predict(*shown, task)
             made = self._begin_frames(task, images)
             scores = self._score_check(task, images) if task.is_check else ()
-            calms = tuple(measure_calm(images, *shown))
+            calms = tuple(measure_calm(images, *shown, task))
             outcome = Outcome(None if task.is_check else images, calms, scores)
             assert self._journal is not None
             self._journal.add(name, outcome)
@@ -480,7 +480,7 @@ class _Filler:
 
     def _name_window(self, task: Task, digests: list[bytes]) -> str:
         """The name by which the journal knows a task; digests: those of what is shown."""
-        for slots in self._list_hidden(task):
+        for slots in self._list_judged(task):
             digests += [picture.digest for picture in self._shown.look_up(slots)]
         sides = (task.start - task.first, task.stop - task.start, task.last - task.stop)
         return name_window(self._network, digests, sides, task.is_check, self._is_interlaced)
@@ -488,7 +488,7 @@ class _Filler:
     def _find(self, name: str, task: Task, shown: tuple[np.ndarray, np.ndarray]) -> Outcome | None:
         """What the journal knows of a task."""
         assert self._journal is not None
-        n = task.stop - task.start
+        n = len(task.made)
         like = shown[0] if len(shown[0]) else shown[1]
         size = (n, 0, 0, 3) if task.is_check else (n, *like.shape[1:])
         return self._journal.find(name, size, like.dtype)
@@ -496,22 +496,23 @@ class _Filler:
     def _score_check(self, task: Task, images: np.ndarray) -> tuple[Score, ...]:
         """Score the frames that a check has made beside those that it hid."""
         scores: list[Score] = []
-        for slots in self._list_hidden(task):
+        made = iter(images)
+        for slots in self._list_judged(task):
             promises = [
-                self._crew.begin(partial(score_image, images[slot - task.start], picture.image))
-                for slot, picture in zip(slots, self._shown.look_up(slots), strict=True)
+                self._crew.begin(partial(score_image, next(made), picture.image))
+                for picture in self._shown.look_up(slots)
             ]
             scores += [promise.get() for promise in promises]
         return tuple(scores)
 
-    def _list_hidden(self, task: Task) -> Iterator[range]:
-        """The slots that a check hides, so many at a time as are scored side by side."""
+    def _list_judged(self, task: Task) -> Iterator[tuple[int, ...]]:
+        """The slots that a check makes, so many at a time as are scored side by side."""
         if not task.is_check:
             return
         native = self._shown[task.start].native
         n = max(1, min(self._crew.n_threads, _SCORED_PIXELS // (native.width * native.height)))
-        for first in range(task.start, task.stop, n):
-            yield range(first, min(first + n, task.stop))
+        for first in range(0, len(task.made), n):
+            yield task.made[first : first + n]
 
     def _mend(self, slot: int, image: np.ndarray, nearest: list[np.ndarray], task: Task) -> Mended:
         """Put into a made image what is right in the damaged frame."""
@@ -523,12 +524,13 @@ class _Filler:
             scores.kept[slot] = mended.kept
         return mended
 
-    def _predict(self, before: np.ndarray, after: np.ndarray, n_frames: int) -> np.ndarray:
+    def _predict(self, before: np.ndarray, after: np.ndarray, task: Task) -> np.ndarray:
         assert self._predictor is not None
         with self._clock.measure("model"):
             fill = self._predictor.fill
             predict = by_fields(fill) if self._is_interlaced else fill
-            made: np.ndarray = predict(before, after, n_frames)
+            n_missing = task.stop - task.start
+            made: np.ndarray = predict(before, after, n_missing, steps=task.steps)
         return made
 
     def _keep(self, slot: int, made: Frame, image: np.ndarray | None, task: Task) -> None:

@@ -51,7 +51,7 @@ __all__ = [
 
 Images = NDArray[Any]  # (T, H, W, 3) RGB, uint8 or uint16
 
-_FORMAT = "framepred-journal-2"
+_FORMAT = "framepred-journal-3"
 _MAGIC = b"framepred-window-1\n"
 _DIGEST = 16  # bytes
 _LONGEST_FACTS = 2**16  # bytes: far more than the scores of the longest window take

@@ -139,17 +139,19 @@ class Predictor:
         before: Frames | Sequence[Frames],
         after: Frames | Sequence[Frames],
         n_frames: int,
+        *,
+        steps: Sequence[int] | None = None,
     ) -> Frames:
         """Make ``n_frames`` frames between ``before`` and ``after``.
 
         before, after: (T, H, W, 3) RGB, uint8 or uint16, in display order, evenly spaced in time;
-        either may be empty, and then the other side is extended. Returns (n_frames, H, W, 3) of
-        the same type.
+        either may be empty, and then the other side is extended. steps: which of the ``n_frames``
+        to make, from 1 on, rising; default: all. Returns so many (T, H, W, 3) of the same type.
 
-        Raises ValueError if both are empty, or shapes or types do not match; ModelError if memory
-        runs out, which smaller tiles could not help.
+        Raises ValueError if both are empty, shapes or types do not match, or for steps that are
+        not there; ModelError if memory runs out, which smaller tiles could not help.
         """
-        return self._make(self.model, before, after, n_frames, None)
+        return self._make(self.model, before, after, n_frames, steps)
 
     def interpolate(
         self,
@@ -174,13 +176,10 @@ class Predictor:
         """
         if not len(before) or not len(after):
             raise ValueError("a frame on each side is needed to make some between them")
-        wanted = list(range(1, n_frames + 1)) if steps is None else list(steps)
-        if not wanted or wanted != sorted(set(wanted) & set(range(1, n_frames + 1))):
-            raise ValueError(f"expected rising steps from 1 to {n_frames}, got {steps}")
         if self._spaced is None:
             self._spaced = SpacedPredictor(self.model)
         self._spaced.spacing = n_frames + 1
-        return self._make(self._spaced, before, after, n_frames, wanted)
+        return self._make(self._spaced, before, after, n_frames, steps)
 
     def _make(
         self,
@@ -206,14 +205,17 @@ class Predictor:
             )
         if n_frames < 1:
             raise ValueError(f"expected n_frames of at least 1, got {n_frames}")
+        wanted = range(1, n_frames + 1) if steps is None else list(steps)
+        if not wanted or list(wanted) != sorted(set(wanted).intersection(range(1, n_frames + 1))):
+            raise ValueError(f"expected rising steps from 1 to {n_frames}, got {steps}")
+        steps = None if len(wanted) == n_frames else wanted
         memory = self._open_memory(sides)
         latent = None if all(len(side) for side in sides) else self._latent
         size = (first.shape[1], first.shape[2])
-        n_made = n_frames if steps is None else len(steps)
         with torch.inference_mode(), self._autocast():
             if self.tiling.is_off or choose_scale(*size) == 1:
                 return self._make_whole(model, sides, n_frames, steps, memory, latent)
-            if not self.tiling.is_needed(self._device, size, sum(map(len, sides)) + n_made):
+            if not self.tiling.is_needed(self._device, size, sum(map(len, sides)) + len(wanted)):
                 try:
                     return self._make_whole(model, sides, n_frames, steps, memory, latent)
                 except torch.OutOfMemoryError:

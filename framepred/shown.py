@@ -43,7 +43,7 @@ class ShownFrames:
             if not task.is_hold:  # a held frame is repeated as it is
                 self._wanted.update(range(task.first, task.start), range(task.stop, task.last))
                 if task.is_check:
-                    self._wanted.update(range(task.start, task.stop))
+                    self._wanted.update(task.made)
         self._crew = crew
         self._max_bytes = max_bytes
         self._n_bytes = 0  # of all that is kept as RGB

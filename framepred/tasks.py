@@ -4,7 +4,7 @@ Pure, like ``timeline``::
 
     slots     |  |  |  |  .  .  .  |  |  |  |
     part         [before ]  made  [after ]        one a gap; two where a scene cut splits it
-    check     [before]  #  #  #  [after]          the same problem beside the gap, answer known
+    check     [before]  #     #  [after]          the same problem beside the gap, answer known
 """
 
 from __future__ import annotations
@@ -38,6 +38,29 @@ class Task:
         """The slot whose frame is the last that the task waits for."""
         known = self.last - 1 if self.last > self.stop or self.is_check else self.start - 1
         return max(known, self.waits_for)
+
+    @property
+    def made(self) -> tuple[int, ...]:
+        """The slots whose frames are made, rising: all, but where one tells of another.
+
+        In a check that knows both sides that is half of them, one of every two that are as far
+        from the nearer side: a frame is about as hard to make as its ``find_twin``.
+        """
+        slots = range(self.start, self.stop)
+        if not self.is_check or self.first == self.start or self.last == self.stop:
+            return tuple(slots)
+        # In turns from the one side and from the other, so that they are spread over all.
+        n_distances = (len(slots) + 1) // 2
+        return tuple(sorted(slots[-1 - k if k % 2 else k] for k in range(n_distances)))
+
+    def find_twin(self, slot: int) -> int:
+        """The slot that is as far from the end as this one is from the start."""
+        return self.start + self.stop - 1 - slot
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """``made``, counted from 1 at the start."""
+        return tuple(slot - self.start + 1 for slot in self.made)
 
 
 def list_tasks(

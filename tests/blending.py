@@ -23,10 +23,18 @@ class BlendPredictor:
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, int]] = []  # frames before, frames after, frames to make
 
-    def fill(self, before: Images, after: Images, n_frames: int) -> Images:
+    def fill(
+        self, before: Images, after: Images, n_frames: int, *, steps: Sequence[int] | None = None
+    ) -> Images:
         self.calls.append((len(before), len(after), n_frames))
         assert before.dtype == after.dtype
         assert before.ndim == after.ndim == 4
+        made = self.make(before, after, n_frames)
+        assert len(made) == n_frames
+        return made if steps is None else made[[step - 1 for step in steps]]
+
+    def make(self, before: Images, after: Images, n_frames: int) -> Images:
+        """All of the frames."""
         first = before[-1] if len(before) else after[0]
         last = after[0] if len(after) else before[-1]
         parts = [k / (n_frames + 1) for k in range(1, n_frames + 1)]
@@ -36,8 +44,7 @@ class BlendPredictor:
     def interpolate(
         self, before: Images, after: Images, n_frames: int, *, steps: Sequence[int]
     ) -> Images:
-        made = self.fill(before, after, n_frames)
-        return made[[step - 1 for step in steps]]
+        return self.fill(before, after, n_frames, steps=steps)
 
     def forecast(self, context: Images, n_frames: int) -> Images:
         return self.fill(context, context[:0], n_frames)
@@ -50,8 +57,8 @@ class GrayPredictor(BlendPredictor):
         super().__init__()
         self.level = 40
 
-    def fill(self, before: Images, after: Images, n_frames: int) -> Images:
-        made = super().fill(before, after, n_frames)
+    def make(self, before: Images, after: Images, n_frames: int) -> Images:
+        made = super().make(before, after, n_frames)
         for image in made:
             image[:] = self.level
             self.level += 8
@@ -65,8 +72,7 @@ class SlidePredictor(BlendPredictor):
         super().__init__()
         self.speed = speed
 
-    def fill(self, before: Images, after: Images, n_frames: int) -> Images:
-        super().fill(before, after, n_frames)
+    def make(self, before: Images, after: Images, n_frames: int) -> Images:
         made = []
         for k in range(1, n_frames + 1):
             image, steps = (before[-1], k) if len(before) else (after[0], k - n_frames - 1)

@@ -484,7 +484,7 @@ from blending import BlendPredictor
 import framepred.predictor
 from framepred.cli import run
 class Slow(BlendPredictor):
-    def fill(self, *args):
+    def fill(self, *args, **options):
         print("half way", flush=True)
         time.sleep(60)
 class Lingering:

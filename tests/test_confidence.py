@@ -43,23 +43,27 @@ def decibels(difference: float) -> float:
 
 
 def test_evidence_of_a_filled_gap() -> None:
-    gathered = GapEvidence(10, 12)
-    before, after = flat(0, 90), flat(120, 0)  # the nearest frames count: 100 and 110 in between
-    gathered.add(Task(6, 10, 12, 16, 0), flat(104, 130), before, after)
+    gathered = GapEvidence(10, 13)
+    before, after = flat(0, 90), flat(130, 0)  # the nearest frames count: 100, 110, 120 in between
+    gathered.add(Task(6, 10, 13, 17, 0), flat(104, 130, 123), before, after)
     assert gathered.weigh(10) is None  # no check yet
+    # The checks make their first two frames: the third is as far from the end as the first is.
     scores = [Score(30.0, 0.9), Score(28.0, 0.8)]
-    gathered.add(Task(2, 4, 6, 8, 0, is_check=True), flat(102, 112), before, after, scores)
+    gathered.add(Task(1, 4, 7, 10, 0, is_check=True), flat(102, 112), before, after, scores)
     scores = [Score(34.0, 0.7), Score(29.0, None)]
-    gathered.add(Task(14, 16, 18, 20, 0, is_check=True), flat(108, 115), before, after, scores)
-    first, second = gathered.weigh(10), gathered.weigh(11)
+    gathered.add(Task(13, 16, 19, 22, 0, is_check=True), flat(108, 115), before, after, scores)
+    first, second, third = (gathered.weigh(slot) for slot in (10, 11, 12))
     assert first is not None
     assert second is not None
-    assert first.check == Score(32.0, pytest.approx(0.8))
+    assert third is not None
+    assert first.check == third.check == Score(32.0, pytest.approx(0.8))
     assert second.check == Score(28.5, 0.8)
-    assert first.calmer == pytest.approx(decibels(4) - (decibels(2) + decibels(8)) / 2)
+    calm = (decibels(2) + decibels(8)) / 2
+    assert first.calmer == pytest.approx(decibels(4) - calm)
     assert second.calmer == pytest.approx(decibels(20) - (decibels(2) + decibels(5)) / 2)
+    assert third.calmer == pytest.approx(decibels(3) - calm)
     assert first.is_two_sided
-    assert gathered.weigh(12) is None
+    assert gathered.weigh(13) is None
 
 
 def test_evidence_of_a_gap_that_a_cut_splits() -> None:

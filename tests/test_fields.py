@@ -32,9 +32,9 @@ class Witness(BlendPredictor):
         super().__init__()
         self.heights: set[int] = set()
 
-    def fill(self, before: Any, after: Any, n_frames: int) -> Any:
+    def make(self, before: Any, after: Any, n_frames: int) -> Any:
         self.heights |= {before.shape[1], after.shape[1]}
-        return super().fill(before, after, n_frames)
+        return super().make(before, after, n_frames)
 
 
 def weave(n: int) -> list[np.ndarray]:

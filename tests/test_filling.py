@@ -523,10 +523,10 @@ def test_an_interruption_leaves_nothing(
     gappy: Path, tmp_path: Path, error: type[BaseException]
 ) -> None:
     class Interrupted(BlendPredictor):
-        def fill(self, before: Any, after: Any, n_frames: int) -> Any:
+        def fill(self, *given: Any, **options: Any) -> Any:
             if len(self.calls) == 4:
                 raise error
-            return super().fill(before, after, n_frames)
+            return super().fill(*given, **options)
 
     with pytest.raises(error):
         fill_gaps(gappy, tmp_path / "out.mkv", predictor=Interrupted())
@@ -556,11 +556,11 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from blending import BlendPredictor
 from framepred.filling import fill_gaps
 class Slow(BlendPredictor):
-    def fill(self, *args):
+    def fill(self, *args, **options):
         if len(self.calls) == 2:
             print("half way", flush=True)
             time.sleep(60)
-        return super().fill(*args)
+        return super().fill(*args, **options)
 fill_gaps({str(gappy)!r}, {str(tmp_path / "out.mkv")!r}, predictor=Slow())
 """
     root = Path(__file__).parents[1]

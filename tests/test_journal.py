@@ -55,11 +55,11 @@ class Interrupted(BlendPredictor):
         self.n_left = n_windows
         self.error = error or KeyboardInterrupt()
 
-    def fill(self, *given: Any) -> Any:
+    def fill(self, *given: Any, **options: Any) -> Any:
         if not self.n_left:
             raise self.error
         self.n_left -= 1
-        return super().fill(*given)
+        return super().fill(*given, **options)
 
 
 def run(
@@ -136,11 +136,11 @@ def test_the_network_itself_goes_on(gappy: Path, tmp_path: Path) -> None:
     class Once(Predictor):
         n_calls = 0
 
-        def fill(self, *given: Any) -> Any:
+        def fill(self, *given: Any, **options: Any) -> Any:
             self.n_calls += 1
             if self.n_calls == 2:
                 raise KeyboardInterrupt
-            return super().fill(*given)
+            return super().fill(*given, **options)
 
     (tmp_path / "whole").mkdir()
     options: dict[str, Any] = {"gaps": ["38:39"], "detect": (), "context": 2}
@@ -225,9 +225,9 @@ def test_two_runs_do_not_write_one_output(gappy: Path, tmp_path: Path) -> None:
     fill = predictor.fill
     calls = []
 
-    def fill_twice(*given: Any) -> Any:
+    def fill_twice(*given: Any, **options: Any) -> Any:
         calls.append(given)
-        return fill(*given) if len(calls) < 2 else begin_another()
+        return fill(*given, **options) if len(calls) < 2 else begin_another()
 
     predictor.fill = fill_twice  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
@@ -492,10 +492,10 @@ sys.path.insert(0, {tests!r})
 from blending import BlendPredictor
 from framepred.filling import fill_gaps
 class Slow(BlendPredictor):
-    def fill(self, *args):
+    def fill(self, *args, **options):
         print("at work", flush=True)
         time.sleep(0.03)
-        return super().fill(*args)
+        return super().fill(*args, **options)
 fill_gaps({source!r}, {output!r}, predictor=Slow(), resume=True)
 """
 

@@ -131,6 +131,16 @@ def test_pixels_are_those_of_the_network(predictor: Predictor, frames: NDArray[n
     assert (made == expected).mean() > 0.999
 
 
+def test_some_steps_only(predictor: Predictor, frames: NDArray[np.uint8]) -> None:
+    made = predictor.fill(frames[:3], frames[5:], 2)
+    for step in (1, 2):
+        one = predictor.fill(frames[:3], frames[5:], 2, steps=[step])
+        assert np.array_equal(one, made[step - 1 : step])
+    for wrong in ([], [0], [3], [2, 1], [1, 1]):
+        with pytest.raises(ValueError, match="expected rising steps from 1 to 2"):
+            predictor.fill(frames[:3], frames[5:], 2, steps=wrong)
+
+
 def test_values_outside_the_range_are_cut_not_wrapped(
     monkeypatch: pytest.MonkeyPatch, frames: NDArray[np.uint8]
 ) -> None:

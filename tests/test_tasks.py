@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +89,25 @@ def test_runs_end_at_gaps_cuts_and_limits() -> None:
     assert runs.before(0, 4) == 0
     assert runs.after(14, 4) == 0
     assert runs.before(8, 4) == 0
+
+
+@pytest.mark.parametrize("n", range(1, 20))
+def test_a_check_makes_one_of_every_two_frames_that_lie_alike(n: int) -> None:
+    check = Task(3, 7, 7 + n, 11 + n, 0, is_check=True)
+    made = check.made
+    assert list(made) == sorted(made)
+    assert {*made, *map(check.find_twin, made)} == {*range(7, 7 + n)}
+    assert len(made) == -(-n // 2)
+    assert check.steps == tuple(slot - 6 for slot in made)
+    assert all(b - a <= 3 for a, b in pairwise(made)), "spread over the gap"
+    # What is not a check, and what knows one side only, has all its frames made.
+    for task in (
+        Task(3, 7, 7 + n, 11 + n, 0),
+        Task(3, 7, 7 + n, 7 + n, 0, is_check=True),
+        Task(7, 7, 7 + n, 11 + n, 0, is_check=True),
+    ):
+        assert task.made == tuple(range(7, 7 + n))
+        assert task.steps == tuple(range(1, n + 1))
 
 
 @given(
