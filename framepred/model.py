@@ -51,6 +51,7 @@ from .motion import (
     trust_signal,
 )
 from .refinement import Refinement, Source, take_as_is
+from .sides import Path, Side, are_alike, join, meet, swap
 from .sights import Memory, find_features, find_flows
 from .warping import rescale_flow, rescale_flows, resize, warp
 
@@ -79,29 +80,6 @@ class ModelConfig:
     n_fine: int = 48  # width of the decoder at 1/2
     n_deep: tuple[int, int, int] = (96, 128, 128)  # of the hourglass below it, at 1/8, 1/16, 1/32
     cell: str = "lstm"  # of encoder and forecaster, see ``cells.parse_cell``
-
-
-@dataclass(frozen=True)
-class _Side:
-    """What is known on one side of the gap, all on the grid of its nearest frame."""
-
-    features: Levels  # of the nearest frame
-    previous_features: Levels  # of the frame behind it (the same one if there is no other)
-    seen: Tensor  # (B, seen, H/8, W/8) what the forecaster sees of the nearest frame
-    flow: Tensor | None  # (B, 2, H/2, W/2) to the frame behind, if there is one
-    state: State  # encoder state after the nearest frame
-    speeds: tuple[Tensor, Tensor, Tensor] | None  # (B, 2, h, w) a step: last, steady, lasting
-    deviation: Tensor | None  # likewise, of the speed from what was foreseen, from 3 frames on
-
-
-@dataclass(frozen=True)
-class _Path:
-    """Where the points of a side's nearest frame are at one step, on that frame's grid."""
-
-    travelled: Tensor  # (B, 2, H/2, W/2) displacement since that frame
-    axes: tuple[Tensor, ...]  # likewise: what the displacement may be off by, see ``warp_spread``
-    surprises: tuple[Tensor, ...]  # likewise, but no decoder corrects them
-    view: Tensor  # (B, carried, H/8, W/8) what the decoder may see of the state
 
 
 class FramePredictor(nn.Module):
@@ -162,17 +140,15 @@ class FramePredictor(nn.Module):
 
     # ---- reading -----------------------------------------------------------------------------
 
-    def _observe(
-        self, gray: Tensor, nearest: Levels, behind: Levels, flows: Sequence[Tensor]
-    ) -> _Side:
+    def _observe(self, gray: Tensor, seen: Tensor, flows: Sequence[Tensor]) -> Side:
         """Run the encoder over one side, in the order towards the gap.
 
-        gray: (B, T, 1, H, W); nearest, behind: features of the last frame, and of the one before
-        it; flows: from every frame but the first to the one before it, (B, 2, h, w) each.
+        gray: (B, T, 1, H, W); seen: of the last frame; flows: from every frame but the first to the
+        one before it, (B, 2, H/2, W/2) each.
         """
         n_batch, n_frames = gray.shape[:2]
-        half = read_size(nearest[0])
-        eighth = (half[0] // 4, half[1] // 4)
+        eighth = read_size(seen)
+        half = (eighth[0] * 4, eighth[1] * 4)
         small = [rescale_flow(flow, eighth) for flow in flows]
         observed = gray.new_zeros(n_batch, n_frames, 8, *eighth)
         if flows:
@@ -206,10 +182,8 @@ class FramePredictor(nn.Module):
                 variance = self.surprise(innovation.square(), state[0], variance, k - 1)
             if k > 0:
                 speeds = self.speeds(-small[k - 1], state[0], speeds, k)
-        return _Side(
-            features=nearest,
-            previous_features=behind,
-            seen=self.glance(resize(nearest[1], eighth)),
+        return Side(
+            seen=seen,
             flow=flows[-1] if flows else None,
             state=state,
             speeds=self._remember(speeds, flows[-1]) if flows else None,
@@ -241,14 +215,14 @@ class FramePredictor(nn.Module):
     # ---- rolling out -------------------------------------------------------------------------
 
     def _unroll(
-        self, near: _Side, fixed: Tensor, history: Tensor, clocks: Sequence[tuple[float, float]]
+        self, near: Side, fixed: Tensor, history: Tensor, clocks: Sequence[tuple[float, float]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Step the forecaster: motion parameters (B, 8, H/2, W/2) and the state's view, each step.
 
         fixed, history: what every step is given; clocks: for each, its place in the gap and the
         gap's length.
         """
-        grid = read_size(near.features[0])
+        grid = (fixed.shape[-2] * 4, fixed.shape[-1] * 4)
         state = near.state
         for clock in clocks:
             plane = fill_plane(fixed, *clock).expand(-1, -1, *fixed.shape[-2:])
@@ -258,8 +232,8 @@ class FramePredictor(nn.Module):
             yield resize(learned, grid), self.state_view(hidden)
 
     def _bridge(
-        self, near: _Side, other: _Side, across: Tensor, agreement: Tensor, n_frames: int
-    ) -> list[_Path]:
+        self, near: Side, other: Side, across: Tensor, agreement: Tensor, n_frames: int
+    ) -> list[Path]:
         """The paths of the near frame's points over a gap, to each of the ``n_frames`` in it.
 
         across: flow to the other side's nearest frame, (B, 2, H/2, W/2); agreement: with the flow
@@ -296,10 +270,10 @@ class FramePredictor(nn.Module):
             room = n_total * t * (1 - t)
             bend = trace_curve(across, speed, t, n_total, believed + damping)
             axis = (SPREAD_FILL * room) * (speed - straight) * spread.exp()
-            paths.append(_Path(bend + (curvature * 2 + push) * room, (axis,), (), view))
+            paths.append(Path(bend + (curvature * 2 + push) * room, (axis,), (), view))
         return paths
 
-    def _look_beyond(self, speed: Tensor, other: _Side, across: Tensor) -> Tensor:
+    def _look_beyond(self, speed: Tensor, other: Side, across: Tensor) -> Tensor:
         """How the speed beyond a gap differs from the one before it, and its deviation there.
 
         speed: before it, (B, 2, H/2, W/2); across: on the state's grid. Returns (B, 4, h, w).
@@ -313,15 +287,13 @@ class FramePredictor(nn.Module):
         beyond, deviation = warp(rescale_flows(both, grid), across).split(2, 1)
         return torch.cat((beyond - rescale_flow(speed, grid), deviation), 1)
 
-    def _recount(
-        self, near: _Side, speeds: tuple[Tensor, Tensor, Tensor], grid: tuple[int, int]
-    ) -> Tensor:
+    def _recount(self, near: Side, speeds: tuple[Tensor, ...], grid: tuple[int, int]) -> Tensor:
         """What the forecaster is told of the past beside the last speed, (B, 6, h, w)."""
         last, steady, lasting = speeds
         deviation = torch.zeros_like(last) if near.deviation is None else near.deviation
         return rescale_flows(torch.cat((steady - last, lasting - last, deviation), 1), grid)
 
-    def _extend(self, near: _Side, n_frames: int, latent: Tensor | None) -> list[_Path]:
+    def _extend(self, near: Side, n_frames: int, latent: Tensor | None) -> list[Path]:
         """The paths of the near frame's points over ``n_frames`` beyond it.
 
         latent: (B, 4), where in the displacement's distribution, in standard deviations along its
@@ -329,7 +301,8 @@ class FramePredictor(nn.Module):
         """
         seen = near.seen
         grid = read_size(seen)
-        still = seen.new_zeros(len(seen), 2, *read_size(near.features[0]), dtype=torch.float32)
+        half = (grid[0] * 4, grid[1] * 4)
+        still = seen.new_zeros(len(seen), 2, *half, dtype=torch.float32)
         speed, steady, lasting = near.speeds or (still, still, still)
         believed: Tensor | float = 1.0
         if near.deviation is not None:
@@ -368,7 +341,7 @@ class FramePredictor(nn.Module):
                 for axis, drawn in zip(axes, latent.unbind(1), strict=False):
                     place = place + deviation * drawn.view(-1, 1, 1, 1) * axis
                 axes = [(1 - _DRAWN_SHARE) ** 0.5 * axis for axis in axes]
-            paths.append(_Path(place, tuple(axes[:2]), tuple(axes[2:]), view))
+            paths.append(Path(place, tuple(axes[:2]), tuple(axes[2:]), view))
         return paths
 
     # ---- deciding and composing ----------------------------------------------------------------
@@ -479,38 +452,58 @@ class FramePredictor(nn.Module):
         behind = (max(n_before - 2, 0),) if after is None else ends
         levels = find_features(self.pyramid, frames, (*ends, *behind), memory)
 
-        def observe(side: int, first: int) -> _Side:
-            last = ends[side]
-            inside = [flows[k, k - 1] for k in range(first + 1, last + 1)]
-            return self._observe(
-                gray[:, first : last + 1], levels[last], levels[behind[side]], inside
-            )
+        def observe(*sides: int) -> Side:
+            """What is known of one side, or as one batch of both."""
+            gray_of, seen, flows_of = [], [], []
+            for side in sides:
+                first, last = side * n_before, ends[side]
+                gray_of.append(gray[:, first : last + 1])
+                quarter = levels[last][1]
+                size = (quarter.shape[-2] // 2, quarter.shape[-1] // 2)
+                seen.append(self.glance(resize(quarter, size)))
+                flows_of.append([flows[k, k - 1] for k in range(first + 1, last + 1)])
+            joined = [torch.cat(step) for step in zip(*flows_of, strict=True)]
+            return self._observe(torch.cat(gray_of), torch.cat(seen), joined)
 
-        near = observe(0, 0)
         if after is None:
-            return self._forecast(near, wanted, latent)
-        far = observe(1, n_before)
-        return self._fill(near, far, flows[across[0]], flows[across[1]], n_frames, wanted)
+            sources = (levels[ends[0]], levels[behind[0]])
+            return self._forecast(observe(0), sources, wanted, latent)
+        if n_all == 2 * n_before:
+            known = [observe(0, 1)]
+        else:
+            known = [observe(0), observe(1)]
+            if are_alike(*known):
+                known = [join(*known)]
+        flows_across = torch.cat([flows[pair] for pair in across])
+        sources = (levels[ends[0]], levels[ends[-1]])
+        return self._fill(known, sources, flows_across, n_frames, wanted)
 
     def _fill(
         self,
-        near: _Side,
-        far: _Side,
-        onward: Tensor,
-        back: Tensor,
+        known: Sequence[Side],
+        features: tuple[Levels, Levels],
+        across: Tensor,
         n_frames: int,
         wanted: Sequence[int],
     ) -> list[Sketch]:
-        agree_near, agree_far = compare_flows(onward, back), compare_flows(back, onward)
-        from_near = self._bridge(near, far, onward, agree_near, n_frames)
-        from_far = self._bridge(far, near, back, agree_far, n_frames)
+        """known: of both sides, as one batch or apart; across: flows over the gap, as one."""
+        onward, back = across.chunk(2)
+        agreement = compare_flows(across, torch.cat((back, onward)))
+        if len(known) == 1:
+            paths = self._bridge(known[0], swap(known[0]), across, agreement, n_frames)
+        else:
+            near, far = known
+            agree_near, agree_far = agreement.chunk(2)
+            from_near = self._bridge(near, far, onward, agree_near, n_frames)
+            from_far = self._bridge(far, near, back, agree_far, n_frames)
+            paths = list(map(join, from_near, from_far))
         made = []
         for k in wanted:
             t = k / (n_frames + 1)
-            path, path_far = from_near[k - 1], from_far[n_frames - k]
-            one, view = _bring(path, near.features)
-            two, view_far = _bring(path_far, far.features)
-            seen_near, seen_far = warp(agree_near, one.flow), warp(agree_far, two.flow)
+            (one, view), (two, view_far) = _bring(
+                meet(paths[k - 1], paths[n_frames - k]), *features
+            )
+            seen_near, seen_far = warp(agreement, torch.cat((one.flow, two.flow))).chunk(2)
             logit = torch.log((1 - t) * (seen_near + AGREEMENT_FLOOR))
             logit = logit - torch.log(t * (seen_far + AGREEMENT_FLOOR))
             trust = torch.cat((logit, seen_near, seen_far), 1)
@@ -518,15 +511,22 @@ class FramePredictor(nn.Module):
             made.append(self._refine((one, two), (view, view_far), trust, clock))
         return made
 
-    def _forecast(self, near: _Side, wanted: Sequence[int], latent: Tensor | None) -> list[Sketch]:
+    def _forecast(
+        self,
+        near: Side,
+        features: tuple[Levels, Levels],
+        wanted: Sequence[int],
+        latent: Tensor | None,
+    ) -> list[Sketch]:
+        """features: of the nearest frame, and of the one behind it (itself if there is none)."""
         paths = self._extend(near, max(wanted), latent)
         made = []
         for k in wanted:
-            one, view = _bring(paths[k - 1], near.features)
+            ((one, view),) = _bring(paths[k - 1], features[0])
             behind = one.flow
             if near.flow is not None:
                 behind = one.flow + warp(near.flow, one.flow)
-            two = Source(near.previous_features, behind)
+            two = Source(features[1], behind)
             certain = torch.ones_like(one.flow[:, :1])
             trust = torch.cat((certain * _LAST_FRAME_LOGIT, certain, certain), 1)
             clock = fill_plane(view, 1.0, k / 8, 1.0)
@@ -553,17 +553,24 @@ def _count(side: Tensor | None) -> int:
     return 0 if side is None else side.shape[1]
 
 
-def _bring(path: _Path, features: Levels) -> tuple[Source, Tensor]:
-    """From the grid of a known frame to that of the frame to be made.
+def _bring(path: Path, *features: Levels) -> list[tuple[Source, Tensor]]:
+    """From the grids of known frames to that of the frame to be made.
 
-    Returns the source and the view of the state, (B, carried, H/4, W/4).
+    path: from as many known frames, as one batch, as there are features. Returns for each the
+    source and the view of the state, (B, carried, H/4, W/4).
     """
     flow = invert_path(path.travelled)
-    axes = warp(torch.cat((*path.axes, *path.surprises), 1), flow).split(2, 1)
-    n_axes = len(path.axes)
-    quarter = read_size(features[1])
+    axes = warp(torch.cat((*path.axes, *path.surprises), 1), flow)
+    quarter = read_size(features[0][1])
     view = warp(resize(path.view.float(), quarter), rescale_flow(flow, quarter))
-    return Source(features, flow, axes[:n_axes], axes[n_axes:]), view
+    n_axes, n = len(path.axes), len(features)
+    found = []
+    for levels, its_flow, of_all, its_view in zip(
+        features, flow.chunk(n), axes.chunk(n), view.chunk(n), strict=True
+    ):
+        its_axes = of_all.split(2, 1)
+        found.append((Source(levels, its_flow, its_axes[:n_axes], its_axes[n_axes:]), its_view))
+    return found
 
 
 def arrange(model: FramePredictor, device: torch.device) -> FramePredictor:

@@ -46,7 +46,7 @@ LAYERS = (
         "rests",
         "vp8_tokens",
     },
-    {"composition", "sights", "observations"},
+    {"composition", "sights", "sides", "observations"},
     {"refinement"},
     {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
     {"rates", "decisions", "ranges"},
@@ -106,7 +106,7 @@ OWNERS = {
         "verifier", "wavefronts", "stamps", "excerpts",
     },
     "torch": {
-        "sights",
+        "sights", "sides",
         "warping",
         "motion", "scenes", "cells", "grids", "layers", "recall", "losses", "model", "checkpoint",
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",

@@ -4,6 +4,7 @@ import copy
 import inspect
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scenery import TINY, build_network, film, to_tensor, view
 from torch import Tensor
 
-from framepred import baselines, motion
+from framepred import baselines, layers, motion, sides
 from framepred.grids import choose_scale
 from framepred.metrics import psnr
 from framepred.model import FramePredictor, ModelConfig, arrange
@@ -96,6 +97,42 @@ def test_a_batch_is_its_members(stirred: FramePredictor) -> None:
         torch.testing.assert_close(together[1:], stirred(*known(two)), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize(("n_before", "n_after"), [(1, 1), (2, 2), (4, 4), (3, 5)])
+def test_both_sides_in_one_batch_are_what_they_are_apart(
+    monkeypatch: pytest.MonkeyPatch, stirred: FramePredictor, n_before: int, n_after: int
+) -> None:
+    frames = clip(n_before + 3 + n_after, 40, 48)
+    known = (frames[:, :n_before], frames[:, n_before + 3 :], 3)
+    expected = stirred(*known)
+    observe, bridge = FramePredictor._observe, FramePredictor._bridge
+    batches = []
+
+    def observe_apart(model: FramePredictor, gray: Tensor, seen: Tensor, flows: Any) -> sides.Side:
+        batches.append(len(gray))
+        halves = zip(gray.split(1), seen.split(1), strict=True)
+        found = [
+            observe(model, *half, [f[i : i + 1] for f in flows]) for i, half in enumerate(halves)
+        ]
+        return found[0] if len(found) == 1 else sides.join(*found)
+
+    def bridge_apart(model: FramePredictor, near: Any, other: Any, *given: Any) -> Any:
+        batches.append(len(near.seen))
+        *tensors, n_frames = given
+        halves = [
+            bridge(model, take(near, i), take(other, i), *(x[i : i + 1] for x in tensors), n_frames)
+            for i in range(2)
+        ]
+        return list(map(sides.join, *halves))
+
+    def take(side: sides.Side, i: int) -> sides.Side:
+        return sides._combine(lambda part: part[i : i + 1], side)
+
+    monkeypatch.setattr(FramePredictor, "_observe", observe_apart)
+    monkeypatch.setattr(FramePredictor, "_bridge", bridge_apart)
+    torch.testing.assert_close(stirred(*known), expected, rtol=0, atol=1e-5)
+    assert batches == ([2, 2] if n_before == n_after else [1, 1, 2])
+
+
 def test_default_sizes_are_those_of_the_stored_weights() -> None:
     with torch.device("meta"):
         network = FramePredictor()
@@ -137,7 +174,7 @@ def test_a_gap_is_judged_by_the_speed_beyond_it(plain: FramePredictor) -> None:
     given: list[Tensor] = []
 
     def note(_: object, parts: tuple[Tensor, ...]) -> None:
-        given.append(parts[0])
+        given.extend(parts[0].split(1))  # both sides, if they come as one batch
 
     first = 2 * TINY.n_seen + 6  # of the channels
     hook = plain.forecaster.register_forward_pre_hook(note)
@@ -437,6 +474,22 @@ def test_layout_does_not_matter(stirred: FramePredictor) -> None:
     torch.testing.assert_close(arranged(frames[:, :3], frames[:, 3:], 2), usual, rtol=0, atol=1e-4)
 
 
+def test_decoders_join_in_the_layout_of_convolutions() -> None:
+    def laid_out(n: int) -> Tensor:
+        return torch.rand(1, n, 5, 6).contiguous(memory_format=torch.channels_last)
+
+    # A plane alone is in both layouts, and would decide for the other one.
+    for parts in (
+        (laid_out(4), torch.rand(1, 3, 5, 6), torch.rand(1, 1, 5, 6), laid_out(2)),
+        (torch.rand(1, 1, 5, 6), torch.rand(1, 2, 5, 6).expand(-1, -1, 5, 6), laid_out(4)),
+    ):
+        joined = layers._join(parts)
+        assert joined.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(joined, torch.cat(parts, 1))
+    plain = (torch.rand(1, 3, 5, 6), torch.rand(1, 1, 5, 6))
+    assert layers._join(plain).is_contiguous()
+
+
 def test_half_precision_is_close(stirred: FramePredictor) -> None:
     frames = clip(6, 40, 48)
     for arguments in ((frames[:, :3], frames[:, 3:], 2), (frames, None, 2)):
@@ -554,7 +607,7 @@ def test_stored_weights_see_what_they_were_trained_to_see(
     """The forecaster's last state, and the features of the second source at the flow so far."""
     network, frames = build_fixed_network(), make_fixed_frames()
     seen: dict[str, Tensor] = {}
-    network.motion.register_forward_pre_hook(lambda _, parts: seen.update(state=parts[0]))
+    network.motion.register_forward_pre_hook(lambda _, parts: seen.update(state=parts[0][-1:]))
     network.refinement.coarse.register_forward_pre_hook(
         lambda _, parts: seen.update(sources=parts[1])
     )
