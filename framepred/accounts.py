@@ -53,6 +53,7 @@ def report_fill(
     n_halvings: int = 0,
     n_resumed: int = 0,
     dry_run: bool = False,
+    is_copy: bool = False,
 ) -> FillReport:
     """Put together what is known when a video is filled, or planned to be.
 
@@ -97,6 +98,7 @@ def report_fill(
         tile_halvings=0 if predictor is None else predictor.tiling.n_halvings - n_halvings,
         motion_halvings=0 if predictor is None else predictor.tiling.n_motion_halvings,
         windows_resumed=n_resumed,
+        is_copy=is_copy,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from .errors import FramepredError
-from .outputs import name_output
+from .outputs import begins_with, is_same_place, name_output
 from .reports import OnProgress, Report
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def name_outputs(inputs: Sequence[Path], output: Path | None, word: str) -> dict
     outputs = {path: name_output(path, word, output=output) for path in inputs}
     taken: dict[Path, Path] = {}
     for path, target in outputs.items():
-        other = taken.setdefault(target.absolute(), path)
+        other = taken.setdefault(Path(os.path.realpath(target)), path)
         if other != path:
             raise typer.BadParameter(
                 f"{other} and {path} would both be written to {target}", param_hint="--output"
@@ -120,14 +121,37 @@ def to_path(json: str | None) -> Path | None:
     return None if json is None or json == "-" else Path(json)
 
 
-def check_json(target: str | None, videos: Sequence[Path]) -> None:
-    """Refuse, before any work, a report that has no place or would destroy a video."""
+def check_json(target: str | None, files: Iterable[Path | None]) -> None:
+    """Refuse, before any work, a report that has no place or would destroy something.
+
+    files: all others that are read or written; what else is there may only be a report itself.
+    """
     if target is None or target == "-":
         return
     path = Path(target)
-    if path.is_dir() or any(path.absolute() == video.absolute() for video in videos):
+    if path.is_dir() or any(is_same_place(path, file) for file in files if file is not None):
         raise typer.BadParameter(f"{target} is not a place for a report", param_hint="--json")
+    _check_kind(path, r"\s*\{", "report", option="--json")
     if not path.absolute().parent.is_dir():
         raise typer.BadParameter(
             f"there is no folder {path.parent} for {path.name}", param_hint="--json"
+        )
+
+
+def check_log(path: Path) -> None:
+    """Refuse, before any work, a log that has no place, or a file to write to that is no log."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{path} is not a place for a file", param_hint="--log-file")
+    _check_kind(path, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 ", "log", option="--log-file")
+
+
+def _check_kind(path: Path, pattern: str, kind: str, *, option: str) -> None:
+    """Refuse a file that is there and does not begin as such files do."""
+    try:
+        is_free = begins_with(path, pattern=pattern)
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint=option) from None
+    if not is_free:
+        raise typer.BadParameter(
+            f"{path} exists already and is no {kind}: choose another name", param_hint=option
         )

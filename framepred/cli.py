@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import __version__, options, stream_options, studies
-from .batches import Batch, check_json, name_outputs, name_views, to_path
+from .batches import Batch, check_json, check_log, name_outputs, name_views, to_path
 from .errors import GapError
 from .interrupts import heed_signals
 from .outputs import check_output
@@ -92,8 +92,8 @@ def _main(
 ) -> None:
     from .settings import SettingsError
 
-    if log_file is not None and (log_file.is_dir() or not log_file.absolute().parent.is_dir()):
-        raise typer.BadParameter(f"{log_file} is not a place for a file", param_hint="--log-file")
+    if log_file is not None:
+        check_log(log_file)
     if quiet and verbose:
         raise typer.BadParameter("does not go with --quiet", param_hint="--verbose")
     try:
@@ -176,7 +176,7 @@ def fill_gaps(
     kinds = options.parse_detect(detect)
     side = options.parse_tile(tile)
     outputs = name_outputs(inputs, output, "filled")
-    check_json(json, [*inputs, *outputs.values()])
+    check_json(json, [*inputs, *outputs.values(), gaps, reference, report, preview, contact_sheet])
     is_stream = stream_options.check_streams(
         ctx,
         inputs,
@@ -226,7 +226,8 @@ def fill_gaps(
 
         def check(path: Path) -> None:
             video.probe(path)
-            views[path].check(path, (*inputs, *outputs.values(), reference, to_path(json)))
+            others = (*inputs, *outputs.values(), gaps, reference, to_path(json))
+            views[path].check(path, others)
             if not dry_run:
                 check_output(path, outputs[path], overwrite=overwrite)
 
@@ -302,7 +303,7 @@ def forecast(
         raise typer.BadParameter("does not go with --adapt", param_hint="--samples")
     side = options.parse_tile(tile)
     outputs = name_outputs(inputs, output, "forecast")
-    check_json(json, [*inputs, *outputs.values()])
+    check_json(json, [*inputs, *outputs.values(), report])
     is_stream = stream_options.check_streams(
         ctx,
         inputs,
@@ -416,7 +417,7 @@ def interpolate(
     rate = None if fps is None else _parse_rate(fps)
     side = options.parse_tile(tile)
     outputs = name_outputs(inputs, output, "interpolated")
-    check_json(json, [*inputs, *outputs.values()])
+    check_json(json, [*inputs, *outputs.values(), reference])
     is_stream = stream_options.check_streams(
         ctx, inputs, output, json, raw, never={"dry_run", "reference"}
     )
@@ -496,7 +497,7 @@ def scan(
     The list goes to stdout, with tabs between the columns when that is no terminal.
     """
     kinds = options.parse_detect(detect)
-    check_json(json, inputs)
+    check_json(json, [*inputs, gaps])
     with open_terminal(progress) as terminal:
         from . import scanning, summaries, video
 

@@ -120,6 +120,22 @@ def bit_depth(pixels: VideoFormat) -> int:
     return max((c.bits for c in pixels.components), default=8)
 
 
+def find_loss(name: str, kept_as: str) -> str | None:
+    """What of pictures in pixel format ``name`` those in another cannot hold; None: nothing."""
+    if name == kept_as:
+        return None
+    try:
+        given, kept = _lay_out(name), _lay_out(kept_as)
+    except MediaError:
+        return None  # nobody can tell
+    if given.bits > kept.bits:
+        return f"{given.bits} bits"
+    if given.kind != "gray" and kept.kind == "gray":
+        return "colour"
+    is_seen_through = given.has_alpha and not VideoFormat(name, 16, 16).has_palette
+    return "transparency" if is_seen_through and not kept.has_alpha else None
+
+
 def find_equal_layouts(name: str, others: Iterable[str]) -> list[str]:
     """Those of the pixel formats ``others`` that hold exactly the samples of ``name``."""
     try:

@@ -36,6 +36,7 @@ from .relay import Crew, Promise, work_beside
 from .reports import FillReport, OnProgress, Progress, StageClock
 from .scanning import ScanReport, read_slots, scan
 from .scoring import Score, TrueFrames, check_same_size, score_image
+from .sequences import is_sequence
 from .shown import ShownFrames
 from .splicing import list_wishes
 from .stages import VideoSink, choose_crew_size, read_video, write_video
@@ -164,8 +165,8 @@ def fill_gaps(
         raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
     moves = _choose_sound(scanned, sound) if insertions else None
     is_copied = codec == "copy" or (codec is None and crf is None)
-    is_same = not plan.n_to_make and target.suffix == source.suffix and is_copied
-    is_same = is_same and not is_pipe(target)
+    is_same = not plan.n_to_make and target.suffix.lower() == source.suffix.lower() and is_copied
+    is_same = is_same and not is_pipe(target) and not is_sequence(source)
     graft = None
     if codec == "copy" and not is_same and (plan.n_to_make or output is not None):
         graft = plan_graft(
@@ -185,7 +186,9 @@ def fill_gaps(
         if is_same:
             copy_file(source, target)  # encoding it anew could only lose something
             n_streams = len(scanned.info.other_streams)
-            return show(report_fill(scanned, target, clock.seconds(), n_streams=n_streams))
+            return show(
+                report_fill(scanned, target, clock.seconds(), n_streams=n_streams, is_copy=True)
+            )
     elif predictor is None:
         from .predictor import Predictor
 
@@ -551,6 +554,11 @@ def _stack_images(images: list[np.ndarray], crew: Crew) -> np.ndarray:
         raise MediaError(
             "the video changes its size beside a gap, which cannot be filled; "
             "cut the video where its size changes"
+        )
+    if any(image.dtype != images[0].dtype for image in images):
+        raise MediaError(
+            "the pictures change between 8 and more bits beside a gap, which cannot be filled; "
+            "convert them to one kind first"
         )
     stacked = np.empty((len(images), *images[0].shape), images[0].dtype)
     # What takes long is that the system finds so much memory: side by side it takes less.

@@ -19,6 +19,7 @@ from .errors import GapError, MediaError, OutputError
 from .excerpts import plan_excerpts
 from .fields import by_fields
 from .outputs import check_output, name_output
+from .phrases import count
 from .reports import ForecastReport, OnProgress, Progress, StageClock, StepScore
 from .scanning import read_slots, scan
 from .scoring import Score, mean_score, score_image
@@ -36,6 +37,7 @@ __all__ = ["forecast"]
 
 _log = logging.getLogger(__name__)
 
+_MOST_SKIPPED = 16  # damaged frames at the end, beyond which what was before tells nothing
 _MOST_APART = 10  # seconds that streams may be stored apart: FFmpeg's muxers wait no longer
 
 
@@ -224,6 +226,7 @@ def forecast(
         frame_rate=None if scanned.plan.step is None else 1 / scanned.plan.step,
         time=outlook.times[0],
         context=outlook.n_context,
+        damaged_before=outlook.n_skipped,
         hold_out=hold_out,
         only_new=only_new,
         psnr=mean.psnr,
@@ -249,14 +252,16 @@ class _Outlook:
     """What is shown, what is made, and when."""
 
     task: Task
-    last_shown: int  # index of the decoded frame after which the forecast begins
+    last_kept: int  # index of the decoded frame after which the forecast begins
+    last_shown: int  # of the last one that it is made from: the same, if that is no damaged one
+    n_skipped: int  # frames between the two
     times: tuple[Fraction, ...]  # of the frames to make
     truths: dict[int, int]  # decoded frame -> step from 0, for the frames held out
     stop: Fraction | None  # where the output ends; None: everything behind is kept
 
     @property
     def n_context(self) -> int:
-        return self.task.start - self.task.first
+        return self.task.start - self.n_skipped - self.task.first
 
 
 def _look_ahead(
@@ -281,7 +286,9 @@ def _look_ahead(
         raise MediaError(
             f"{source}: has {len(slots)} frames, too few to hold {n_frames} out; ask for fewer"
         )
-    last_shown = slots[anchor].source
+    sound = _find_sound(plan, anchor)
+    last_kept, last_shown = slots[anchor].source, slots[sound].source
+    assert last_kept is not None
     assert last_shown is not None
     times = tuple(slots[anchor].time + k * step for k in range(1, n_frames + 1))
     truths: dict[int, int] = {}
@@ -289,22 +296,38 @@ def _look_ahead(
         hidden = slots[anchor + 1 : anchor + 1 + n_frames]
         times = tuple(slot.time for slot in hidden)
         truths = {slot.source: k for k, slot in enumerate(hidden) if slot.source is not None}
-    n_context = max(1, Runs(plan).before(anchor + 1, context))
+    n_context = max(1, Runs(plan).before(sound + 1, context))
     stop = anchor + 1 + n_frames
     return _Outlook(
-        task=Task(anchor + 1 - n_context, anchor + 1, stop, stop, gap=0),
+        task=Task(sound + 1 - n_context, anchor + 1, stop, stop, gap=0),
+        last_kept=last_kept,
         last_shown=last_shown,
+        n_skipped=anchor - sound,
         times=times,
         truths=truths,
         stop=times[-1] + step if start is not None or hold_out else None,
     )
 
 
+def _find_sound(plan: Plan, anchor: int) -> int:
+    """The last slot up to ``anchor`` that no gap holds; itself, where that is too far to foresee.
+
+    Damaged frames at the end of what there is are stepped over, as those to be made are.
+    """
+    gaps = [planned.gap for planned in plan.gaps]
+    for slot in range(anchor, max(-1, anchor - _MOST_SKIPPED - 1), -1):
+        if plan.slots[slot].source is not None and not any(g.start <= slot < g.stop for g in gaps):
+            return slot
+    return anchor
+
+
 def _plan_forecast(plan: Plan, outlook: _Outlook) -> Plan:
     """What is shown and made, as a plan: the forecast is its only gap, at its end."""
     task = outlook.task
     made = Gap(task.start, task.stop, "named")
-    reason = f"forecast from the {task.start - task.first} before"
+    reason = f"forecast from the {outlook.n_context} before"
+    if outlook.n_skipped:
+        reason += f" {count(outlook.n_skipped, 'damaged one')}"
     return Plan(
         (*plan.slots[: task.start], *(Slot(time, None) for time in outlook.times)),
         plan.step,
@@ -346,17 +369,18 @@ class _Walk:
         """A frame: kept, then shown, or a truth to score against."""
         if isinstance(frame, Unread):
             self._write(frame)
-        elif frame.index <= self.outlook.last_shown:
+        elif frame.index <= self.outlook.last_kept:
             if not self.only_new:
                 self._write(frame)
-            self._shown.append(frame)
-            if frame.index >= self.first_shown:
-                self.watch.see_input(
-                    self.outlook.task.first + frame.index - self.first_shown, frame
-                )
-            if len(self._shown) > self.outlook.n_context:
-                self._shown.popleft()
-            if frame.index == self.outlook.last_shown:
+            if frame.index <= self.outlook.last_shown:
+                self._shown.append(frame)
+                if frame.index >= self.first_shown:
+                    self.watch.see_input(
+                        self.outlook.task.first + frame.index - self.first_shown, frame
+                    )
+                if len(self._shown) > self.outlook.n_context:
+                    self._shown.popleft()
+            if frame.index == self.outlook.last_kept:
                 self._make()
         elif frame.index in self.outlook.truths:
             step = self.outlook.truths[frame.index]
@@ -379,11 +403,13 @@ class _Walk:
 
     def _make(self) -> None:
         images = [to_rgb(frame) for frame in self._shown]
-        same = [image for image in images if image.shape == images[-1].shape]
+        last = images[-1]
+        same = [i for i in images if (i.shape, i.dtype) == (last.shape, last.dtype)]
         with self.clock.measure("model"):
             forecast = self.predictor.forecast
             predict = by_fields(forecast) if self.is_interlaced else forecast
-            made = predict(np.stack(same), len(self.outlook.times))
+            n_skipped = self.outlook.n_skipped
+            made = predict(np.stack(same), n_skipped + len(self.outlook.times))[n_skipped:]
         self.made = list(made)
         self._last_image = images[-1] if self.outlook.truths else None
         first = self.outlook.times[0] if self.only_new else Fraction(0)

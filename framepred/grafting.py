@@ -41,6 +41,7 @@ _WRITTEN = (".mp4", ".m4v", ".mov", ".mkv")
 _AVC_PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high422"}
 _AVC_LOSSLESS_PROFILE = 244  # High 4:4:4 Predictive: a decoder for it takes the others too
 _LEVEL_1B = 9
+_FEWEST_BYTES = 3  # of the length before a NAL unit: with two it could be 65,535 bytes at most
 _N_REFERENCES = 3  # as x264's preset "medium"
 
 
@@ -103,6 +104,8 @@ def plan_graft(
         survey = _Survey(reader)
         if survey.number is None:
             raise _refuse(info, "its parameter sets leave no number for others")
+        if survey.header.length_size < _FEWEST_BYTES:
+            raise _refuse(info, "its packets have no room for the length of a large picture")
         encoder = _match_encoder(info, survey, survey.number, crf)
         sets = _read_sets(_open_encoder(reader, encoder), survey.codec)
         for unit in sets:

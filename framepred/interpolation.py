@@ -391,6 +391,11 @@ class Interpolator:
                 "the picture changes its size, which cannot be interpolated; "
                 "split the video there first"
             )
+        if len({each.image.dtype for side in sides for each in side}) > 1:
+            raise MediaError(
+                "the pictures change between 8 and more bits, which cannot be interpolated; "
+                "convert them to one kind first"
+            )
         return sides
 
     def _score(self, image: np.ndarray, time: Fraction, stretch: Stretch) -> None:

@@ -20,6 +20,7 @@ is not sound is made again, and counted.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -36,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import MediaError, OutputError
+from .outputs import find_place, shorten_name
 from .relay import Behind
 from .scoring import Score
 from .sequences import find_images, is_sequence
@@ -52,6 +54,8 @@ __all__ = [
 Images = NDArray[Any]  # (T, H, W, 3) RGB, uint8 or uint16
 
 _FORMAT = "framepred-journal-3"
+# What some file systems over a network say to a lock.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _MAGIC = b"framepred-window-1\n"
 _DIGEST = 16  # bytes
 _LONGEST_FACTS = 2**16  # bytes: far more than the scores of the longest window take
@@ -153,7 +157,8 @@ class Journal:
 
     def __init__(self, output: Path, *, on_note: Callable[[str], None] | None = None) -> None:
         self.output = output
-        self.folder = output.with_name(f".{output.name[:80]}.journal")
+        self._place = find_place(output)
+        self.folder = self._place.with_name(f".{shorten_name(self._place.name)}.journal")
         self.n_used = 0  # windows that did not have to be made
         self.n_damaged = 0
         self.n_kept = 0  # windows that are there
@@ -165,6 +170,7 @@ class Journal:
         self._is_full = False
         self._room: int | None = None  # bytes that may still be written
         self._lock: IO[bytes] | None = None
+        self._is_alone = False  # no other run is at work on this output, for certain
         self._writing: Behind[Journal] | None = None
         self._reason = ""  # why nothing more is kept, until that is said
 
@@ -204,7 +210,7 @@ class Journal:
                 f"{self.output}: an interrupted run has made {self.n_kept} windows, which are not "
                 "used: stop this one and add --resume to go on from them"
             )
-        if self.is_inherited:
+        if self.is_inherited and self._is_alone:
             self._sweep()
 
     def find(self, name: str, size: tuple[int, ...], dtype: np.dtype[Any]) -> Outcome | None:
@@ -295,7 +301,7 @@ class Journal:
         try:
             lock = _open_unfollowed(self.folder / "lock", os.O_CREAT | os.O_RDWR, "r+b")
             try:
-                _lock_file(lock)
+                self._is_alone = _lock_file(lock)
             except BaseException:
                 lock.close()
                 raise
@@ -306,7 +312,9 @@ class Journal:
             ) from None
         except OSError as error:
             if not self.is_inherited:
-                self.folder.rmdir()
+                with contextlib.suppress(OSError):
+                    (self.folder / "lock").unlink(missing_ok=True)
+                    self.folder.rmdir()
             raise OutputError(
                 f"{self.folder}: cannot be used ({error.strerror}); remove it"
             ) from error
@@ -344,7 +352,8 @@ class Journal:
 
     def _sweep(self) -> None:
         """Remove the half-written outputs of the run that was killed."""
-        pattern = re.compile(rf"\.{re.escape(self.output.name[:80])}\.[0-9a-f]{{8}}\.part")
+        name = re.escape(shorten_name(self._place.name))
+        pattern = re.compile(rf"\.{name}\.[0-9a-f]{{8}}\.part")
         for name in os.listdir(self.folder.parent):
             if pattern.fullmatch(name):
                 with contextlib.suppress(OSError):
@@ -424,9 +433,19 @@ def _open_unfollowed(path: Path, flags: int, mode: str) -> IO[bytes]:
     return os.fdopen(os.open(path, flags | no_follow | no_wait, 0o666), mode)
 
 
-def _lock_file(file: IO[bytes]) -> None:
-    """Raises BlockingIOError if another process holds it; on Windows nobody does."""
-    with contextlib.suppress(ModuleNotFoundError):
+def _lock_file(file: IO[bytes]) -> bool:
+    """Whether it is locked now, which not every file system can; on Windows none.
+
+    Raises BlockingIOError if another process holds it.
+    """
+    try:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ModuleNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True

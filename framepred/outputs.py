@@ -2,21 +2,75 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import OutputError
 from .sequences import is_sequence, name_video
 
-__all__ = ["check_output", "copy_file", "is_pipe", "name_output", "write_bytes", "write_text"]
+__all__ = [
+    "begins_with",
+    "check_output",
+    "copy_file",
+    "find_place",
+    "is_pipe",
+    "is_same_place",
+    "name_output",
+    "shorten_name",
+    "write_bytes",
+    "write_text",
+]
+
+_LONGEST_NAME = 80  # bytes of a name that others are made of; file systems allow 255
 
 
 def is_pipe(path: str | Path) -> bool:
-    """Tell whether a name means standard input or output; a file named so is ``./-``."""
+    """Tell whether a name means standard input or output; a file named so needs its whole path."""
     return str(path) == "-"
+
+
+def is_same_place(one: Path, two: Path) -> bool:
+    """Whether two names are of one file, there or not, through links and ``..`` and all."""
+    if os.path.realpath(one) == os.path.realpath(two):
+        return True
+    try:
+        return one.samefile(two)
+    except OSError:
+        return False
+
+
+def find_place(output: Path) -> Path:
+    """Where a file of this name comes to lie: a link stays, and what it points to is written."""
+    return Path(os.path.realpath(output)) if output.is_symlink() else output
+
+
+def shorten_name(name: str) -> str:
+    """A name for the names of files beside it: itself, or as much of it and a digest of it all."""
+    if len(os.fsencode(name)) <= _LONGEST_NAME:
+        return name
+    short = name
+    while len(os.fsencode(short)) > _LONGEST_NAME - 9:
+        short = short[:-1]
+    return f"{short}-{hashlib.blake2b(os.fsencode(name), digest_size=4).hexdigest()}"
+
+
+def begins_with(path: Path, *, pattern: str) -> bool:
+    """Whether a text file that is there begins so (a regular expression), or is empty.
+
+    What is not there, or no regular file, has nothing to lose.
+    """
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        start = file.read(256)
+    return not start or re.match(pattern.encode(), start) is not None
 
 
 def name_output(source: Path, word: str, *, output: Path | None = None) -> Path:
@@ -37,15 +91,28 @@ def check_output(source: Path, output: Path, *, overwrite: bool = False) -> None
     """Refuse an output that could not be written or would destroy something.
 
     Raises:
-        OutputError: it is the input, exists already, is a folder, or its folder is not writable.
+        OutputError: it is the input, exists already, is a folder, a device or a named pipe, or its
+            folder is not writable.
     """
     if is_pipe(output):
         return
-    if output.is_dir():
-        raise OutputError(f"{output}: is a folder; give the name of a file")
-    if output.exists():
-        if source.exists() and output.samefile(source):
+    try:
+        mode = output.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{output}: cannot be written ({reason}); choose another name") from None
+    if mode is not None:
+        if stat.S_ISDIR(mode):
+            raise OutputError(f"{output}: is a folder; give the name of a file")
+        if is_same_place(source, output):
             raise OutputError(f"{output}: the output is the input itself; choose another name")
+        if not stat.S_ISREG(mode):
+            raise OutputError(
+                f"{output}: is no file but a device or a pipe, which a video cannot replace; "
+                "name a file, or - for standard output"
+            )
         if not overwrite:
             raise OutputError(f"{output}: exists already; choose another name, or pass -y")
     _check_folder(output)
@@ -80,30 +147,44 @@ def write_text(output: Path, text: str) -> None:
 def write_bytes(output: Path, content: bytes) -> None:
     """Write a file; it appears under its name only when it is complete.
 
+    What is there and no file, such as a device or a named pipe, is written to as it is.
+
     Raises:
         OutputError: the folder is missing or not writable, or the disk refuses.
     """
+    if output.exists() and not output.is_file():
+        with _translate(output):
+            output.write_bytes(content)
+        return
     _check_folder(output)
     _replace_with(output, lambda temporary: temporary.write_bytes(content))
 
 
 def _replace_with(output: Path, write: Callable[[Path], object]) -> None:
     temporary: Path | None = None
+    place = find_place(output)
     try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{output.name}.", suffix=".part", dir=output.absolute().parent
-        )
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        temporary.chmod(0o666 & ~_read_umask())  # mkstemp makes private files
-        temporary.replace(output)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{output}: cannot be written ({reason}); choose another place") from None
+        with _translate(output):
+            handle, name = tempfile.mkstemp(
+                prefix=f".{shorten_name(place.name)}.", suffix=".part", dir=place.absolute().parent
+            )
+            os.close(handle)
+            temporary = Path(name)
+            write(temporary)
+            temporary.chmod(0o666 & ~_read_umask())  # mkstemp makes private files
+            temporary.replace(place)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _translate(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{output}: cannot be written ({reason}); choose another place") from None
 
 
 def _read_umask() -> int:

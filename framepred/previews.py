@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from .albums import make_display
 from .captions import KIND_COLOURS, Canvas
 from .errors import OutputError
+from .outputs import shorten_name
 from .reports import MadeFrameReport
 from .timeline import Plan, to_ticks
 from .video import Frame, VideoInfo, to_rgb
@@ -77,7 +78,7 @@ class Preview:
         self._reformatter = VideoReformatter()
         with self._translate():
             handle, name = tempfile.mkstemp(
-                prefix=f".{path.name}.", suffix=".part", dir=path.absolute().parent
+                prefix=f".{shorten_name(path.name)}.", suffix=".part", dir=path.absolute().parent
             )
             os.close(handle)
             self._temporary = Path(name)

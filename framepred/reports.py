@@ -303,6 +303,7 @@ class FillReport(Report):
     motion_halvings: int = 0  # times that the copies motion is found on were, for the same reason
     windows_resumed: int = 0  # gaps' parts and self-checks that an interrupted run had done
     drops: tuple[DropReport, ...] = ()  # suspected, and not inserted
+    is_copy: bool = False  # there was nothing to fill, and the output is the input, byte for byte
 
 
 @dataclass(frozen=True)
@@ -334,6 +335,7 @@ class ForecastReport(Report):
     frame_rate: Fraction | None
     time: Fraction  # of the first forecast frame, on the input's clock
     context: int  # real frames that the network was shown
+    damaged_before: int  # frames between these and the first forecast one
     hold_out: bool
     only_new: bool
     psnr: float | None

@@ -22,6 +22,7 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
 from .errors import OutputError
+from .outputs import is_same_place, shorten_name
 from .reports import FillReport
 from .video import Frame, VideoInfo, to_rgb
 
@@ -44,6 +45,8 @@ def check_folder(folder: Path, *, overwrite: bool = False) -> None:
         raise OutputError(f"{folder}: the folder {parent} is not writable; choose another place")
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise OutputError(f"{folder}: is no folder; choose another name")
+    if is_same_place(folder, Path()) or os.path.ismount(folder):  # such a one cannot be replaced
+        raise OutputError(f"{folder}: is in use as it is; name a new folder")
     if folder.exists() and any(folder.iterdir()):
         if _list_ours(folder) is None:
             raise OutputError(f"{folder}: holds other files; name a new folder")
@@ -87,7 +90,9 @@ class Stills:
         with self._translate():
             self._temporary = Path(
                 tempfile.mkdtemp(
-                    prefix=f".{folder.name}.", suffix=".part", dir=folder.absolute().parent
+                    prefix=f".{shorten_name(folder.name)}.",
+                    suffix=".part",
+                    dir=folder.absolute().parent,
                 )
             )
         self._made: dict[int, dict[str, Any]] = {}  # by slot

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from .detection import find_cuts
-from .errors import GapError
+from .errors import GapError, MediaError
 from .filling import fill_gaps
 from .forecasting import forecast
 from .interpolation import Interpolator, choose_base, make_report
@@ -119,7 +119,7 @@ def fill_stream(
                         f"gap {gap} lies outside the stream, "
                         f"which has frames 0:{window.start + n_frames}"
                     )
-            with clock.measure("model"):
+            with clock.measure("model"), _blame_stream(clip):
                 report = fill_gaps(
                     clip,
                     filled,
@@ -207,16 +207,17 @@ def forecast_stream(
             _tell(on_progress, "forecast", frame.index)
         clip, made = Path(folder) / "window.y4m", Path(folder) / "new.mkv"
         _cut_out(clip, iter(tail), None, reader.pictures)
-        report = forecast(
-            clip,
-            made,
-            n_frames=n_frames,
-            only_new=True,
-            predictor=predictor,
-            context=context,
-            codec="ffv1",
-            lossless=True,
-        )
+        with _blame_stream(clip):
+            report = forecast(
+                clip,
+                made,
+                n_frames=n_frames,
+                only_new=True,
+                predictor=predictor,
+                context=context,
+                codec="ffv1",
+                lossless=True,
+            )
         first = 0 if only_new else reader.n_frames
         for new in _read_back(made):
             sink.write(dataclasses.replace(new, time=(first + new.index) / rate))
@@ -364,6 +365,15 @@ def _cut_out(
             if window is not None and frame.index + 1 >= window.stop:
                 break
     return n_frames
+
+
+@contextmanager
+def _blame_stream(clip: Path) -> Iterator[None]:
+    """Say of the stream what is wrong with the file that its frames were put into."""
+    try:
+        yield
+    except MediaError as error:
+        raise MediaError(str(error).replace(str(clip), "standard input")) from error
 
 
 def _read_back(clip: Path) -> Iterator[Frame]:

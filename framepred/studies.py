@@ -187,7 +187,7 @@ def evaluate(
         },
     )
     contexts = study_values.parse_contexts(context)
-    check_json(json, [*clips, *(file for file in (plot, report) if file is not None)])
+    check_json(json, [*clips, plot, report, windows])
     if plot is not None:
         study_values.check_plot(plot, contexts, with_preset=preset is not None)
     with open_terminal(progress) as terminal:
@@ -265,7 +265,7 @@ def compare(
 
     Frames are paired by their time after the first frame. --json has the scores of every frame.
     """
-    check_json(json, [reference, other, *(() if plot is None else (plot,))])
+    check_json(json, [reference, other, plot])
     if plot is not None:
         study_values.check_suffix(plot)
     with open_terminal(progress) as terminal:

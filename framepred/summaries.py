@@ -92,7 +92,12 @@ def show_fill(terminal: Terminal, report: FillReport) -> None:
         target = f", to be written to {report.output}" if report.output else ""
         terminal.say(f"{report.input}: {count(n_asked, 'frame')} to make{target} (dry run)")
     elif not n_asked:
-        to = f"copied to {_name(report.output, 'output')}" if report.output else None
+        how = "encoded anew as"
+        if report.is_copy or report.copied is not None:
+            how = "copied to"
+        elif report.output is not None and is_pipe(report.output):
+            how = "handed on to"
+        to = f"{how} {_name(report.output, 'output')}" if report.output else None
         terminal.say(f"{report.input}: nothing to fill, {to or 'no output written'}")
     else:
         terminal.say(
@@ -123,7 +128,8 @@ def show_fill(terminal: Terminal, report: FillReport) -> None:
         terminal.show_sheet(_gap_sheet(report.gaps[:_MAX_ROWS]))
     if len(report.gaps) > _MAX_ROWS:
         terminal.say(f"... and {len(report.gaps) - _MAX_ROWS} more (--json lists all)")
-    made = [frame for gap in report.gaps if gap.action == "fill" for frame in gap.frames]
+    checked = ("fill", "forecast", "backcast", "split")
+    made = [frame for gap in report.gaps if gap.action in checked for frame in gap.frames]
     n_unknown = sum(frame.check_psnr is None for frame in made)
     if 0 < n_unknown < len(made):
         terminal.say(
@@ -200,6 +206,11 @@ def show_forecast(
         f"{format_time(report.time)} on, after {count(report.context, 'real frame')}, "
         f"{_spent(report.seconds)}"
     )
+    if report.damaged_before:
+        terminal.say(
+            f"made from what comes before {count(report.damaged_before, 'damaged frame')}, which "
+            "stay as they are: fill-gaps repairs them"
+        )
     _tell_adaptation(terminal, report.adaptation)
     _tell_tiles(terminal, report)
     _tell_copied(terminal, report.copied)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import OutputError
-from .outputs import check_output, name_output, write_bytes, write_text
+from .outputs import check_output, is_same_place, name_output, write_bytes, write_text
 
 if TYPE_CHECKING:
     from .albums import Album
@@ -95,11 +95,11 @@ class Views:
             OutputError: a view is the input or one of the others, exists already (and not
                 ``overwrite``), is a folder, or its folder is not there or not writable.
         """
-        taken = {other.absolute() for other in others if other is not None}
+        taken = [other for other in others if other is not None]
         for path in self._list_paths():
-            if path.absolute() in taken:
+            if any(is_same_place(path, other) for other in taken):
                 raise OutputError(f"{path}: is already the name of another file; choose another")
-            taken.add(path.absolute())
+            taken.append(path)
             if path == self.frames_dir:
                 from .stills import check_folder
 

@@ -23,7 +23,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from .colour import Frame, limit_samples, repack
+from .colour import Frame, find_loss, limit_samples, repack
 from .containers import (
     MP4_FAMILY,
     NO_NEGATIVE,
@@ -40,6 +40,7 @@ from .containers import (
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
 from .insertion import NO_DELAY, Delay
+from .outputs import check_output, find_place, shorten_name
 from .reader import VideoReader, describe_error, name_codec, open_input, read_end
 from .stamps import to_fraction
 
@@ -105,7 +106,8 @@ class VideoWriter:
         self._sound_delay = delay if is_sound_moved else NO_DELAY
         self._rate = rate
         self._time_base = time_base or like.info.time_base
-        self._check_path(overwrite)
+        check_output(like.path, self.path, overwrite=overwrite)
+        self._place = find_place(self.path)
         if not like.info.pix_fmt:
             raise MediaError(f"{like.path}: not one picture could be decoded")
         muxer = self._find_muxer()
@@ -122,6 +124,7 @@ class VideoWriter:
         self._last_dts: dict[int, int] = {}
         self._ends: dict[int, Fraction | None] = {}
         self._pending: VideoFrame | None = None
+        self._last_time = Fraction(0)  # of that
         self._step = 0
         self._last_mine = -1
         self._origin: int | None = (
@@ -175,24 +178,22 @@ class VideoWriter:
         length = duration * self._like.info.time_base
         if self._pending is not None:
             before = self._pending.pts or 0
-            if tick <= before:
+            if frame.time <= self._last_time:
                 raise ValueError(
-                    f"frame at {frame.time} s is not after the one before, {before * base} s"
+                    f"frame at {frame.time} s is not after the one before, {self._last_time} s"
                 )
-            self._check_clock(before * base, tick * base)
+            self._check_clock(self._last_time, frame.time)
             self._step = self._pending.duration = tick - before
             self._encode(self._pending)
         native.pts, native.time_base = tick, base
         native.duration = round(length / base)
         native.pict_type = 0  # else the encoder repeats the input's choice of I, P and B
-        self._pending = native
+        self._pending, self._last_time = native, frame.time
         self.n_frames += 1
 
     def _check_clock(self, before: Fraction, after: Fraction) -> None:
         """OutputError if the container would give two frames the same time."""
-        clock = to_fraction(self._stream.time_base) or self._base
-        if clock <= self._base:
-            return
+        clock = max(to_fraction(self._stream.time_base) or self._base, self._base)
         if len({math.floor(time / clock + Fraction(1, 2)) for time in (before, after)}) == 1:
             raise OutputError(
                 f"{self.path}: this container counts in steps of {clock} s, and frames at "
@@ -237,7 +238,7 @@ class VideoWriter:
                 self._container.close()
                 with self._temporary.open("rb") as file:
                     os.fsync(file.fileno())
-                self._temporary.replace(self.path)
+                self._temporary.replace(self._place)
             self._container = None
         except BaseException:
             self._abandon()
@@ -259,6 +260,13 @@ class VideoWriter:
                 f"{info.path}: the picture changes from {info.width}x{info.height} to "
                 f"{native.width}x{native.height} at {float(frame.time):.3f} s; "
                 "split the video there first"
+            )
+        loss = find_loss(native.format.name, info.pix_fmt)
+        if loss is not None:
+            raise MediaError(
+                f"{info.path}: the pictures change from {info.pix_fmt} to {native.format.name} at "
+                f"{float(frame.time):.3f} s, and with the first kind's format {loss} would be "
+                "lost; convert them to one kind first"
             )
         native = limit_samples(native)
         if native.format.name != self.encoder.pix_fmt:
@@ -351,18 +359,6 @@ class VideoWriter:
             self._container = None
         self._temporary.unlink(missing_ok=True)
 
-    def _check_path(self, overwrite: bool) -> None:
-        source = self._like.path
-        if self.path.is_dir():
-            raise OutputError(f"{self.path}: is a folder; give a file name")
-        if self.path.exists():
-            if source.exists() and self.path.samefile(source):
-                raise OutputError(f"{self.path}: is the input itself; give another output name")
-            if not overwrite:
-                raise OutputError(f"{self.path}: exists already; use -y to overwrite it")
-        if not self.path.absolute().parent.is_dir():
-            raise OutputError(f"{self.path}: its folder does not exist; create it first")
-
     def _find_muxer(self) -> str:
         """The container by the output's ending; the input's own where the endings agree."""
         names = [f"any{self.path.suffix}"]
@@ -375,7 +371,7 @@ class VideoWriter:
                     found = container.format.name
             except (ValueError, FFmpegError):
                 continue
-            if found not in ("image2", "null", "tee"):
+            if not container.format.no_file:  # else it writes many files, or none, as it likes
                 return found
         raise OutputError(
             f"{self.path}: no video container has the ending {self.path.suffix!r}; "
@@ -420,7 +416,8 @@ class VideoWriter:
         return tuple(losses)
 
     def _create_temporary(self) -> Path:
-        path = self.path.with_name(f".{self.path.name[:80]}.{secrets.token_hex(4)}.part")
+        name = f".{shorten_name(self._place.name)}.{secrets.token_hex(4)}.part"
+        path = self._place.with_name(name)
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except OSError as error:

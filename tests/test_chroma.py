@@ -37,6 +37,26 @@ def read_samples(frame: Frame) -> list[NDArray[np.uint8]]:
     return [part.copy() for part in rows]
 
 
+@pytest.mark.parametrize(
+    ("name", "kept_as", "loss"),
+    [
+        ("rgb24", "rgb24", None),
+        ("rgb48be", "rgb24", "16 bits"),
+        ("rgb24", "rgb48be", None),
+        ("yuv420p10le", "yuv420p", "10 bits"),
+        ("yuvj420p", "yuv420p", None),
+        ("gray", "rgb24", None),
+        ("rgb24", "gray", "colour"),
+        ("rgba", "rgb24", "transparency"),
+        ("pal8", "rgb24", None),
+        ("nv12", "yuv420p", None),
+        ("bayer_rggb8", "rgb24", None),
+    ],
+)
+def test_what_one_format_cannot_hold_of_another(name: str, kept_as: str, loss: str | None) -> None:
+    assert colour.find_loss(name, kept_as) == loss
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", FORMATS)
 def test_strips_make_the_same_samples(

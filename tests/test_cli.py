@@ -101,6 +101,43 @@ def test_json_to_a_file(run: Run, clip: Path, tmp_path: Path) -> None:
         assert run("fill-gaps", clip, "-y", "--json", bad).code == 2
 
 
+def test_what_is_written_beside_destroys_nothing(run: Run, clip: Path, tmp_path: Path) -> None:
+    reference, listed = tmp_path / "true.mkv", tmp_path / "gaps.csv"
+    reference.write_bytes(clip.read_bytes())
+    listed.write_text("8:9\n")
+    (tmp_path / "link").symlink_to(tmp_path)
+    page = tmp_path / "page.html"
+    log = tmp_path / "log.txt"
+    log.write_text("a diary\n")
+    kept = {path: path.read_bytes() for path in (clip, reference, listed, log)}
+    fill = ["fill-gaps", clip, "-y", "-o", tmp_path / "out.mkv", "--reference", reference]
+    for arguments in (
+        ["scan", clip, "--json", tmp_path / "link" / "clip.mkv"],
+        ["scan", clip, "--gaps", listed, "--json", listed],
+        [*fill, "--json", reference],
+        [*fill, "--json", tmp_path / "link" / "true.mkv"],
+        [*fill, "--json", listed],
+        [*fill, "--report", page, "--json", tmp_path / "link" / "page.html"],
+        ["compare", clip, reference, "--json", reference],
+        ["--log-file", clip, "fill-gaps", clip, "-n"],
+        ["--log-file", log, "scan", clip],
+    ):
+        result = run(*arguments)
+        assert result.code == 2, arguments
+        words = " ".join(result.err.replace("│", " ").split())
+        assert "is not a place for a report" in words or "exists already and is no" in words
+    for name in ("out.mkv", "true.mkv", "gaps.csv"):
+        result = run(*fill, "--gaps", listed, "--report", tmp_path / "link" / name)
+        assert result.code == 1
+        assert "is already the name of another file" in one_error(result)
+    assert kept == {path: path.read_bytes() for path in kept}
+    assert names(tmp_path) == ["clip.mkv", "gaps.csv", "link", "log.txt", "true.mkv"]
+    log.unlink()
+    for _ in range(2):  # what is ours already goes on
+        assert run("--log-file", log, "scan", clip, "--json", tmp_path / "found.json").code == 0
+    assert len({line[:4] for line in log.read_text().splitlines()}) == 1
+
+
 def test_report_page(run: Run, clip: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert run("fill-gaps", clip, "--report", page).code == 0
@@ -175,6 +212,20 @@ def test_nothing_to_fill_is_no_failure(run: Run, tmp_path: Path) -> None:
     assert names(tmp_path) == ["whole.mkv"]
     assert run("fill-gaps", whole, "-o", tmp_path / "copy.mkv").code == 0
     assert (tmp_path / "copy.mkv").read_bytes() == whole.read_bytes()
+    # Of what is no copy that is not said; a name in capitals is no other kind of file.
+    upper = whole.rename(tmp_path / "WHOLE.MKV")
+    for source, target, said in (
+        (upper, "again.mkv", "copied to"),
+        (upper, "other.avi", "encoded anew as"),
+        (tmp_path / "copy.mkv", "copied.mkv", "copied to"),
+    ):
+        result = run("fill-gaps", source, "-o", tmp_path / target, "--codec", "libx264")
+        assert result.code == 0
+        assert f"nothing to fill, encoded anew as {tmp_path / target}" in result.err
+        result = run("fill-gaps", source, "-y", "-o", tmp_path / target)
+        assert f"nothing to fill, {said} {tmp_path / target}" in result.err
+        is_same = (tmp_path / target).read_bytes() == source.read_bytes()
+        assert is_same == (said == "copied to")
 
 
 def test_gaps_named_on_the_line_and_in_a_file(run: Run, clip: Path, tmp_path: Path) -> None:

@@ -190,6 +190,22 @@ def test_summary_when_nothing_was_to_be_filled(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "clip.mp4: nothing to fill, no output written\n"
 
 
+@pytest.mark.parametrize("action", ["fill", "forecast", "backcast", "split"])
+def test_summary_counts_what_could_not_be_estimated(
+    capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    def frame(check: float | None) -> MadeFrameReport:
+        return MadeFrameReport(Fraction(1), None, None, None, None, check_psnr=check)
+
+    gaps = (
+        replace(make_gap(10), frames=(frame(None), frame(30.0))),
+        replace(make_gap(20), action=action, frames=(frame(None), frame(None))),
+        replace(make_gap(30), action="hold", frames=(frame(None),)),
+    )
+    show_fill(Terminal(), make_report(gaps=gaps))
+    assert "3 of 4 frames not estimated" in capsys.readouterr().err
+
+
 def test_summary_names_what_was_lost(capsys: pytest.CaptureFixture[str]) -> None:
     show_fill(Terminal(), make_report(decode_errors=3, streams_left_out=("stream 2 (subtitle)",)))
     said = capsys.readouterr().err

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from blending import BlendPredictor, GrayPredictor, SlidePredictor
-from synthetic import make_frames, make_times, read_packets, read_planes, write_clip
+from synthetic import (
+    damage_packets,
+    make_frames,
+    make_times,
+    read_packets,
+    read_planes,
+    write_clip,
+)
 
 from framepred.errors import GapError, MediaError, OutputError
 from framepred.forecasting import forecast
@@ -67,6 +74,27 @@ def test_from_a_moment_on(clip: Path, tmp_path: Path) -> None:
     sound, whole = read_packets(output)[1], read_packets(clip)[1]
     assert sound == whole[: len(sound)]
     assert 0.55 < (sound[-1][0] or 0) / 1000 < 0.6  # the sound ends with the picture
+
+
+def test_a_damaged_end_is_stepped_over(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", N, gop=1)
+    damage_packets(clip, [N - 2, N - 1], where="body")
+    predictor = SlidePredictor()
+    report = forecast(clip, tmp_path / "out.mkv", n_frames=3, predictor=predictor, lossless=True)
+    assert (report.context, report.damaged_before) == (8, 2)
+    assert predictor.calls == [(8, 0, 5)]
+    assert report.time == Fraction(N, 25)
+    before, after = read_planes(clip), read_planes(tmp_path / "out.mkv")
+    assert after[:N] == before, "what is damaged stays as it is"
+    assert [time for time, _ in after] == make_times(N + 3)
+    truth = make_frames(N + 3)
+    for true, made in zip(truth[N:], rgb(tmp_path / "out.mkv")[N:], strict=True):
+        assert psnr(true, made) > 30
+    # From a moment before the damage on there is nothing to step over.
+    report = forecast(
+        clip, tmp_path / "b.mkv", n_frames=3, start=Fraction("0.5"), predictor=predictor
+    )
+    assert (report.context, report.damaged_before) == (8, 0)
 
 
 def test_only_new(clip: Path, tmp_path: Path) -> None:

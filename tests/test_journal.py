@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -233,6 +234,37 @@ def test_two_runs_do_not_write_one_output(gappy: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(gappy, tmp_path, predictor)
     assert len(windows(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EIO])
+def test_where_files_cannot_be_locked(
+    gappy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    if code == errno.EIO:
+        with pytest.raises(OutputError, match="cannot be used"):
+            run(gappy, tmp_path, BlendPredictor())
+        assert names(tmp_path) == []
+        return
+    interrupt(gappy, tmp_path, 2)
+    half = tmp_path / f".out.mkv.{'0' * 8}.part"
+    half.write_bytes(b"of another run, perhaps")
+    report, _ = run(gappy, tmp_path, BlendPredictor())
+    assert report.windows_resumed == 2
+    assert names(tmp_path) == [half.name, "out.mkv"]
+
+
+def test_long_names_have_journals_of_their_own(gappy: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{'é' * 85}{k}.mkv" for k in (1, 2)]
+    with (
+        open_journal(paths[0], source=gappy, network="a", resume=False) as one,
+        open_journal(paths[1], source=gappy, network="a", resume=False) as two,
+    ):
+        assert one.folder != two.folder
+    assert names(tmp_path) == []
 
 
 # ---- hostile and damaged journals -------------------------------------------------------------

@@ -18,6 +18,7 @@ from framepred.filling import fill_gaps
 from framepred.outputs import name_output
 from framepred.scanning import scan
 from framepred.sequences import find_images, is_sequence
+from framepred.stills import encode_png
 from framepred.video import VideoReader, to_rgb
 
 N, FIRST = 16, 98  # the numbers grow a digit on the way
@@ -76,6 +77,20 @@ def test_missing_numbers_and_damaged_pictures_are_made(tmp_path: Path) -> None:
         assert reader.info.codec == "ffv1"
         for frame, true in zip(reader.read(), FRAMES, strict=True):
             assert np.array_equal(to_rgb(frame), true)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    # Of the first picture all of it can be kept, but not be shown with the others.
+    [(FIRST + 1, "48be at .* 16 bits would be lost"), (FIRST, "between 8 and more bits")],
+)
+def test_pictures_of_two_depths_are_refused(tmp_path: Path, number: int, words: str) -> None:
+    folder = save(tmp_path / "shot", skip=(12 if number > FIRST else 3,))
+    deep = FRAMES[number - FIRST].astype(np.uint16) * 257
+    (folder / f"frame_{number:05}.png").write_bytes(encode_png(deep))
+    with pytest.raises(MediaError, match=words):
+        fill_gaps(folder, tmp_path / "out.mkv", predictor=SlidePredictor(), self_check=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["shot"]
 
 
 def test_the_first_picture_may_be_the_damaged_one(tmp_path: Path) -> None:

@@ -187,6 +187,14 @@ def test_gaps_that_cannot_be(sent: bytes, gaps: list[str], words: str) -> None:
         fill_stream(io.BytesIO(sent), io.BytesIO(), gaps=gaps, predictor=BlendPredictor())
 
 
+def test_what_is_wrong_with_a_stream_is_said_of_it(sent: bytes) -> None:
+    header, first = sent[: sent.index(b"\n") + 1], sent.index(b"\n") + 1
+    size = sent.index(b"FRAME", first + 5) - first
+    one = header + sent[first : first + size]
+    with pytest.raises(MediaError, match=r"^standard input: has 1 frame"):
+        forecast_stream(io.BytesIO(one), io.BytesIO(), n_frames=2, predictor=BlendPredictor())
+
+
 def test_progress_of_a_stream_has_no_end(sent: bytes) -> None:
     seen: list[Progress] = []
     fill_stream(

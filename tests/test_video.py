@@ -595,6 +595,28 @@ def test_an_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     assert len(read_all(target)) == 5
 
 
+@pytest.mark.parametrize("ending", ["avi", "flv"])
+def test_times_that_a_container_cannot_tell_apart(tmp_path: Path, ending: str) -> None:
+    times = [Fraction(0), Fraction(1, 25), Fraction(1, 25) + Fraction(1, 90_000), Fraction(1, 5)]
+    source = write_clip(tmp_path / "a.mp4", 4, times=times)
+    with pytest.raises(OutputError, match=r"counts in steps of .* write .mp4 or .mov"):
+        copy_video(source, tmp_path / f"b.{ending}")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4"]
+
+
+def test_an_output_behind_a_link_is_written_there(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mkv", 3)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "old.mkv").write_bytes(b"old")
+    link = tmp_path / "b.mkv"
+    link.symlink_to(folder / "old.mkv")
+    copy_video(source, link, overwrite=True)
+    assert link.is_symlink()
+    assert len(read_all(folder / "old.mkv")) == 3
+    assert [path.name for path in folder.iterdir()] == ["old.mkv"]
+
+
 @pytest.mark.parametrize("link", ["same", "symlink", "hardlink"])
 def test_the_input_is_never_the_output(tmp_path: Path, link: str) -> None:
     source = write_clip(tmp_path / "a.mkv", 3)
@@ -614,7 +636,9 @@ def test_the_input_is_never_the_output(tmp_path: Path, link: str) -> None:
     [
         ("b", {}, "no video container"),
         ("b.png", {}, "no video container"),
-        ("none/b.mkv", {}, "folder does not exist"),
+        ("b.m3u8", {}, "no video container"),  # those that are many files
+        ("b.mpd", {}, "no video container"),
+        ("none/b.mkv", {}, "there is no folder"),
         ("b.webm", {}, "cannot hold h264; use --codec libvpx-vp9"),
         ("b.mkv", {"codec": "nonsense"}, "no encoder for nonsense; use --codec libx264"),
         ("b.mkv", {"codec": "mpeg4", "lossless": True}, "no lossless mode"),

@@ -142,7 +142,9 @@ def test_a_png_is_what_other_readers_see(dtype: type) -> None:
         assert np.array_equal(np.asarray(found.convert("RGB")), shown)
 
 
-def test_a_folder_of_others_is_never_replaced(clip: Path, tmp_path: Path) -> None:
+def test_a_folder_of_others_is_never_replaced(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "made"
     folder.mkdir()
     fill(clip, Views(frames_dir=folder))  # an empty one may be used
@@ -157,14 +159,19 @@ def test_a_folder_of_others_is_never_replaced(clip: Path, tmp_path: Path) -> Non
     for bad in (clip, tmp_path / "no" / "made"):
         with pytest.raises(OutputError):
             fill(clip, Views(frames_dir=bad))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for bad in (Path(), Path("../here")):
+        with pytest.raises(OutputError, match="in use as it is"):
+            fill(clip, Views(frames_dir=bad))
 
 
 def test_an_error_leaves_nothing(clip: Path, tmp_path: Path) -> None:
     class Broken(BlendPredictor):
-        def fill(self, before: Any, after: Any, n_frames: int) -> Any:
+        def fill(self, *given: Any, **options: Any) -> Any:
             if len(self.calls) == 3:
                 raise MediaError("broken")
-            return super().fill(before, after, n_frames)
+            return super().fill(*given, **options)
 
     views = Views(
         report=tmp_path / "page.html",
