@@ -21,6 +21,7 @@ from . import __version__, options, stream_options, studies
 from .batches import Batch, check_json, check_log, name_outputs, name_views, to_path
 from .errors import GapError
 from .interrupts import heed_signals
+from .memory import keep_freed
 from .outputs import check_output
 from .reports import ForecastReport, FuturesReport, OnProgress
 from .terminals import EXIT_CODES, open_terminal, set_manners
@@ -52,6 +53,7 @@ def run() -> None:
     # Threads that spin while they wait make torch several times slower when another program keeps
     # a core busy. The variable is read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed()
     with heed_signals():
         try:
             app()

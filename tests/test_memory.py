@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from apart import run_apart
 
 from framepred import memory
 
@@ -51,3 +52,50 @@ def test_nobody_knows_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(memory, "_PROCESS", tmp_path / "nothing")
     assert not memory.reset_high_water()
     assert memory.high_water_bytes() is None
+
+
+def count_faults(*, kept: bool) -> int:
+    """Pages that the system had to find while large blocks were freed and allocated anew."""
+    return int(
+        run_apart(
+            f"""
+import resource
+import numpy as np
+from framepred import memory
+
+def work():
+    blocks = [np.ones(2**24, np.uint8) for _ in range(6)]
+
+if {kept}:
+    memory.keep_freed()
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+        )
+    )
+
+
+def test_freed_memory_is_kept_for_the_next_block() -> None:
+    if memory._load_libc() is None:
+        pytest.skip("another C library than glibc")
+    given_back = count_faults(kept=False)
+    assert given_back > 10_000, "glibc does it by itself: keep_freed could go"
+    assert count_faults(kept=True) < given_back / 10
+
+
+def test_what_is_kept_is_not_measured() -> None:
+    code = """
+import numpy as np
+from framepred import memory
+memory.keep_freed()
+blocks = [np.ones(2**24, np.uint8) for _ in range(6)]
+memory.reset_high_water()
+before = memory.high_water_bytes()
+del blocks
+memory.reset_high_water()
+print(before - memory.high_water_bytes())
+"""
+    assert int(run_apart(code)) > 80 * 2**20
