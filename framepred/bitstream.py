@@ -18,6 +18,7 @@ from .bits import Bits, escape, unescape
 from .parameter_sets import Codec, Numbering, read_hevc_pps, read_profile
 
 __all__ = [
+    "HEVC_NUMBER",
     "Codec",
     "Header",
     "Picture",
@@ -50,8 +51,9 @@ _ENTRIES: dict[int, EntryKind] = {16: "bla", 17: "bla", 18: "bla", 19: "idr", 20
 _BLA_N_LP = 18
 _LONGEST_START = 32  # bytes of a slice that hold what is read of it
 _MOST_SETS = 31  # of one kind in avcC; hvcC holds more
-# A number in this range takes 9 bits as Exp-Golomb code, where 0 takes one.
-_NINE_BITS = range(15, 31)
+# From here on a number takes nine bits as Exp-Golomb code, where 0 takes one; and no larger one can
+# be that of parameter sets of all kinds.
+HEVC_NUMBER = 15
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def name_set(codec: Codec, unit: bytes) -> SetName:
 def find_free_number(codec: Codec, taken: Iterable[SetName]) -> int | None:
     """A number that no parameter set bears yet, for one more of each kind."""
     numbers = {number for _, number in taken}
-    candidates = range(31, -1, -1) if codec == "h264" else (_NINE_BITS[0],)
+    candidates = range(31, -1, -1) if codec == "h264" else (HEVC_NUMBER,)
     return next((number for number in candidates if number not in numbers), None)
 
 
@@ -280,7 +282,7 @@ def renumber(unit: bytes, number: int) -> bytes:
     Raises:
         ValueError: a number is not 0, or the unit is cut off.
     """
-    if number not in _NINE_BITS or number > 15:
+    if number != HEVC_NUMBER:
         raise ValueError(f"{number} is no such number")
     kind = _kind("hevc", unit)
     head, body = unit[:2], unescape(unit[2:])

@@ -102,11 +102,11 @@ def plan_graft(
     _check_kind(info, output)
     with VideoReader(info.path) as reader:
         survey = _Survey(reader)
-        if survey.number is None:
-            raise _refuse(info, "its parameter sets leave no number for others")
         if survey.header.length_size < _FEWEST_BYTES:
             raise _refuse(info, "its packets have no room for the length of a large picture")
-        encoder = _match_encoder(info, survey, survey.number, crf)
+        # A file that was written this way before may hold the very sets that are wanted.
+        number = bitstream.HEVC_NUMBER if survey.number is None else survey.number
+        encoder = _match_encoder(info, survey, number, crf)
         sets = _read_sets(_open_encoder(reader, encoder), survey.codec)
         for unit in sets:
             if bitstream.name_set(survey.codec, unit)[0] == "sps":
@@ -114,7 +114,13 @@ def plan_graft(
                 if chroma != survey.sps.chroma:  # as with grey pictures, by some encoders
                     raise _refuse(info, f"{encoder.name} stores its colours otherwise")
         try:
-            header = survey.header.extend(_number_all(sets, survey.codec, survey.number)).pack()
+            numbered = _number_all(sets, survey.codec, number)
+            if not set(numbered).issubset(survey.header.sets):
+                if survey.number is None:
+                    raise _refuse(info, "its parameter sets leave no number for others")
+                header = survey.header.extend(numbered).pack()
+            else:
+                header = survey.header.pack()
         except ValueError as error:
             raise _refuse(info, str(error)) from None
     stretches = cut_stretches(survey.coded, wishes, info.time_base)
@@ -129,7 +135,7 @@ def plan_graft(
         encoder=encoder,
         header=header,
         sets=sets,
-        number=survey.number,
+        number=number,
         length_size=survey.header.length_size,
         has_sets_inside=survey.has_sets_inside,
     )

@@ -405,9 +405,10 @@ def test_nothing_to_fill_is_copied_whole(tmp_path: Path, ffmpeg: str) -> None:
     assert read_planes(source) == read_planes(other)
 
 
-def test_copied_twice(tmp_path: Path, ffmpeg: str) -> None:
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_copied_twice(tmp_path: Path, ffmpeg: str, codec: str) -> None:
     source, once, twice = (tmp_path / f"{name}.mp4" for name in ("clip", "once", "twice"))
-    make_clip(source, "libx264")
+    make_clip(source, codec)
     fill(source, once)
     _, copied = fill(once, twice, gaps=["21:22"])
     check(ffmpeg, once, twice, copied)
