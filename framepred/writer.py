@@ -106,6 +106,7 @@ class VideoWriter:
         self._sound_delay = delay if is_sound_moved else NO_DELAY
         self._rate = rate
         self._time_base = time_base or like.info.time_base
+        self._overwrite = overwrite
         check_output(like.path, self.path, overwrite=overwrite)
         self._place = find_place(self.path)
         if not like.info.pix_fmt:
@@ -238,6 +239,8 @@ class VideoWriter:
                 self._container.close()
                 with self._temporary.open("rb") as file:
                     os.fsync(file.fileno())
+                # Another program may have taken the name meanwhile.
+                check_output(self._like.path, self.path, overwrite=self._overwrite)
                 self._temporary.replace(self._place)
             self._container = None
         except BaseException:

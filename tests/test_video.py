@@ -604,6 +604,26 @@ def test_times_that_a_container_cannot_tell_apart(tmp_path: Path, ending: str) -
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4"]
 
 
+def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
+    source, target = write_clip(tmp_path / "a.mkv", 3), tmp_path / "b.mkv"
+
+    def copy_slowly(*, overwrite: bool) -> None:
+        with (
+            VideoReader(source) as reader,
+            VideoWriter(target, like=reader, overwrite=overwrite) as writer,
+        ):
+            for frame in reader.read():
+                writer.write(frame)
+            target.write_bytes(b"of another program")
+
+    with pytest.raises(OutputError, match="exists already"):
+        copy_slowly(overwrite=False)
+    assert target.read_bytes() == b"of another program"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mkv", "b.mkv"]
+    copy_slowly(overwrite=True)
+    assert len(read_all(target)) == 3
+
+
 def test_an_output_behind_a_link_is_written_there(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mkv", 3)
     folder = tmp_path / "elsewhere"
