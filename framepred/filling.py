@@ -35,7 +35,7 @@ from .ranges import NamedGap
 from .relay import Crew, Promise, work_beside
 from .reports import FillReport, OnProgress, Progress, StageClock
 from .scanning import ScanReport, read_slots, scan
-from .scoring import Score, TrueFrames, check_same_size, score_image
+from .scoring import Score, TrueFrames, align, check_same_size, score_image
 from .sequences import is_sequence
 from .shown import ShownFrames
 from .splicing import list_wishes
@@ -131,6 +131,8 @@ def fill_gaps(
         ModelError: the packaged network cannot be loaded.
         EvaluationError: the reference has another size.
     """
+    if context < 1:
+        raise ValueError(f"context must be at least 1, got {context}")
     views = views or Views()
     insertions = tuple(insert)
     if insertions and codec == "copy":
@@ -228,7 +230,8 @@ def fill_gaps(
         watch = stack.enter_context(views.watch(scanned.info, plan))
         truth = None
         if reference is not None:
-            truth = TrueFrames(stack.enter_context(VideoReader(reference)))
+            later = align(Path(reference), source)
+            truth = TrueFrames(stack.enter_context(VideoReader(reference)), later=later)
         writer = stack.enter_context(
             write_video(
                 target,
@@ -276,6 +279,8 @@ def fill_gaps(
             else:
                 writer.copy(item)
         _write(writer, filler.finish(source))
+        if truth is not None and filler.n_made and not any(each.true for each in filler.scores):
+            _say(on_note, f"{reference}: has no frame at the time of one made: nothing was scored")
         if on_progress is not None:
             on_progress(Progress("fill", filler.n_done, len(plan.slots), clock.seconds()))
     report = report_fill(
@@ -580,6 +585,11 @@ def _half_step(slots: Sequence[Slot], slot: int) -> Fraction:
     near = slots[max(0, slot - 1) : slot + 2]
     steps = [b.time - a.time for a, b in pairwise(near)]
     return min(steps, default=Fraction(0)) / 2
+
+
+def _say(on_note: Callable[[str], None] | None, line: str) -> None:
+    if on_note is not None:
+        on_note(line)
 
 
 def _write(writer: VideoSink, frames: Iterable[Frame | Unread]) -> None:

@@ -20,6 +20,7 @@ from .excerpts import plan_excerpts
 from .fields import by_fields
 from .outputs import check_output, name_output
 from .phrases import count
+from .ranges import NAMED_TOLERANCE
 from .reports import ForecastReport, OnProgress, Progress, StageClock, StepScore
 from .scanning import read_slots, scan
 from .scoring import Score, mean_score, score_image
@@ -98,6 +99,8 @@ def forecast(
     """
     if n_frames < 1:
         raise ValueError(f"n_frames must be at least 1, got {n_frames}")
+    if context < 1:
+        raise ValueError(f"context must be at least 1, got {context}")
     source = Path(input)
     target = name_output(source, "forecast", output=None if output is None else Path(output))
     writes = output is not None or not hold_out
@@ -277,7 +280,8 @@ def _look_ahead(
                 f"{source}: {format_time(start)} lies outside the video, "
                 f"whose frames are at {format_time(first)}-{format_time(last)}"
             )
-        anchor = bisect_right(slots, start, key=lambda slot: slot.time) - 1
+        # A time that people give was rounded to milliseconds, by this program too.
+        anchor = bisect_right(slots, start + NAMED_TOLERANCE, key=lambda slot: slot.time) - 1
     else:
         anchor = len(slots) - 1 - (n_frames if hold_out else 0)
     while anchor >= 0 and slots[anchor].source is None:
@@ -295,7 +299,12 @@ def _look_ahead(
     if hold_out:
         hidden = slots[anchor + 1 : anchor + 1 + n_frames]
         times = tuple(slot.time for slot in hidden)
-        truths = {slot.source: k for k, slot in enumerate(hidden) if slot.source is not None}
+        damaged = _list_damaged(plan)
+        truths = {
+            slot.source: k
+            for k, slot in enumerate(hidden)
+            if slot.source is not None and anchor + 1 + k not in damaged
+        }
     n_context = max(1, Runs(plan).before(sound + 1, context))
     stop = anchor + 1 + n_frames
     return _Outlook(
@@ -314,11 +323,17 @@ def _find_sound(plan: Plan, anchor: int) -> int:
 
     Damaged frames at the end of what there is are stepped over, as those to be made are.
     """
-    gaps = [planned.gap for planned in plan.gaps]
+    damaged = _list_damaged(plan)
     for slot in range(anchor, max(-1, anchor - _MOST_SKIPPED - 1), -1):
-        if plan.slots[slot].source is not None and not any(g.start <= slot < g.stop for g in gaps):
+        if plan.slots[slot].source is not None and slot not in damaged:
             return slot
     return anchor
+
+
+def _list_damaged(plan: Plan) -> set[int]:
+    """The slots in gaps."""
+    gaps = (planned.gap for planned in plan.gaps)
+    return {slot for gap in gaps for slot in range(gap.start, gap.stop)}
 
 
 def _plan_forecast(plan: Plan, outlook: _Outlook) -> Plan:

@@ -29,7 +29,7 @@ from .rates import ConstantRate, Conversion, Multiple, Stretch, parse_rate
 from .reports import HeldReport, InterpolateReport, OnProgress, Progress, StageClock
 from .rhythm import Clock
 from .scanning import ScanReport, scan
-from .scoring import ScoreMean, TrueFrames, check_same_size, score_image
+from .scoring import ScoreMean, TrueFrames, align, check_same_size, score_image
 from .stages import read_video, write_video
 from .timeline import Plan
 from .video import Frame, Image, VideoReader, from_rgb, to_rgb
@@ -42,6 +42,7 @@ __all__ = ["Interpolator", "Tally", "choose_base", "interpolate", "make_report"]
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 8  # new frames that are held at a time
+_ROUNDING = Fraction(1, 1000)  # seconds by which a container may round a time
 _EVEN = Fraction(1, 8)  # of an interval: others that differ by less count as evenly spaced
 _FINEST_CLOCK = 2**24  # ticks a second, where a container lets choose
 
@@ -96,10 +97,13 @@ def interpolate(
         OutputError: the output exists, is the input, or cannot be written.
         ModelError: the packaged network cannot be loaded.
         EvaluationError: the reference has another size.
-        ValueError: neither ``rate`` nor ``times`` is given, or both, or ``times`` is below 2.
+        ValueError: neither ``rate`` nor ``times`` is given, or both, or ``times`` is below 2; or
+            ``context`` is below 1.
     """
     if (rate is None) == (times is None) or (times is not None and times < 2):
         raise ValueError(f"give a rate, or times of at least 2: got {rate} and {times}")
+    if context < 1:
+        raise ValueError(f"context must be at least 1, got {context}")
     wanted = None if rate is None else parse_rate(str(rate))
     source = Path(input)
     target = name_output(source, "interpolated", output=None if output is None else Path(output))
@@ -144,7 +148,8 @@ def interpolate(
     with ExitStack() as stack:
         truth = None
         if reference is not None:
-            truth = TrueFrames(stack.enter_context(VideoReader(reference)))
+            later = align(Path(reference), source)
+            truth = TrueFrames(stack.enter_context(VideoReader(reference)), later=later)
         writer = stack.enter_context(
             write_video(
                 target,
@@ -402,8 +407,9 @@ class Interpolator:
         if self._truth is None:
             return
         times = [t for t in (stretch.kept, *stretch.times) if t is not None]
-        near = min((b - a for a, b in pairwise(times)), default=Fraction(1, 25)) / 2
-        true = self._truth.find(time, tolerance=near)
+        step = min((b - a for a, b in pairwise(times)), default=Fraction(1, 25))
+        # At the same moment, but for the rounding of two clocks: what moves is elsewhere later.
+        true = self._truth.find(time, tolerance=min(max(step / 16, _ROUNDING), step / 2))
         if true is not None:
             self.tally.scores.add(score_image(image, to_rgb(true)))
 

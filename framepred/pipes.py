@@ -249,6 +249,7 @@ def describe_pictures(pictures: PictureFormat) -> VideoInfo:
         color_trc=2,
         colorspace=2,
         interlaced=pictures.is_interlaced,
+        is_bottom_first=pictures.interlacing == "b",
         hdr=Hdr(),
         has_dolby_vision=False,
         other_streams=(),
@@ -271,7 +272,7 @@ def choose_pictures(info: VideoInfo, rate: Fraction | None) -> PictureFormat:
         info.height,
         rate,
         info.pix_fmt,
-        interlacing="t" if info.interlaced else "p",
+        interlacing=("b" if info.is_bottom_first else "t") if info.interlaced else "p",
         aspect=info.sample_aspect_ratio,
         color_range=info.color_range,
     )

@@ -45,6 +45,7 @@ FORECAST_STEPS = (1, 2, 4, 8)
 FILL_CONTEXT = 4
 FORECAST_CONTEXT = 8
 FORECAST_HORIZON = 8
+_LONGEST_REASON = 120  # characters of what is wrong with a list
 _LARGEST_FILE = 2**24  # bytes; a list of windows is small
 
 
@@ -121,8 +122,13 @@ def load_windows(path: str | Path, task: Task) -> list[Window]:
         ]
     except OSError as error:
         raise EvaluationError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EvaluationError(f"{path} is not a list of windows: {error!r}") from error
+    except UnicodeDecodeError as error:
+        raise EvaluationError(f"{path} is not a list of windows: it is no text") from error
+    except KeyError as error:
+        raise EvaluationError(f"{path} is not a list of windows: {error} is lacking") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        reason = str(error)[:_LONGEST_REASON]
+        raise EvaluationError(f"{path} is not a list of windows: {reason}") from error
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from .errors import GapError
 from .timeline import Gap, Slot, format_time
 
 __all__ = [
+    "NAMED_TOLERANCE",
     "NamedGap",
     "SlotRange",
     "TimeRange",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 # Named times are printed to the millisecond, so they find a slot at this distance.
-_NAMED_TOLERANCE = Fraction(1, 1000)
+NAMED_TOLERANCE = Fraction(1, 1000)
 _INDEX_RANGE = re.compile(r"\s*([0-9]+)\s*:\s*([0-9]+)\s*")
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 
@@ -162,7 +163,7 @@ def to_slots(named: NamedGap, step: Fraction) -> SlotRange:
     """
     if isinstance(named, SlotRange):
         return named
-    start, stop = (-(-(time - _NAMED_TOLERANCE) // step) for time in (named.start, named.stop))
+    start, stop = (-(-(time - NAMED_TOLERANCE) // step) for time in (named.start, named.stop))
     if stop <= start:
         raise GapError(f"gap {named} holds no frame: name a longer range")
     return SlotRange(max(0, start), stop)
@@ -176,13 +177,13 @@ def _resolve(named: NamedGap, times: Sequence[Fraction], origin: Fraction) -> Ga
     else:
         first = times[0] - origin if times else Fraction(0)
         last = times[-1] - origin if times else Fraction(0)
-        if not times or named.stop <= first or named.start > last + _NAMED_TOLERANCE:
+        if not times or named.stop <= first or named.start > last + NAMED_TOLERANCE:
             raise GapError(
                 f"gap {named} lies outside the video, whose frames are at "
                 f"{format_time(first)}-{format_time(last)}"
             )
-        start = bisect_left(times, named.start + origin - _NAMED_TOLERANCE)
-        stop = bisect_left(times, named.stop + origin - _NAMED_TOLERANCE)
+        start = bisect_left(times, named.start + origin - NAMED_TOLERANCE)
+        stop = bisect_left(times, named.stop + origin - NAMED_TOLERANCE)
     if stop <= start:
         raise GapError(
             f"gap {named} holds no frame: the nearest one begins at "

@@ -40,6 +40,7 @@ __all__ = ["RAW", "OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", 
 
 # Demuxers of streams without times: what they give is made up, in the order of storage.
 RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v")
+_BOTTOM_FIRST = (3, 4)  # of FFmpeg's AVFieldOrder: shown first, whichever is stored first
 _N_PROBE_PACKETS = 1000  # packets that are tried for a first picture before giving up
 # Decoders that conceal damage without a word, unless asked to refuse it. A camera whose every
 # picture breaks the standard is not asked.
@@ -100,6 +101,7 @@ class VideoInfo:
     color_trc: int
     colorspace: int
     interlaced: bool
+    is_bottom_first: bool  # interlaced: its lower field is the earlier one
     hdr: Hdr
     has_dolby_vision: bool
     other_streams: tuple[OtherStream, ...]
@@ -504,6 +506,7 @@ def _describe(path: Path) -> VideoInfo:
             color_trc=int(source.color_trc),
             colorspace=int(source.colorspace),
             interlaced=first.interlaced_frame if first is not None else False,
+            is_bottom_first=context.field_order in _BOTTOM_FIRST,
             hdr=_read_hdr(side_data),
             has_dolby_vision=any(name.startswith("DOVI") for name in side_data),
             other_streams=others,

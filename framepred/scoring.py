@@ -12,19 +12,23 @@ import numpy as np
 
 from .errors import EvaluationError
 from .metrics import psnr, ssim
-from .video import Frame, VideoReader, probe
+from .video import Frame, VideoReader, probe, to_rgb
 
 __all__ = [
     "HIGHEST_PSNR",
     "Score",
     "ScoreMean",
     "TrueFrames",
+    "align",
     "check_same_size",
     "mean_score",
     "score_image",
     "to_8_bits",
 ]
 
+
+_LONGEST_LOSS = 60  # seconds at the start, beyond which two clocks are not one
+_CLOCK = Fraction(1, 100)  # seconds by which two containers may show one picture at other times
 
 # The PSNR of identical pictures is infinite, which no mean survives and no JSON can hold.
 HIGHEST_PSNR = 100.0
@@ -93,15 +97,50 @@ def check_same_size(reference: Path, other: Path) -> None:
         )
 
 
-class TrueFrames:
-    """The frames of a reference video, asked for by time, which must not go backwards."""
+def align(reference: Path, other: Path) -> Fraction:
+    """How much later the clock of a reference is than that of the video that it is held against.
 
-    def __init__(self, reader: VideoReader) -> None:
+    Containers begin where they like: MPEG-TS at 1.4 s or anywhere. So either both show their first
+    picture at the same moment, or their clocks are one and some of ``other`` is lost at its start:
+    whichever makes its first picture more like the reference's.
+
+    Raises:
+        MediaError: one of them cannot be read.
+    """
+    with VideoReader(other) as reader:
+        first = next((item for item in reader.read() if isinstance(item, Frame)), None)
+    if first is None:
+        return Fraction(0)
+    image = to_rgb(first)
+    with VideoReader(reference) as reader:
+        true = TrueFrames(reader)
+        start = true.find_first()
+        if start is None or start.time == first.time:
+            return Fraction(0)
+        later = start.time - first.time
+        if not 0 < -later < _LONGEST_LOSS:
+            return later
+        there = true.find(first.time, tolerance=_CLOCK)
+    if there is None or there.index == start.index:
+        return later
+    pairs = [psnr(to_rgb(frame), image) for frame in (start, there)]
+    return later if pairs[0] > pairs[1] else Fraction(0)
+
+
+class TrueFrames:
+    """The frames of a reference video, asked for by time, which must not go backwards.
+
+    later: by how much its clock is, see ``align``.
+    """
+
+    def __init__(self, reader: VideoReader, *, later: Fraction = Fraction(0)) -> None:
+        self._later = later
         self._frames = (item for item in reader.read() if isinstance(item, Frame))
         self._near: list[Frame] = []  # the last frame up to the time asked for, and the next
 
     def find(self, time: Fraction, *, tolerance: Fraction) -> Frame | None:
         """The frame nearest to ``time``, None if it is further away than ``tolerance``."""
+        time = time + self._later
         while not self._near or self._near[-1].time < time:
             frame = next(self._frames, None)
             if frame is None:
@@ -111,6 +150,12 @@ class TrueFrames:
         if nearest is None or abs(nearest.time - time) > tolerance:
             return None
         return nearest
+
+    def find_first(self) -> Frame | None:
+        """The very first one, if there is any and none was asked for before."""
+        first = next(self._frames, None)
+        self._near = [] if first is None else [first]
+        return first
 
 
 def to_8_bits(image: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ Raw = Annotated[
 ]
 
 _ENCODING = ("codec", "crf", "lossless")
+_NAMES = {"from_time": "--from"}  # of options whose parameters have others
 
 
 def check_streams(
@@ -67,7 +68,8 @@ def check_streams(
             why = "does not go with standard output, which has the pictures as they are"
             if name in never and reads:
                 why = "does not go with standard input, which is read once; give a file"
-            raise typer.BadParameter(why, param_hint=f"--{name.replace('_', '-')}")
+            option = _NAMES.get(name, f"--{name.replace('_', '-')}")
+            raise typer.BadParameter(why, param_hint=option)
     return reads
 
 

@@ -11,6 +11,7 @@ from .console import Sheet
 from .outputs import is_pipe
 from .phrases import count, tell_rate, tell_scores
 from .reports import FuturesReport
+from .scoring import Score, mean_score
 from .timeline import format_time
 
 if TYPE_CHECKING:
@@ -208,21 +209,33 @@ def show_forecast(
     )
     if report.damaged_before:
         terminal.say(
-            f"made from what comes before {count(report.damaged_before, 'damaged frame')}, which "
-            "stay as they are: fill-gaps repairs them"
+            f"made from what comes before {count(report.damaged_before, 'damaged frame')}: "
+            "fill-gaps repairs what is damaged"
         )
     _tell_adaptation(terminal, report.adaptation)
     _tell_tiles(terminal, report)
     _tell_copied(terminal, report.copied)
     _tell_left_out(terminal, report.streams_left_out)
     if report.hold_out and with_scores:
-        sheet = Sheet(("step", "time", "PSNR dB", "SSIM"))
+        sheet = Sheet(("step", "time", "PSNR dB", "SSIM", "held dB", "held SSIM"))
         for score in report.frames:
             sheet.rows.append(
-                (str(score.index), format_time(score.time), *tell_scores(score.psnr, score.ssim))
+                (
+                    *(str(score.index), format_time(score.time)),
+                    *tell_scores(score.psnr, score.ssim),
+                    *tell_scores(score.held_psnr, score.held_ssim),
+                )
             )
-        sheet.rows.append(("mean", "", *tell_scores(report.psnr, report.ssim)))
+        held = mean_score([Score(each.held_psnr, each.held_ssim) for each in report.frames])
+        means = (*tell_scores(report.psnr, report.ssim), *tell_scores(held.psnr, held.ssim))
+        sheet.rows.append(("mean", "", *means))
         terminal.write_sheet(sheet)
+        n_unscored = sum(score.psnr is None for score in report.frames)
+        if n_unscored:
+            terminal.say(
+                f"{n_unscored} of {count(len(report.frames), 'hidden frame')} damaged or missing: "
+                "there is nothing to score against"
+            )
 
 
 def show_interpolation(terminal: Terminal, report: InterpolateReport) -> None:

@@ -19,8 +19,9 @@ from synthetic import make_frames
 from framepred.fields import by_fields
 from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
+from framepred.pipes import choose_pictures, describe_pictures
 from framepred.scanning import scan
-from framepred.video import VideoReader, to_rgb
+from framepred.video import VideoReader, probe, to_rgb
 
 N, HOLES, HEIGHT = 20, (8, 9), 48
 
@@ -127,3 +128,13 @@ def test_a_forecast_too(tmp_path: Path) -> None:
     forecast(path, tmp_path / "b.ts", n_frames=3, predictor=witness)
     assert witness.heights == {HEIGHT // 2}
     assert read_flags(tmp_path / "b.ts")[-4:] == 4 * [(1, 1)]
+
+
+@pytest.mark.parametrize("order", ["tff", "bff"])
+def test_a_pipe_is_told_which_field_is_first(tmp_path: Path, order: str) -> None:
+    info = probe(write(tmp_path / "a.ts", order=order))
+    assert info.interlaced
+    assert info.is_bottom_first == (order == "bff")
+    pictures = choose_pictures(info, Fraction(25))
+    assert pictures.interlacing == order[0]
+    assert choose_pictures(describe_pictures(pictures), Fraction(25)).interlacing == order[0]

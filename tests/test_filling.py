@@ -599,3 +599,65 @@ def test_a_second_reading_that_gives_other_frames_is_refused(
     with pytest.raises(MediaError, match="frame 25 is at"):
         fill_gaps(gappy, tmp_path / "out.mkv", predictor=BlendPredictor(), self_check=False)
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- references whose clocks begin elsewhere ---------------------------------------------------
+
+
+def test_a_reference_may_begin_at_another_time(tmp_path: Path) -> None:
+    frames, n = make_frames(40), 40
+    true = write_clip(tmp_path / "true.mkv", frames, lossless=True)
+    later = [time + Fraction(37, 25) for time in make_times(n)]
+    shifted = write_clip(tmp_path / "shifted.mkv", frames, times=later, lossless=True)
+    kept = [i for i in range(n) if i != 20]
+    holed = write_clip(
+        tmp_path / "holed.mkv", [frames[i] for i in kept], times=[make_times(n)[i] for i in kept]
+    )
+    holed_later = write_clip(
+        tmp_path / "holed_later.mkv", [frames[i] for i in kept], times=[later[i] for i in kept]
+    )
+    # Its first three frames are lost, and its clock is right.
+    cut = write_clip(
+        tmp_path / "cut.mkv",
+        [frames[i] for i in kept[3:]],
+        times=[make_times(n)[i] for i in kept[3:]],
+    )
+
+    def score(source: Path, reference: Path) -> float | None:
+        notes: list[str] = []
+        report = fill_gaps(
+            source,
+            tmp_path / "out.mkv",
+            predictor=SlidePredictor(),
+            reference=reference,
+            detect=("missing",),
+            overwrite=True,
+            on_note=notes.append,
+        )
+        assert notes == []
+        return report.gaps[0].psnr
+
+    expected = score(holed, true)
+    assert expected is not None
+    assert expected > 30
+    for source, reference in (
+        (holed, shifted),
+        (holed_later, true),
+        (holed_later, shifted),
+        (cut, true),
+    ):
+        assert score(source, reference) == pytest.approx(expected, abs=1.0), (source, reference)
+
+
+def test_a_reference_that_ends_too_early_is_told(tmp_path: Path, gappy: Path) -> None:
+    short = write_clip(tmp_path / "short.mkv", 4)
+    notes: list[str] = []
+    report = fill_gaps(
+        gappy,
+        tmp_path / "out.mkv",
+        predictor=BlendPredictor(),
+        reference=short,
+        on_note=notes.append,
+    )
+    assert all(gap.psnr is None for gap in report.gaps)
+    assert "nothing was scored" in notes[0]

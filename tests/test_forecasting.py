@@ -90,11 +90,22 @@ def test_a_damaged_end_is_stepped_over(tmp_path: Path) -> None:
     truth = make_frames(N + 3)
     for true, made in zip(truth[N:], rgb(tmp_path / "out.mkv")[N:], strict=True):
         assert psnr(true, made) > 30
+    # What is damaged is no truth to score against.
+    held = forecast(clip, n_frames=4, hold_out=True, predictor=predictor)
+    assert [score.psnr is None for score in held.frames] == [False, False, True, True]
     # From a moment before the damage on there is nothing to step over.
     report = forecast(
         clip, tmp_path / "b.mkv", n_frames=3, start=Fraction("0.5"), predictor=predictor
     )
     assert (report.context, report.damaged_before) == (8, 0)
+
+
+@pytest.mark.parametrize("start", ["0.333", "0.3334", "0.334"])
+def test_a_moment_as_it_is_printed(tmp_path: Path, start: str) -> None:
+    times = make_times(12, rate=24)
+    clip = write_clip(tmp_path / "clip.mkv", 12, times=times, rate=24)
+    report = forecast(clip, n_frames=2, start=Fraction(start), predictor=BlendPredictor())
+    assert report.time == pytest.approx(Fraction(9, 24), abs=0.001), "frame 8 is at 0.3333 s"
 
 
 def test_only_new(clip: Path, tmp_path: Path) -> None:

@@ -203,6 +203,20 @@ def test_what_is_no_forecast(tmp_path: Path, change: dict[str, Any]) -> None:
         load_windows(path, "forecast")
 
 
+def test_what_is_no_list_is_told_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "windows.json"
+    for content, words in (
+        (b"\0\xff\xfe" * 999, "it is no text"),
+        (b"{}", "'gap' is lacking"),
+        (b"[]", "indices must be"),
+        (b"x" * 999, "Expecting value"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(EvaluationError, match=words) as caught:
+            load_windows(path, "fill")
+        assert len(str(caught.value)) < len(str(path)) + 200
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.json", tmp_path):
         with pytest.raises(EvaluationError, match="cannot read"):
