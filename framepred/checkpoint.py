@@ -164,7 +164,10 @@ def _read(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, str]]:
                     f"{path} has format {_quote(found)}, expected {wanted!r}: "
                     "it is of another kind, or by another version of framepred"
                 )
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            # Copied out of the file: what changes there later does no harm, and all lies in memory
+            # as torch lays it out, on which the last bit of a sum can depend.
+            names = file.keys()
+            return {name: file.get_tensor(name).clone() for name in names}, metadata
     except SafetensorError as error:
         raise ModelError(f"{path} is not a safetensors file: {error}") from error
     except OSError as error:
