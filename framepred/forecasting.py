@@ -117,7 +117,13 @@ def forecast(
     _log.info(
         "forecast from frames %d:%d, %d of at most %d: a cut, a gap or the start ends them; "
         "first new time %s, then every %s s",
-        *(shown.first, shown.start, outlook.n_context, context, format_time(outlook.times[0])),
+        *(
+            shown.first,
+            shown.first + outlook.n_context,
+            outlook.n_context,
+            context,
+            format_time(outlook.times[0]),
+        ),
         scanned.plan.step or "(usual step)",
     )
     graft = None

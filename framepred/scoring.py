@@ -101,30 +101,30 @@ def align(reference: Path, other: Path) -> Fraction:
     """How much later the clock of a reference is than that of the video that it is held against.
 
     Containers begin where they like: MPEG-TS at 1.4 s or anywhere. So either both show their first
-    picture at the same moment, or their clocks are one and some of ``other`` is lost at its start:
-    whichever makes its first picture more like the reference's.
+    picture at the same moment, or their clocks are one and the one that begins later lacks its
+    start: whichever makes its first picture more like that of the other.
 
     Raises:
         MediaError: one of them cannot be read.
     """
-    with VideoReader(other) as reader:
-        first = next((item for item in reader.read() if isinstance(item, Frame)), None)
-    if first is None:
-        return Fraction(0)
-    image = to_rgb(first)
-    with VideoReader(reference) as reader:
-        true = TrueFrames(reader)
-        start = true.find_first()
-        if start is None or start.time == first.time:
+    with VideoReader(reference) as one, VideoReader(other) as two:
+        true, given = TrueFrames(one), TrueFrames(two)
+        true_start, start = true.find_first(), given.find_first()
+        if true_start is None or start is None:
             return Fraction(0)
-        later = start.time - first.time
-        if not 0 < -later < _LONGEST_LOSS:
+        later = true_start.time - start.time
+        if abs(later) > _LONGEST_LOSS:
             return later
-        there = true.find(first.time, tolerance=_CLOCK)
+        if later > 0:
+            early, first = given, true_start
+        else:
+            early, first, start = true, start, true_start
+        there = early.find(first.time, tolerance=_CLOCK)
     if there is None or there.index == start.index:
         return later
-    pairs = [psnr(to_rgb(frame), image) for frame in (start, there)]
-    return later if pairs[0] > pairs[1] else Fraction(0)
+    image = to_rgb(first)
+    at_start, at_its_time = (psnr(to_rgb(frame), image) for frame in (start, there))
+    return later if at_start > at_its_time else Fraction(0)
 
 
 class TrueFrames:

@@ -269,6 +269,12 @@ def test_forecast_from_a_moment(run: Run, clip: Path, tmp_path: Path) -> None:
     assert [time for time, _ in read_planes(output)] == make_times(2)
 
 
+def test_options_are_refused_by_their_names(run: Run, tmp_path: Path) -> None:
+    result = run("forecast", "-", "--frames", 2, "--from", "0.3", "-o", tmp_path / "x.mkv")
+    assert result.code == 2
+    assert "for --from:" in " ".join(result.err.replace("│", " ").split())
+
+
 def test_forecast_hold_out_prints_scores(run: Run, clip: Path) -> None:
     result = run("forecast", clip, "--frames", 3, "--hold-out")
     assert result.code == 0

@@ -623,6 +623,9 @@ def test_a_reference_may_begin_at_another_time(tmp_path: Path) -> None:
         times=[make_times(n)[i] for i in kept[3:]],
     )
 
+    # Of the reference the first five are.
+    begun = write_clip(tmp_path / "begun.mkv", frames[5:], times=make_times(n)[5:])
+
     def score(source: Path, reference: Path) -> float | None:
         notes: list[str] = []
         report = fill_gaps(
@@ -645,6 +648,7 @@ def test_a_reference_may_begin_at_another_time(tmp_path: Path) -> None:
         (holed_later, true),
         (holed_later, shifted),
         (cut, true),
+        (holed, begun),
     ):
         assert score(source, reference) == pytest.approx(expected, abs=1.0), (source, reference)
 

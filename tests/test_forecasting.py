@@ -17,7 +17,9 @@ from synthetic import (
 )
 
 from framepred.errors import GapError, MediaError, OutputError
+from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
+from framepred.interpolation import interpolate
 from framepred.metrics import psnr
 from framepred.reports import Progress
 from framepred.video import open_rgb_frames
@@ -98,6 +100,16 @@ def test_a_damaged_end_is_stepped_over(tmp_path: Path) -> None:
         clip, tmp_path / "b.mkv", n_frames=3, start=Fraction("0.5"), predictor=predictor
     )
     assert (report.context, report.damaged_before) == (8, 0)
+
+
+def test_a_context_is_needed(clip: Path) -> None:
+    for call in (
+        lambda: forecast(clip, n_frames=2, context=0, predictor=BlendPredictor()),
+        lambda: fill_gaps(clip, context=0, predictor=BlendPredictor()),
+        lambda: interpolate(clip, times=2, context=0, predictor=BlendPredictor()),
+    ):
+        with pytest.raises(ValueError, match="context must be at least 1"):
+            call()
 
 
 @pytest.mark.parametrize("start", ["0.333", "0.3334", "0.334"])

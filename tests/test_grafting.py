@@ -414,6 +414,13 @@ def test_copied_twice(tmp_path: Path, ffmpeg: str, codec: str) -> None:
     check(ffmpeg, once, twice, copied)
 
 
+def test_short_lengths_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_clip(tmp_path / "clip.mp4", "libx264")
+    monkeypatch.setattr("framepred.grafting._FEWEST_BYTES", 5)  # it has four
+    with pytest.raises(OutputError, match="no room for the length of a large picture"):
+        fill(source, tmp_path / "out.mp4")
+
+
 def test_a_dry_run_says_what_would_be_copied(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "clip.mp4", "libx264")
     report, copied = fill(source, tmp_path / "out.mp4", dry_run=True)

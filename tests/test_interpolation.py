@@ -183,6 +183,9 @@ def test_scores_against_a_reference(tmp_path: Path) -> None:
     true = list(open_rgb_frames(truth))
     expected = np.mean([psnr(true[i], found[i]) for i in range(1, 23, 2)])
     assert report.psnr == pytest.approx(expected, abs=0.3)  # the file is 4:2:0, the score is not
+    # Between the frames of the reference there is no truth, however near the next one is.
+    report = run(source, tmp_path / "c.mkv", times=3, reference=source)
+    assert (report.frames_made, report.frames_scored) == (22, 0)
     wide = write_clip(tmp_path / "wide.mkv", make_frames(5, width=96), codec="ffv1")
     with pytest.raises(EvaluationError, match="same size"):
         run(source, tmp_path / "no.mkv", times=2, reference=wide)
