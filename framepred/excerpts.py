@@ -22,7 +22,7 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from .errors import MediaError
-from .reader import describe_error
+from .inputs import describe_error
 from .splicing import Coded, Encoded, find_groups
 from .tasks import Task
 from .timeline import Plan, to_ticks

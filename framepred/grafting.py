@@ -27,8 +27,9 @@ from .colour import Frame, Unread
 from .containers import adopt_look, choose_rate, copy_metadata
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
+from .inputs import describe_error
 from .parameter_sets import SpsFacts
-from .reader import VideoInfo, VideoReader, describe_error
+from .reader import VideoInfo, VideoReader
 from .reports import CopyReport, EncodedReport
 from .splicing import Coded, Copied, Encoded, Stretch, Wish, cut_stretches, lay_decode_ticks
 from .timeline import to_ticks

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import av
 import numpy as np
 from av.codec.context import Flags
 from av.container import InputContainer
@@ -28,6 +27,7 @@ from .colour import Frame, bit_depth
 from .continuity import follow_numbers
 from .encoders import Hdr
 from .errors import MediaError
+from .inputs import BOUND, MOST_PIXELS, N_PROBES, check_rest, open_bytes, open_image, open_input
 from .order_hints import OrderHintChecker, split_units
 from .partitions import PartitionChecker
 from .sequences import RATE, ImageSequence, find_images, is_sequence
@@ -41,7 +41,6 @@ __all__ = ["RAW", "OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", 
 # Demuxers of streams without times: what they give is made up, in the order of storage.
 RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v")
 _BOTTOM_FIRST = (3, 4)  # of FFmpeg's AVFieldOrder: shown first, whichever is stored first
-_N_PROBE_PACKETS = 1000  # packets that are tried for a first picture before giving up
 # Decoders that conceal damage without a word, unless asked to refuse it. A camera whose every
 # picture breaks the standard is not asked.
 _STRICT = {
@@ -50,10 +49,6 @@ _STRICT = {
     "apng": {"err_detect": "crccheck+explode"},
     "av1": {"strict": "strict"},
 }
-# Pixels of the largest picture that is decoded: 16K (15360x8640) and a little more. A header of a
-# few bytes can promise more than any memory holds.
-_MOST_PIXELS = 2**27
-_BOUND = {"max_pixels": str(_MOST_PIXELS)}  # for the decoders, and where FFmpeg looks at formats
 _REORDERING = ("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4")
 # Decoders whose frame threads can wait for one another for ever where the stream is damaged: in
 # libavcodec 62.28 about one spoilt file of H.265 in 8,000 did. Their threads share a frame.
@@ -173,13 +168,13 @@ class VideoReader:
         options = _choose_options(self.path, self.info.codec)
         if not conceal:
             options["ec"] = "0"
-        self.stream.codec_context.options = {**_BOUND, **options}
+        self.stream.codec_context.options = {**BOUND, **options}
         self._checker = _choose_checker(self.info.codec, verify=verify or not conceal)
         self._is_plain = conceal
         self._order = OrderHintChecker() if self.info.codec == "av1" else None
         self._partitions: PartitionChecker | None = None
         if self.info.codec == "vp8" and (verify or not conceal):
-            self._partitions = PartitionChecker(max_pixels=_MOST_PIXELS)
+            self._partitions = PartitionChecker(max_pixels=MOST_PIXELS)
         self._is_astray = False  # what comes rests on spoilt modes, up to the next key frame
         # Names of packets: stamps, or numbers in streams without any.
         self._damaged: set[int | None] = set()  # known to be damaged
@@ -204,6 +199,7 @@ class VideoReader:
                 decode_by_entries(self.stream.codec_context)
         else:
             self.stream.thread_type = _choose_threads(self.stream)
+        self._bytes = open_bytes(self.path if self.images is None else self.images.files[0])
 
     def __enter__(self) -> VideoReader:
         return self
@@ -221,6 +217,7 @@ class VideoReader:
         if self._partitions is not None:
             self._partitions.close()
         self.container.close()
+        self._bytes.close()
 
     @property
     def has_numbers(self) -> bool:
@@ -233,7 +230,11 @@ class VideoReader:
         return self._twin is not None and self._twin.is_comparing
 
     def read(self) -> Iterator[Any]:
-        """Yield Frames in presentation order and, with ``copy_streams``, the others' Packets."""
+        """Yield Frames in presentation order and, with ``copy_streams``, the others' Packets.
+
+        Raises:
+            MediaError: the disk or drive does not give all of the file.
+        """
         clock = StampClock(self.stream, by_dts=self.info.container == "avi")
         streams: list[Stream] = [self.stream]
         if self.copy_streams:
@@ -303,15 +304,18 @@ class VideoReader:
 
     def _demux(self, streams: list[Stream]) -> Iterator[Packet[Any]]:
         packets = self.container.demux(streams)
+        at = 0
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
-                return
+                break
             except FFmpegError:
                 self.n_errors += 1  # the demuxer cannot go on after this, e.g. a chained Ogg
-                return
+                break
+            at = at if packet.pos is None else packet.pos
             yield packet
+        check_rest(self._bytes, at)
 
     def _look_ahead(self, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
         """Show packets to the checker of partitions before they are decoded."""
@@ -334,9 +338,11 @@ class VideoReader:
         for number, file in zip(images.numbers, images.files, strict=True):
             time = (number - images.numbers[0]) / RATE
             packet = None
-            with contextlib.suppress(FFmpegError, OSError, IndexError), _open_image(file) as image:
+            with contextlib.suppress(FFmpegError, OSError, IndexError), open_image(file) as image:
                 packet = next(image.demux(image.streams.video[0]), None)
             if packet is None or not packet.size:
+                with open_bytes(file) as content:
+                    check_rest(content, 0)
                 self.n_errors += 1
                 self.packet_times.append(time)
                 continue
@@ -415,43 +421,7 @@ def _choose_threads(stream: VideoStream) -> str:
 def _choose_checker(codec: str, *, verify: bool) -> Ffv1Checker | Vp9Verifier | None:
     if codec == "ffv1":
         return Ffv1Checker()
-    return Vp9Verifier(max_pixels=_MOST_PIXELS) if codec == "vp9" and verify else None
-
-
-def open_input(path: Path) -> InputContainer:
-    if is_sequence(path):
-        return _open_first(path)
-    if not path.exists():
-        raise MediaError(f"{path}: no such file; check the name")
-    if not path.is_file():
-        raise MediaError(f"{path}: not a file; give a video file")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path}: the file is empty; give a video file")
-    try:
-        # An absolute path is never taken for a URL or an option, whatever the name looks like.
-        return av.open(str(path.absolute()), "r", metadata_errors="replace", options=_BOUND)
-    except (FFmpegError, OSError) as error:
-        raise MediaError(f"{path}: not a readable video ({describe_error(error)})") from error
-
-
-def _open_image(file: Path) -> InputContainer:
-    # Without "none", FFmpeg would look for numbers in the name.
-    options = {"pattern_type": "none", "framerate": str(RATE), **_BOUND}
-    return av.open(str(file.absolute()), "r", format="image2", options=options)
-
-
-def _open_first(path: Path) -> InputContainer:
-    """Open the first picture of a sequence that decodes: it stands for all."""
-    for file in find_images(path).files[:_N_PROBE_PACKETS]:
-        with contextlib.suppress(FFmpegError, OSError, IndexError, StopIteration):
-            with _open_image(file) as container:
-                container.streams.video[0].codec_context.options = {
-                    **_BOUND,
-                    "err_detect": "explode",
-                }
-                next(container.decode(video=0))
-            return _open_image(file)
-    raise MediaError(f"{path}: none of its pictures can be read; give a video file")
+    return Vp9Verifier(max_pixels=MOST_PIXELS) if codec == "vp9" and verify else None
 
 
 def _choose_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -526,10 +496,10 @@ def read_end(stream: Stream) -> Fraction | None:
 
 def _read_first(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
     """The first picture, or None when none of the first packets gives one."""
-    stream.codec_context.options = dict(_BOUND)
+    stream.codec_context.options = dict(BOUND)
     stream.thread_type = _choose_threads(stream)  # as the reader: decoders differ
     packets: Iterator[Packet[Any]] = container.demux(stream)
-    for _ in range(_N_PROBE_PACKETS):
+    for _ in range(N_PROBES):
         try:
             packet = next(packets, None)
             if packet is None:
@@ -548,7 +518,7 @@ def _choose_options(path: Path, codec: str) -> dict[str, str]:
     """How strict the decoder is to be: as strict as any of the first packets allows."""
     if codec not in _STRICT:
         return {}
-    options = {**_BOUND, **_STRICT[codec]}
+    options = {**BOUND, **_STRICT[codec]}
     with open_input(path) as container:
         stream = _choose_stream(container, path)
         stream.codec_context.options = options
@@ -593,7 +563,3 @@ def name_codec(stream: Stream) -> str:
     if stream.codec_context is None:
         return getattr(stream, "name", None) or "unknown"  # a video stream has none in PyAV 18
     return stream.codec_context.codec.canonical_name
-
-
-def describe_error(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).splitlines()[0]

@@ -39,9 +39,10 @@ from .containers import (
 )
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
+from .inputs import describe_error, open_input
 from .insertion import NO_DELAY, Delay
 from .outputs import check_output, find_place, shorten_name
-from .reader import VideoReader, describe_error, name_codec, open_input, read_end
+from .reader import VideoReader, name_codec, read_end
 from .stamps import to_fraction
 
 __all__ = ["VideoWriter"]

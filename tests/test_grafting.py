@@ -125,6 +125,7 @@ def check(ffmpeg: str, source: Path, output: Path, report: CopyReport) -> None:
     assert report.packets_copied - n_changed <= n_same <= report.packets_copied
 
 
+EXHAUSTIVE = [pytest.mark.slow, pytest.mark.exhaustive]
 VARIABLE = [Fraction(n, 25) for n in (*range(20), *range(20, 80, 2), *range(80, 100))]
 SITUATIONS: dict[str, dict[str, Any]] = {
     "no B-frames": {"b_frames": 0},
@@ -155,7 +156,7 @@ def list_cases() -> Iterator[Any]:
     for number, case in enumerate(cases):
         is_quick = case in QUICK or case[0] == "B-frames"
         is_spared = number % 3 != number // 3 % 3
-        marks = [pytest.mark.slow, pytest.mark.exhaustive][: 1 + is_spared]
+        marks = EXHAUSTIVE[: 1 + is_spared]
         yield pytest.param(*case, marks=() if is_quick else marks)
 
 
@@ -252,11 +253,16 @@ def test_open_groups(
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
-                ("libx265", {"x265-params": "bframes=7:b-adapt=0:b-pyramid=1"}),
                 ("libx265", {"x265-params": "repeat-headers=1:aud=1"}),
                 ("libx264", {"x264-params": "nal-hrd=vbr:vbv-maxrate=900:vbv-bufsize=900:aud=1"}),
-                ("libx264", {"profile": "baseline", "bf": "0"}),
                 ("libx264", {"qp": "0"}),
+            )
+        ),
+        *(
+            pytest.param(*case, marks=EXHAUSTIVE)
+            for case in (
+                ("libx265", {"x265-params": "bframes=7:b-adapt=0:b-pyramid=1"}),
+                ("libx264", {"profile": "baseline", "bf": "0"}),
                 ("libx264", {"x264-params": "weightp=2:ref=5:8x8dct=1:cqm=jvt"}),
             )
         ),
@@ -603,10 +609,10 @@ def test_awkward_files_that_are_refused(
                 "h264_10bits.mp4",
                 "sample_rotate_and_reflect.mp4",
                 "sample_fragmented.mp4",
-                "edit_list_positive_shift.mp4",
                 "sample_with_ass_subtitles.mkv",
             )
         ),
+        pytest.param("edit_list_positive_shift.mp4", marks=EXHAUSTIVE),
     ],
 )
 def test_awkward_files(awkward: Path, tmp_path: Path, ffmpeg: str, name: str) -> None:

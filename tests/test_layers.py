@@ -30,7 +30,17 @@ LAYERS = (
         "charts",
         "settings",
     },
-    {"reports", "rhythm", "outputs", "memory", "relay", "metrics", "colour", "minterpolate"},
+    {
+        "reports",
+        "rhythm",
+        "inputs",
+        "outputs",
+        "memory",
+        "relay",
+        "metrics",
+        "colour",
+        "minterpolate",
+    },
     {"leaps", "salvage", "vp8_modes", "grids", "planes", "replays"},
     {"warping"},
     {
@@ -101,7 +111,7 @@ STDLIB_ONLY = {
 # Who may import which big library.
 OWNERS = {
     "av": {
-        "previews", "stills",
+        "previews", "stills", "inputs",
         "colour", "containers", "encoders", "minterpolate", "reader", "writer", "grafting", "pipes",
         "verifier", "wavefronts", "stamps", "excerpts",
     },

@@ -412,7 +412,9 @@ def test_of_vp8_whose_modes_are_spoilt_nothing_is_kept(tmp_path: Path) -> None:
     assert kept == [*range(HIT), *range(2 * GOP, N)]
 
 
-@pytest.mark.parametrize("encoder", ["libvpx", "libvpx-vp9"])
+@pytest.mark.parametrize(
+    "encoder", [pytest.param("libvpx", marks=pytest.mark.exhaustive), "libvpx-vp9"]
+)
 def test_where_nothing_tells_what_is_wrong_the_plausible_is_kept(
     tmp_path: Path, encoder: str
 ) -> None:
