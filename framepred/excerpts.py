@@ -22,7 +22,7 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 
 from .errors import MediaError
-from .inputs import describe_error
+from .inputs import demux, describe_error
 from .splicing import Coded, Encoded, find_groups
 from .tasks import Task
 from .timeline import Plan, to_ticks
@@ -129,7 +129,7 @@ def read_excerpts(reader: VideoReader, excerpts: Excerpts) -> Generator[Any, Non
 
 def _demux(reader: VideoReader, streams: list[Stream]) -> Iterator[Packet[Any]]:
     with _translated(reader):
-        yield from (packet for packet in reader.container.demux(streams) if packet.size)
+        yield from demux(reader.container, streams)
 
 
 def _decode(reader: VideoReader, packet: Packet[Any], *, is_last: bool) -> list[VideoFrame]:

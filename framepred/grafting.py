@@ -7,7 +7,7 @@ that they can be decoded in the time that the replaced ones took.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,7 @@ from .colour import Frame, Unread
 from .containers import adopt_look, choose_rate, copy_metadata
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
-from .inputs import describe_error
+from .inputs import demux, describe_error
 from .parameter_sets import SpsFacts
 from .reader import VideoInfo, VideoReader
 from .reports import CopyReport, EncodedReport
@@ -210,7 +210,7 @@ class _Survey:
         shown: list[int] = []
         decoded: list[int | None] = []
         pictures: list[bitstream.Picture] = []
-        for packet in list_packets(reader):
+        for packet in demux(reader.container, reader.stream):
             if packet.pts is None:
                 raise _refuse(info, "it does not say when its pictures are shown")
             try:
@@ -241,11 +241,6 @@ class _Survey:
                 shown, lay_decode_ticks(shown, decoded), pictures, strict=True
             )
         ]
-
-
-def list_packets(reader: VideoReader) -> Iterator[Packet[Any]]:
-    """The video's packets in the order of storage."""
-    return (packet for packet in reader.container.demux(reader.stream) if packet.size)
 
 
 # An encoder like the input's.
@@ -348,7 +343,7 @@ class Grafter(VideoWriter):
         self._graft = graft
         self._stretches = iter(graft.stretches)
         self._stretch = next(self._stretches)
-        self._coded = enumerate(list_packets(like))
+        self._coded = enumerate(demux(like.container, like.stream))
         self._context: VideoCodecContext | None = None
         self._n_encoded = 0  # of this stretch
         super().__init__(path, like=like, overwrite=overwrite)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Stream
 
 from .errors import MediaError
 from .sequences import RATE, find_images, is_sequence
@@ -18,6 +22,7 @@ __all__ = [
     "MOST_PIXELS",
     "N_PROBES",
     "check_rest",
+    "demux",
     "describe_error",
     "open_bytes",
     "open_image",
@@ -68,6 +73,28 @@ def _open_first(path: Path) -> InputContainer:
                 next(container.decode(video=0))
             return open_image(file)
     raise MediaError(f"{path}: none of its pictures can be read; give a video file")
+
+
+def demux(container: InputContainer, streams: Stream | Sequence[Stream]) -> Iterator[Packet[Any]]:
+    """Packets of some streams in the order of storage.
+
+    Without the empty ones that PyAV puts behind the last: they would put a decoder into its
+    flushing state.
+
+    Raises:
+        FFmpegError: the demuxer cannot go on.
+    """
+    packets = container.demux(streams)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except IndexError:
+            # Of PyAV 18, at the end: damage made it seem that there were more streams.
+            return
+        if packet.size:
+            yield packet
 
 
 def open_bytes(path: Path) -> FileIO:

@@ -27,7 +27,16 @@ from .colour import Frame, bit_depth
 from .continuity import follow_numbers
 from .encoders import Hdr
 from .errors import MediaError
-from .inputs import BOUND, MOST_PIXELS, N_PROBES, check_rest, open_bytes, open_image, open_input
+from .inputs import (
+    BOUND,
+    MOST_PIXELS,
+    N_PROBES,
+    check_rest,
+    demux,
+    open_bytes,
+    open_image,
+    open_input,
+)
 from .order_hints import OrderHintChecker, split_units
 from .partitions import PartitionChecker
 from .sequences import RATE, ImageSequence, find_images, is_sequence
@@ -243,8 +252,6 @@ class VideoReader:
         n_frames = 0
         packets = self._demux(streams) if self.images is None else self._load(self.images)
         for packet in packets if self._partitions is None else self._look_ahead(packets):
-            if not packet.size:
-                continue  # an empty packet would put the decoder into its flushing state
             if splices is not None:
                 splices.join(packet)
             if packet.stream_index != self.stream.index:
@@ -303,18 +310,13 @@ class VideoReader:
         return packet if stripped in (None, content) else _replace(packet, stripped)
 
     def _demux(self, streams: list[Stream]) -> Iterator[Packet[Any]]:
-        packets = self.container.demux(streams)
         at = 0
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                break
-            except FFmpegError:
-                self.n_errors += 1  # the demuxer cannot go on after this, e.g. a chained Ogg
-                break
-            at = at if packet.pos is None else packet.pos
-            yield packet
+        try:
+            for packet in demux(self.container, streams):
+                at = at if packet.pos is None else packet.pos
+                yield packet
+        except FFmpegError:
+            self.n_errors += 1  # the demuxer cannot go on after this, e.g. a chained Ogg
         check_rest(self._bytes, at)
 
     def _look_ahead(self, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
@@ -323,7 +325,7 @@ class VideoReader:
         waiting: deque[Packet[Any]] = deque()
         n_bytes = 0
         for packet in packets:
-            if packet.size and packet.stream_index == self.stream.index:
+            if packet.stream_index == self.stream.index:
                 self._partitions.feed(bytes(packet))
             waiting.append(packet)
             n_bytes += packet.size
@@ -498,14 +500,11 @@ def _read_first(container: InputContainer, stream: VideoStream) -> VideoFrame | 
     """The first picture, or None when none of the first packets gives one."""
     stream.codec_context.options = dict(BOUND)
     stream.thread_type = _choose_threads(stream)  # as the reader: decoders differ
-    packets: Iterator[Packet[Any]] = container.demux(stream)
+    packets = itertools.chain(demux(container, stream), [None])
     for _ in range(N_PROBES):
         try:
-            packet = next(packets, None)
-            if packet is None:
-                return None
-            frames = stream.decode(packet if packet.size else None)
-        except EOFError:
+            frames = stream.decode(next(packets))
+        except (EOFError, StopIteration):
             return None
         except FFmpegError:
             continue
@@ -523,9 +522,9 @@ def _choose_options(path: Path, codec: str) -> dict[str, str]:
         stream = _choose_stream(container, path)
         stream.codec_context.options = options
         stream.thread_type, stream.thread_count = "NONE", 1
-        for packet in itertools.islice(container.demux(stream), _N_STRICT):
+        for packet in itertools.islice(demux(container, stream), _N_STRICT):
             with contextlib.suppress(FFmpegError):
-                if packet.size and stream.decode(packet):
+                if stream.decode(packet):
                     return options
     return {}
 

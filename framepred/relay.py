@@ -222,7 +222,7 @@ class _Worker:
     """A thread whose end can be waited for, and whose error is raised in the one that waits."""
 
     def __init__(self, work: Callable[[], None], name: str) -> None:
-        self._work = work
+        self._work: Callable[[], None] | None = work
         self._error: BaseException | None = None
         self._ended = _Mark()
         self._thread = Thread(target=self._run, name=name)
@@ -231,11 +231,14 @@ class _Worker:
         self._thread.start()
 
     def _run(self) -> None:
+        assert self._work is not None
         try:
             self._work()
         except BaseException as error:  # noqa: BLE001 (raised by ``join``)
             self._error = error
         finally:
+            # It may hold who holds this: codecs with all their pictures would stay for long.
+            self._work = None
             self._ended.set()
 
     def wait(self) -> None:

@@ -39,7 +39,7 @@ from .containers import (
 )
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError
-from .inputs import describe_error, open_input
+from .inputs import demux, describe_error, open_input
 from .insertion import NO_DELAY, Delay
 from .outputs import check_output, find_place, shorten_name
 from .reader import VideoReader, name_codec, read_end
@@ -521,7 +521,7 @@ class VideoWriter:
         """Matroska keeps cover art as an attachment, which must be known before the header."""
         kind = _COVERS.get(name_codec(stream))
         with open_input(self._like.path) as again:
-            packet = next((p for p in again.demux(again.streams[stream.index]) if p.size), None)
+            packet = next(demux(again, again.streams[stream.index]), None)
             if kind is None or packet is None:
                 return False
             name = stream.metadata.get("filename", f"cover.{kind}")

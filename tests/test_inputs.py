@@ -1,4 +1,4 @@
-"""Disks that do not give all of a file: as with a bad sector, or a drive pulled out."""
+"""Reading what is there: disks that do not give all of a file, streams that are not there."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
+import av
 import pytest
 from skimage.io import imsave
 from synthetic import make_frames, write_clip
 
 from framepred import reader
 from framepred.errors import MediaError
-from framepred.inputs import check_rest, open_bytes
+from framepred.inputs import check_rest, demux, open_bytes
 from framepred.video import VideoReader, probe
 
 # From the middle of any file in a folder named "failing" on, read() fails as on a bad sector.
@@ -138,3 +141,24 @@ def test_a_file_that_can_be_read_is_no_error(tmp_path: Path) -> None:
             check_rest(file, start)
     with pytest.raises(MediaError, match="No such file"):
         open_bytes(tmp_path / "none")
+
+
+class ForgetfulContainer:
+    """As PyAV's, where a stream came that was not there at first."""
+
+    def __init__(self, true: Any) -> None:
+        self.true = true
+
+    def demux(self, streams: Any) -> Iterator[Any]:
+        yield from self.true.demux(streams)
+        raise IndexError("list index out of range")
+
+
+def test_streams_that_damage_made_up_end_nothing_early(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.ts", make_frames(9))
+    with av.open(path) as container:
+        streams = list(container.streams)
+        container_like: Any = ForgetfulContainer(container)
+        packets = list(demux(container_like, streams))
+    assert len(packets) == 9
+    assert all(packet.size for packet in packets)

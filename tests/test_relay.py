@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
@@ -345,3 +347,20 @@ print(threading.active_count(), "thread left")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no such timer")
 def test_an_interruption_at_any_moment_ends_all_threads() -> None:
     assert run_apart(HAMMER) == "1 thread left\n"
+
+
+def test_what_was_opened_goes_with_the_block() -> None:
+    """Not when Python looks for circles: codecs with all their pictures would stay so long."""
+    gc.disable()
+    try:
+        store = Store()
+        with write_behind(store.open, depth=2) as behind:
+            behind.call(lambda opened: opened.items.append(1))
+        crew_work = Store()
+        with work_beside(2) as crew:
+            crew.begin(crew_work.items.copy).get()
+        gone = [weakref.ref(each) for each in (store, behind, crew, crew_work)]
+        del store, behind, crew, crew_work
+        assert [each() for each in gone] == [None] * 4
+    finally:
+        gc.enable()
