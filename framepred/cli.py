@@ -131,6 +131,8 @@ def _load_defaults(ctx: typer.Context, config: Path | None) -> tuple[dict[str, A
         for parameter in parameters[command].values():
             if parameter.name in values:
                 parameter.show_default = True
+                if parameter.multiple and not isinstance(values[parameter.name], list):
+                    values[parameter.name] = [values[parameter.name]]
     values = defaults.get(ctx.invoked_subcommand or "", {})
     told = ", ".join(f"{name} = {value!r}" for name, value in values.items())
     return dict(defaults), [f"defaults from {found[0]}: {told or 'none for this command'}"]
@@ -414,6 +416,8 @@ def interpolate(
     Writes clip.interpolated.mp4 beside clip.mp4, with the other streams copied. Across a scene
     cut, in a long pause and behind the last frame the nearest frame is repeated.
     """
+    if fps is not None and times is not None:  # one of them perhaps from a file of settings
+        fps, times = options.choose_given(ctx, fps=fps, times=times)
     if (fps is None) == (times is None):
         raise typer.BadParameter("say how many: --fps RATE or --times N, one of the two")
     rate = None if fps is None else _parse_rate(fps)

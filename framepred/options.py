@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,6 +62,7 @@ __all__ = [
     "Tile",
     "Times",
     "Verbose",
+    "choose_given",
     "complete_model",
     "parse_detect",
     "parse_tile",
@@ -123,6 +124,21 @@ def parse_detect(text: str) -> tuple[Kind, ...]:
             f"{', '.join(unknown)}: choose from {', '.join(KINDS)}", param_hint="--detect"
         )
     return tuple(kind for kind in KINDS if kind in words)
+
+
+def choose_given(ctx: typer.Context, **rivals: Any) -> list[Any]:
+    """Of options that exclude each other, each with its value, those of the command line.
+
+    What a file of settings says steps back (None) where there is one of those.
+    """
+    given = [
+        source is not None and source.name == "COMMANDLINE"
+        for source in map(ctx.get_parameter_source, rivals)
+    ]
+    kept = given if any(given) else [True] * len(given)
+    return [
+        value if is_kept else None for value, is_kept in zip(rivals.values(), kept, strict=True)
+    ]
 
 
 def parse_tile(text: str) -> int | str | None:
@@ -223,10 +239,11 @@ MaxGap = Annotated[
 Resume = Annotated[
     bool,
     typer.Option(
-        "--resume",
+        "--resume/--no-resume",
         metavar="",
         help="Go on from what an interrupted run has made, and keep what this one makes if it is "
         "interrupted. The output is the same as without an interruption.",
+        show_default=False,
         rich_help_panel=HOW,
     ),
 ]
@@ -400,9 +417,10 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "-y",
-        "--overwrite",
+        "--overwrite/--no-overwrite",
         metavar="",
         help="Replace an output that exists.",
+        show_default=False,
         rich_help_panel=FILE,
     ),
 ]
@@ -432,9 +450,10 @@ Crf = Annotated[
 Lossless = Annotated[
     bool,
     typer.Option(
-        "--lossless",
+        "--lossless/--no-lossless",
         metavar="",
         help="Encode without loss: kept frames come out bit-identical.",
+        show_default=False,
         rich_help_panel=FILE,
     ),
 ]

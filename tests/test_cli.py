@@ -726,6 +726,27 @@ def test_a_file_of_settings_gives_defaults(
     assert "did you mean" in wrong.err
 
 
+def test_the_command_line_goes_before_a_file_of_settings(
+    run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("framepred.toml").write_text(
+        '[scan]\ngap = "2:4"\n[interpolate]\nfps = 75\ndry-run = true\n'
+        '[fill-gaps]\ncodec = "libx264"\nlossless = true\noverwrite = true\n'
+    )
+    result = run("scan", clip, "--json", "-")
+    assert [gap["kind"] for gap in result.json["gaps"]] == ["named", "missing", "missing"]
+    assert run("interpolate", clip, "--json", "-").json["rate_out"] == 75
+    assert run("interpolate", clip, "--times", "2", "--json", "-").json["rate_out"] == 50
+    both = run("interpolate", clip, "--times", "2", "--fps", "30")
+    assert both.code == 2
+    filled = run("fill-gaps", clip, "--no-self-check", "--no-lossless", "--crf", "40")
+    assert filled.code == 0, filled.err
+    again = run("fill-gaps", clip, "--no-self-check", "--no-overwrite")
+    assert again.code == 1
+    assert "exists already" in again.err
+
+
 def test_verbose_says_why(run: Run, clip: Path, tmp_path: Path) -> None:
     plain = run("fill-gaps", clip)
     log = tmp_path / "log.txt"
