@@ -138,6 +138,7 @@ def interpolate(
             clock,
             rate_in=script.rate_in,
             rate_out=script.rate,
+            n_damaged=script.n_damaged,
             n_errors=scanned.n_errors,
             dry_run=True,
         )
@@ -200,6 +201,7 @@ def interpolate(
         clock,
         rate_in=script.rate_in,
         rate_out=script.rate,
+        n_damaged=script.n_damaged,
         n_errors=scanned.n_errors,
         n_streams=writer.n_streams_copied,
         left_out=writer.left_out,
@@ -217,6 +219,7 @@ class _Script:
     usual: Fraction  # seconds from real frame to real frame
     times: list[Fraction]  # of the real frames
     cuts: frozenset[int]  # real frames that begin a shot
+    n_damaged: int  # real frames
 
     @classmethod
     def of(
@@ -237,7 +240,12 @@ class _Script:
             )
             rate = None if plan.step is None else multiple / plan.step
         rate_in = None if plan.step is None else 1 / plan.step
-        return cls(conversion, rate_in, rate, usual, times, _find_cuts(plan))
+        n_damaged = sum(
+            slot.source is not None
+            for planned in plan.gaps
+            for slot in plan.slots[planned.gap.start : planned.gap.stop]
+        )
+        return cls(conversion, rate_in, rate, usual, times, _find_cuts(plan), n_damaged)
 
     def rehearse(self, tally: Tally) -> Iterator[Stretch]:
         """All stretches, without a picture."""
@@ -431,6 +439,7 @@ def make_report(
     *,
     rate_in: Fraction | None,
     rate_out: Fraction | None,
+    n_damaged: int = 0,
     n_errors: int = 0,
     n_streams: int | None = None,
     left_out: tuple[str, ...] = (),
@@ -450,6 +459,7 @@ def make_report(
         rate_in=rate_in,
         rate_out=rate_out,
         largest_shift=tally.shift,
+        frames_damaged=n_damaged,
         decode_errors=n_errors,
         frames_scored=tally.scores.n,
         psnr=score.psnr,

@@ -390,6 +390,7 @@ class InterpolateReport(Report):
     rate_in: Fraction | None  # frames a second; None: it varies
     rate_out: Fraction | None
     largest_shift: Fraction  # seconds that a frame is shown beside its time
+    frames_damaged: int  # of those that were read; what is made beside them shows it
     decode_errors: int  # packets that could not be decoded
     frames_scored: int
     psnr: float | None  # dB, mean over the frames scored

@@ -258,6 +258,15 @@ def show_interpolation(terminal: Terminal, report: InterpolateReport) -> None:
             f"{count(report.streams_copied or 0, 'other stream')} copied, "
             f"{_spent(report.seconds)}"
         )
+    if report.largest_shift:
+        terminal.say(
+            f"kept frames are shown up to {float(report.largest_shift):.6f} s off their times"
+        )
+    if report.frames_damaged:
+        terminal.say(
+            f"{count(report.frames_damaged, 'damaged frame')} in {report.input}, and what is made "
+            "beside shows it: repair it first with fill-gaps"
+        )
     if report.frames_scored:
         psnr, ssim = tell_scores(report.psnr, report.ssim)
         terminal.say(f"{count(report.frames_scored, 'frame')} scored: {psnr} dB, SSIM {ssim}")

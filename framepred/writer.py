@@ -377,6 +377,11 @@ class VideoWriter:
                 continue
             if not container.format.no_file:  # else it writes many files, or none, as it likes
                 return found
+        if not self.path.suffix:
+            raise OutputError(
+                f"{self.path}: neither a folder that exists nor a name with an ending that tells "
+                "the container; make the folder first, or name a file such as out.mkv"
+            )
         raise OutputError(
             f"{self.path}: no video container has the ending {self.path.suffix!r}; "
             "name it .mkv, .mp4, .mov, .webm, .avi or .ts"

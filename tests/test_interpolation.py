@@ -4,6 +4,7 @@ import weakref
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from blending import BlendPredictor
 from synthetic import (
+    damage_packets,
     make_frames,
     make_times,
     read_packets,
@@ -28,6 +30,7 @@ from framepred.metrics import psnr
 from framepred.predictor import Predictor
 from framepred.reports import HeldReport, InterpolateReport, Progress
 from framepred.stages import choose_depth
+from framepred.summaries import show_interpolation
 from framepred.video import Frame, VideoReader, open_rgb_frames, probe
 
 
@@ -112,6 +115,21 @@ def test_holes_are_filled_on_the_way(tmp_path: Path) -> None:
     report = run(source, output, times=2)
     assert times_of(output) == make_times(40, rate=50)
     assert (report.frames_kept, report.frames_made) == (18, 21)
+
+
+def test_damaged_frames_are_counted(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mp4", make_frames(24), lossless=False, gop=6)
+    assert run(source, tmp_path / "out.mp4", times=2, dry_run=True).frames_damaged == 0
+    damage_packets(source, [13], where="body")
+    with VideoReader(source, frame_threads=False) as reader:
+        n_damaged = sum(frame.is_corrupt for frame in reader.read())
+    report = run(source, tmp_path / "out.mp4", times=2)
+    assert report.frames_damaged == n_damaged > 0
+    assert report.frames_kept == 24
+    found: list[str] = []
+    terminal: Any = SimpleNamespace(is_machine=False, say=found.append)
+    show_interpolation(terminal, report)
+    assert any("damaged frame" in line and "fill-gaps" in line for line in found)
 
 
 def test_a_scene_cut_is_never_blended(tmp_path: Path) -> None:

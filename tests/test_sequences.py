@@ -128,6 +128,8 @@ def test_what_is_no_sequence(tmp_path: Path) -> None:
     folder = save(tmp_path / "shot", skip=(4,))
     with pytest.raises(OutputError, match="no video container has the ending"):
         fill_gaps(folder, tmp_path / "made.png", predictor=SlidePredictor())
+    with pytest.raises(OutputError, match="made: neither a folder that exists nor"):
+        fill_gaps(folder, tmp_path / "made", predictor=SlidePredictor())
 
 
 def test_commands_take_a_folder(tmp_path: Path) -> None:
