@@ -25,6 +25,7 @@ from .memory import keep_freed
 from .outputs import check_output
 from .reports import ForecastReport, FuturesReport, OnProgress
 from .terminals import EXIT_CODES, open_terminal, set_manners
+from .timeline import CONTEXT
 
 if TYPE_CHECKING:
     from .insertion import Insertion
@@ -157,7 +158,7 @@ def fill_gaps(
     raw: stream_options.Raw = None,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
-    context: options.Context = 4,
+    context: options.Context = CONTEXT,
     self_check: options.SelfCheck = True,
     mend: options.Mend = True,
     tile: options.Tile = "auto",
@@ -494,7 +495,7 @@ def scan(
     gaps: options.GapFile = None,
     detect: options.Detect = "missing,corrupt,smeared,frozen,closed",
     max_gap: options.MaxGap = 16,
-    context: options.Context = 4,
+    context: options.Context = CONTEXT,
     json: options.Json = None,
     progress: options.Progress = options.ProgressMode.auto,
 ) -> None:

@@ -41,7 +41,7 @@ from .shown import ShownFrames
 from .splicing import list_wishes
 from .stages import VideoSink, choose_crew_size, read_video, write_video
 from .tasks import Task, list_tasks
-from .timeline import Kind, Plan, Slot
+from .timeline import CONTEXT, Kind, Plan, Slot
 from .video import Frame, Unread, VideoReader, from_rgb, plan_graft, to_rgb
 from .views import Views, Watch
 
@@ -66,7 +66,7 @@ def fill_gaps(
     device: str = "auto",
     detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen", "closed"),
     max_gap: int = 16,
-    context: int = 4,
+    context: int = CONTEXT,
     self_check: bool = True,
     mend: bool = True,
     adapt: int | None = None,

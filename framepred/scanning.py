@@ -33,6 +33,7 @@ from .reports import DropReport, OnProgress, Plain, Progress, Report, to_plain
 from .rhythm import find_runs
 from .smears import find_baseless, find_mendable, find_smears
 from .timeline import (
+    CONTEXT,
     Gap,
     Kind,
     Plan,
@@ -123,7 +124,7 @@ def scan(
     gaps: Sequence[NamedGap | str] = (),
     insert: Sequence[Insertion | str] = (),
     max_gap: int = 16,
-    context: int = 4,
+    context: int = CONTEXT,
     on_progress: OnProgress = None,
 ) -> ScanReport:
     """Find the gaps of a video and plan what is to be done about each; decodes the video once.

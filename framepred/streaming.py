@@ -42,6 +42,7 @@ from .reports import (
     StageClock,
 )
 from .stages import VideoSink, write_video
+from .timeline import CONTEXT
 from .video import Frame, VideoReader, probe, read_thumbnail
 from .y4m import PictureFormat
 
@@ -64,7 +65,7 @@ def fill_stream(
     predictor: Predictor | None = None,
     device: str = "auto",
     max_gap: int = 16,
-    context: int = 4,
+    context: int = CONTEXT,
     self_check: bool = True,
     codec: str | None = None,
     crf: int | None = None,

@@ -22,6 +22,7 @@ from .errors import MediaError
 from .rhythm import Clock, Rhythm, find_rhythm, find_runs
 
 __all__ = [
+    "CONTEXT",
     "Action",
     "Gap",
     "Kind",
@@ -40,6 +41,9 @@ __all__ = [
 Kind = Literal["missing", "corrupt", "smeared", "frozen", "black", "closed", "inserted", "named"]
 Action = Literal["fill", "forecast", "backcast", "split", "hold", "leave"]
 
+# Known frames that are shown on each side of a gap. A fourth makes it no better, as the model card
+# shows, and takes its time.
+CONTEXT = 3
 _MOST_MISSING = 2**22  # in all holes together: two days at 25 a second
 
 
@@ -266,7 +270,7 @@ def plan_gaps(
     cuts: Iterable[int] = (),
     kinds: Collection[Kind] = get_args(Kind),
     max_gap: int = 16,
-    context: int = 4,
+    context: int = CONTEXT,
 ) -> Plan:
     """Decide what is done about each gap, with the reason.
 

@@ -42,7 +42,8 @@ def make_plan(
     """A plan of ``n`` slots with frames in all of them but the gaps."""
     missing = {slot for start, stop in gaps for slot in range(start, stop)}
     slots = [Slot(Fraction(i, 25), None if i in missing else i) for i in range(n)]
-    return plan_gaps(slots, [], step=Fraction(1, 25), cuts=cuts, **rules)
+    chosen: dict[str, Any] = {"context": 4, **rules}
+    return plan_gaps(slots, [], step=Fraction(1, 25), cuts=cuts, **chosen)
 
 
 def plan_all(plan: Plan, *, size: tuple[int, int] = SIZE) -> Lessons:
@@ -480,7 +481,7 @@ def test_fill_gaps_adapts(clip: Path, model: Path) -> None:
         reports.append(
             call(
                 *("fill-gaps", clip, "-o", output, "--model", model, "--lossless"),
-                *("--adapt", 4, "--seed", 1),
+                *("--adapt", 4, "--seed", 1, "--context", 4),
             )
         )
         films.append(read_planes(output))

@@ -755,7 +755,7 @@ def test_verbose_says_why(run: Run, clip: Path, tmp_path: Path) -> None:
     assert told.out == ""
     assert "frames 8:9, 00:00:00.320: missing: no packet has these times" in told.err
     assert "frames 15:17: fill: 2 missing frames" in told.err
-    assert "shown: 11:15, 17:21" in told.err
+    assert "shown: 12:15, 17:20" in told.err
     assert "encoded by ffv1 in yuv420p (level=3, slicecrc=1), for the input's ffv1" in told.err
     assert "frames 8:9: made; self-check" in told.err
     assert "no packet has these times" in log.read_text()

@@ -26,7 +26,7 @@ def make_gap(start: int, action: str = "fill") -> GapReport:
         time=Fraction(start, 25),
         kind="missing",
         action=action,
-        reason="2 missing frames: filled from 4 before and 4 after",
+        reason="2 missing frames: filled from 3 before and 3 after",
         context_before=4,
         context_after=4,
         estimated_psnr=33.25,
@@ -144,7 +144,7 @@ def test_a_plan_is_for_those_who_watch(
     show_plan(Terminal(), report)
     said = capsys.readouterr()
     assert said.out == ""
-    assert ("2 missing frames: filled from 4 before and 4 after" in said.err) is watched
+    assert ("2 missing frames: filled from 3 before and 3 after" in said.err) is watched
     show_plan(Terminal(is_terse=True), report)
     show_plan(Terminal("machine"), report)
     assert capsys.readouterr() == ("", "")
@@ -306,7 +306,7 @@ def test_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_the_log_has_the_table_too(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     show_fill(Terminal(is_terse=True, log_file=log), make_report())
-    assert "2 missing frames: filled from 4 before and 4 after" in log.read_text()
+    assert "2 missing frames: filled from 3 before and 3 after" in log.read_text()
 
 
 def test_progress_for_machines_has_the_seconds(capsys: pytest.CaptureFixture[str]) -> None:

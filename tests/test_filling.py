@@ -149,7 +149,7 @@ def test_gap_at_either_end_is_made_from_one_side(tmp_path: Path) -> None:
         source, output, gaps=["0:2", "22:24"], predictor=predictor, lossless=True, reference=source
     )
     assert [gap.action for gap in report.gaps] == ["backcast", "forecast"]
-    assert [(g.context_before, g.context_after) for g in report.gaps] == [(0, 4), (4, 0)]
+    assert [(g.context_before, g.context_after) for g in report.gaps] == [(0, 3), (3, 0)]
     assert len(read_planes(output)) == 24
     for gap in report.gaps:
         # The sliding picture is known exactly, on the right side and in the right direction.
@@ -172,7 +172,7 @@ def test_gap_across_a_cut_is_never_blended(tmp_path: Path) -> None:
     predictor = SlidePredictor()
     report = fill_gaps(source, output, predictor=predictor, lossless=True, self_check=False)
     assert [gap.action for gap in report.gaps] == ["split"]
-    assert predictor.calls == [(4, 0, 2), (0, 4, 2)]
+    assert predictor.calls == [(3, 0, 2), (0, 3, 2)]
     made = rgb(output)
     for i in (10, 11, 12, 13):
         assert psnr(frames[i], made[i]) > 35
@@ -262,7 +262,7 @@ def test_every_made_frame_has_its_estimate(tmp_path: Path) -> None:
     )
     assert [gap.action for gap in report.gaps] == ["fill", "forecast"]
     images = np.stack(rgb(source))
-    windows = (Window("", 12, 2, 4, "fill"), Window("", 37, 3, 4, "forecast"))
+    windows = (Window("", 12, 2, 3, "fill"), Window("", 37, 3, 3, "forecast"))
     for gap, window in zip(report.gaps, windows, strict=True):
         assert [frame.time for frame in gap.frames] == make_times(40)[gap.start : gap.stop]
         assert gap.psnr == pytest.approx(np.mean([frame.psnr for frame in gap.frames]))

@@ -199,7 +199,7 @@ def test_frozen_run(tmp_path: Path, n: int, lossless: bool) -> None:
     report = scan(path)
     assert gaps(report) == [(17, 17 + n, "frozen", "fill")]
     assert all(slot.source is not None for slot in report.plan.slots)
-    assert report.plan.gaps[0].n_before == 4
+    assert report.plan.gaps[0].n_before == 3
     assert scan(path, detect=("missing",)).plan.gaps == ()
 
 
@@ -330,9 +330,9 @@ def test_report_is_json(tmp_path: Path) -> None:
             "time": 0.4,
             "kind": "missing",
             "action": "fill",
-            "reason": "2 missing frames: filled from 4 before and 4 after",
-            "context_before": 4,
-            "context_after": 4,
+            "reason": "2 missing frames: filled from 3 before and 3 after",
+            "context_before": 3,
+            "context_after": 3,
         }
     ]
     assert report["frames_in"] == 28

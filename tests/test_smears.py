@@ -299,5 +299,5 @@ def test_a_long_smear_is_left_and_its_damage_made_all_the_same(tmp_path: Path) -
     assert report.plan.gaps[1].reason == (
         "37 smeared frames: with the damage beside, longer than the limit of 16, left as it is"
     )
-    assert report.plan.gaps[0].n_after == 4
+    assert report.plan.gaps[0].n_after == 3
     assert gaps(scan(spoilt, max_gap=40)) == [(10, 48, "corrupt", "forecast")]

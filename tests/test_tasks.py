@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,8 @@ def make_plan(
         for i, mark in enumerate(picture)
     ]
     gaps = [Gap(start, stop, "named") for start, stop in named]
-    return plan_gaps(slots, gaps, step=Fraction(1, 25), cuts=cuts, **rules)
+    chosen: dict[str, Any] = {"context": 4, **rules}
+    return plan_gaps(slots, gaps, step=Fraction(1, 25), cuts=cuts, **chosen)
 
 
 def windows(tasks: Sequence[Task]) -> list[tuple[int, int, int, int]]:

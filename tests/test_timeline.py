@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -361,7 +362,8 @@ def plan(picture: str, *, cuts: Sequence[int] = (), **options: object) -> Plan:
     }
     slots = make_slots(len(picture), missing=[k for k, x in enumerate(picture) if x in ".c"])
     gaps = [Gap(k, k + 1, kinds[x]) for k, x in enumerate(picture) if x in kinds]
-    return plan_gaps(slots, gaps, step=Fraction(1, 30), cuts=cuts, **options)  # type: ignore[arg-type]
+    chosen: dict[str, Any] = {"context": 4, **options}
+    return plan_gaps(slots, gaps, step=Fraction(1, 30), cuts=cuts, **chosen)
 
 
 def summary(plan: Plan) -> list[tuple[int, int, str, str, int, int, int | None]]:
@@ -446,13 +448,13 @@ def test_named_gap_over_an_unasked_hole() -> None:
     )
     assert summary(result) == [
         (3, 6, "named", "forecast", 3, 0, None),
-        (6, 8, "missing", "leave", 0, 4, None),
+        (6, 8, "missing", "leave", 0, 3, None),
     ]
 
 
 def test_slots_without_a_frame_are_gaps_even_if_nobody_says_so() -> None:
     result = plan_gaps(make_slots(9, missing=[4]), [], step=None)
-    assert summary(result) == [(4, 5, "missing", "fill", 4, 4, None)]
+    assert summary(result) == [(4, 5, "missing", "fill", 3, 3, None)]
 
 
 def test_context_is_as_wished() -> None:

@@ -654,7 +654,7 @@ def test_the_input_is_never_the_output(tmp_path: Path, link: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("b", {}, "no video container"),
+        ("b", {}, "make the folder first"),
         ("b.png", {}, "no video container"),
         ("b.m3u8", {}, "no video container"),  # those that are many files
         ("b.mpd", {}, "no video container"),
