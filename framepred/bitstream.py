@@ -26,6 +26,7 @@ __all__ = [
     "break_link",
     "find_free_number",
     "is_chatter",
+    "is_set",
     "join_units",
     "name_set",
     "parse_header",
@@ -70,7 +71,7 @@ class Header:
     def sets(self) -> list[bytes]:
         """All parameter sets; H.265 may list messages beside them."""
         units = [unit for _, listed in self.lists for unit in listed]
-        return [unit for unit in units if _kind(self.codec, unit) in _SETS[self.codec]]
+        return [unit for unit in units if is_set(self.codec, unit)]
 
     def describe(self, units: Sequence[bytes]) -> Picture:
         """Look at the NAL units of one packet.
@@ -79,7 +80,7 @@ class Header:
             ValueError: a unit is cut off.
         """
         kinds = [_kind(self.codec, unit) for unit in units]
-        sets = tuple(u for u, kind in zip(units, kinds, strict=True) if kind in _SETS[self.codec])
+        sets = tuple(unit for unit in units if is_set(self.codec, unit))
         is_slice = _AVC_SLICES if self.codec == "h264" else _HEVC_SLICES
         slices = [(u, kind) for u, kind in zip(units, kinds, strict=True) if kind in is_slice]
         if not slices:
@@ -210,6 +211,11 @@ def break_link(units: Sequence[bytes]) -> list[bytes]:
         bytes([unit[0] & 0x81 | _BLA_N_LP << 1]) + unit[1:] if _kind("hevc", unit) == 21 else unit
         for unit in units
     ]
+
+
+def is_set(codec: Codec, unit: bytes) -> bool:
+    """Whether a NAL unit is a parameter set."""
+    return _kind(codec, unit) in _SETS[codec]
 
 
 def is_chatter(codec: Codec, unit: bytes) -> bool:

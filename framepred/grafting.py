@@ -310,7 +310,7 @@ def _open_encoder(like: VideoReader, encoder: Encoder) -> VideoCodecContext:
 def _read_sets(context: VideoCodecContext, codec: bitstream.Codec) -> tuple[bytes, ...]:
     """The parameter sets of an encoder that is open."""
     units = bitstream.split_stream(context.extradata or b"")
-    return tuple(unit for unit in units if not bitstream.is_chatter(codec, unit))
+    return tuple(unit for unit in units if bitstream.is_set(codec, unit))
 
 
 # The output.

@@ -177,13 +177,16 @@ def _bridge(
 ) -> tuple[Encoded, Copied | None]:
     """Encode from the frame ``start`` up to the next entry behind which something can be copied."""
     first_lead = coded[0].pts - coded[0].dts
-    after = coded[place - 1].dts if place else ticks[0] - first_lead - 1
+    begin = ticks[0] - first_lead  # of decoding: from there on a container counts the duration
+    after = coded[place - 1].dts if place else begin - 1
     for first in range(place, len(coded)):
         if not coded[first].is_entry:
             continue
         run = runs.enter(first)
         if run is None or run.start <= start:
             continue
+        if not place:  # so far before the first as the others lie apart
+            after = begin - max(1, (coded[first].dts - begin) // (run.start - start))
         room = _spread(ticks[start : run.start], after, coded[first].dts)
         if room is not None:
             return Encoded(start, run.start, room), run

@@ -250,6 +250,7 @@ def test_open_groups(
     [
         ("libx264", {"x264-params": "slices=3:b-pyramid=strict"}),
         ("libx265", {"x265-params": "open-gop=0:radl=2"}),
+        ("libx265", {"x265-params": "max-cll=1000,400"}),  # a message among the parameter sets
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
@@ -560,6 +561,22 @@ def test_wishes_that_cannot_be_met(
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
     with pytest.raises(OutputError, match="new frames alone leave nothing to copy"):
         forecast(source, n_frames=2, only_new=True, codec="copy", predictor=BlendPredictor())
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_the_track_stays_as_long_where_its_beginning_is_new(
+    tmp_path: Path, ffmpeg: str, codec: str
+) -> None:
+    source, output = tmp_path / "clip.mp4", tmp_path / "out.mp4"
+    options = {"x265-params": X265} if codec == "libx265" else {}
+    write_clip(source, make_frames(N), codec=codec, lossless=False, b_frames=2, options=options)
+    _, copied = fill(source, output, gaps=["0:2"])
+    check(ffmpeg, source, output, copied)
+    lasted = []
+    for path in (source, output):
+        with av.open(path) as container:
+            lasted.append(container.streams.video[0].duration)
+    assert lasted[0] == lasted[1]
 
 
 def test_the_command_line(tmp_path: Path) -> None:
