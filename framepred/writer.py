@@ -480,7 +480,7 @@ class VideoWriter:
         return stream
 
     def _add_others(self, container: OutputContainer, muxer: str) -> None:
-        source = self._like.container
+        source, video = self._like.container, self._like.stream
         chapters = source.chapters()
         left_out = []
         for stream in source.streams:
@@ -488,6 +488,8 @@ class VideoWriter:
                 continue
             if chapters and stream.type == "data" and name_codec(stream) == "bin_data":
                 continue  # QuickTime's chapter track; the muxer writes it anew
+            if stream.type == "data" and "timecode" in stream.metadata.keys() & video.metadata:
+                continue  # a track of one number, which the video's own tag says too
             if muxer in ("matroska", "webm") and stream.disposition & Disposition.attached_pic:
                 if muxer == "matroska" and self._attach_cover(container, stream):
                     self.n_streams_copied += 1

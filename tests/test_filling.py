@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from blending import BlendPredictor, GrayPredictor, SlidePredictor
@@ -665,3 +666,17 @@ def test_a_reference_that_ends_too_early_is_told(tmp_path: Path, gappy: Path) ->
     )
     assert all(gap.psnr is None for gap in report.gaps)
     assert "nothing was scored" in notes[0]
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_a_time_code_stays(tmp_path: Path, suffix: str) -> None:
+    source = write_clip(tmp_path / "clip.mov", 20, metadata={"timecode": "01:00:00:00"})
+    with av.open(source) as container:
+        assert [stream.type for stream in container.streams] == ["video", "data"]
+    output = tmp_path / f"out{suffix}"
+    report = fill_gaps(source, output, gaps=["5:7"], predictor=BlendPredictor())
+    assert report.streams_left_out == ()
+    with av.open(output) as container:
+        tags = {**container.metadata, **container.streams.video[0].metadata}
+        assert "01:00:00:00" in {key.lower(): value for key, value in tags.items()}["timecode"]
+        assert len(container.streams) == (1 if suffix == ".mkv" else 2)
