@@ -20,7 +20,8 @@ Images = NDArray[Any]  # (..., H, W, 3) RGB, uint8 or uint16
 def to_planes(images: Images, device: torch.device) -> Tensor:
     """(T, H, W, 3) uint8 or uint16 -> (T, 3, H, W) float32 in [0, 1] on the device."""
     peak = float(np.iinfo(images.dtype).max)
-    whole = torch.from_numpy(np.ascontiguousarray(images))
+    # What may not be written to, such as a mapped file, torch would complain of.
+    whole = torch.from_numpy(np.require(images, requirements=["C", "W"]))
     if (
         device.type == "cuda"
     ):  # which fetches by itself what is never paged out, several times as fast

@@ -11,6 +11,7 @@ Only frames whose time is on the new grid are kept; ``Multiple`` keeps all, what
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -109,8 +110,12 @@ class Conversion(ABC):
     def pass_last(self, time: Fraction, end: Fraction) -> Stretch:
         """The stretch from the last real frame to the end of the video."""
         kept = self._keep(time)
-        times = self._list_new(time, end)
+        times = self._list_last(time, end)
         return Stretch(kept, times, "end of the video") if times else Stretch(kept)
+
+    def _list_last(self, time: Fraction, end: Fraction) -> tuple[Fraction, ...]:
+        """New times from the last real frame up to the end."""
+        return self._list_new(time, end)
 
     @abstractmethod
     def _keep(self, time: Fraction) -> Fraction | None:
@@ -149,6 +154,13 @@ class ConstantRate(Conversion):
             times.append(place)
             self._n += 1
         return tuple(times)
+
+    def _list_last(self, time: Fraction, end: Fraction) -> tuple[Fraction, ...]:
+        # As many in all as come nearest to the duration; of two that do, the more.
+        n_all = math.floor((end - self._start) / self._step + Fraction(1, 2))
+        places = range(self._n, n_all)
+        self._n = max(self._n, n_all)
+        return tuple(self._start + place * self._step for place in places)
 
 
 class Multiple(Conversion):

@@ -259,9 +259,7 @@ def show_interpolation(terminal: Terminal, report: InterpolateReport) -> None:
             f"{_spent(report.seconds)}"
         )
     if report.largest_shift:
-        terminal.say(
-            f"kept frames are shown up to {float(report.largest_shift):.6f} s off their times"
-        )
+        terminal.say(f"frames are up to {float(report.largest_shift):.6f} s off their exact times")
     if report.frames_damaged:
         terminal.say(
             f"{count(report.frames_damaged, 'damaged frame')} in {report.input}, and what is made "

@@ -370,3 +370,10 @@ def test_few_frames_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
     run(source, tmp_path / "out.mkv", times=8, predictor=predictor)
     assert [n for _, _, n in predictor.calls] == [7] * 6  # 3, 3 and 1 of 7, twice
     assert times_of(tmp_path / "out.mkv") == make_times(24, rate=200)
+
+
+def test_frames_that_may_not_be_written_to(predictor: Predictor) -> None:
+    """Such as those of a mapped file; warnings are errors here."""
+    frames = np.stack(slide(6, 1.0))
+    frames.setflags(write=False)
+    assert predictor.fill(frames[:2], frames[3:5], 1).shape == (1, *frames.shape[1:])

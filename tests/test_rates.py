@@ -153,3 +153,16 @@ def test_places_are_all_different_and_inside(parts: set[Fraction]) -> None:
     assert len(steps) == len(parts)
     assert all(0 < step < n for step in steps)
     assert off == max(abs(Fraction(k, n) - p) for k, p in zip(steps, sorted(parts), strict=True))
+
+
+@pytest.mark.parametrize(("n", "rate_in", "rate_out"), [(48, 24, 10), (81, 50, 24), (41, 25, 60)])
+def test_the_duration_is_kept_as_nearly_as_can_be(n: int, rate_in: int, rate_out: int) -> None:
+    step = Fraction(1, rate_in)
+    times = [i * step for i in range(n)]
+    conversion = ConstantRate(
+        Fraction(rate_out), start=times[0], tick=Fraction(1, 1000), usual=step, max_gap=16
+    )
+    stretches = [conversion.pass_frame(a, b, is_cut=False) for a, b in pairwise(times)]
+    stretches.append(conversion.pass_last(times[-1], times[-1] + step))
+    made = sum(len(each.times) + (each.kept is not None) for each in stretches)
+    assert made == round(n * step * rate_out)
