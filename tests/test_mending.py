@@ -385,6 +385,7 @@ def test_damage_at_the_end_is_mended_too(tmp_path: Path) -> None:
     assert all(frame.kept is not None for frame in gap.frames)
 
 
+@pytest.mark.exhaustive
 def test_of_vp8_what_was_predicted_is_kept(tmp_path: Path) -> None:
     whole = write_moving(tmp_path, "libvpx")
     damaged = spoil(whole, keep=0.5, with_noise=True)

@@ -788,11 +788,12 @@ def test_no_frame_is_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "b.mkv").exists()
 
 
-def test_awkward_files_are_copied_or_refused(awkward: Path, tmp_path: Path) -> None:
-    """Every small file: frames, times and other packets survive, or one clear line says why not."""
+@pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
+def test_awkward_files_are_copied_or_refused(awkward: Path, tmp_path: Path, first: int) -> None:
+    """Small files: frames, times and other packets survive, or one clear line says why not."""
     wrong = []
     n_copied = 0
-    for source in sorted(awkward.iterdir()):
+    for source in sorted(awkward.iterdir())[first::2]:
         # The times of MXF start at 0 whatever one writes; damage decodes differently with threads.
         if source.suffix == ".mxf" or source.name in ("no_timescale.mp4", "cursed-vfr.mp4"):
             continue
@@ -810,7 +811,7 @@ def test_awkward_files_are_copied_or_refused(awkward: Path, tmp_path: Path) -> N
         if read_digests(source) != read_digests(target):
             wrong.append(f"{source.name}: the frames differ")
     assert not wrong
-    assert n_copied > 30
+    assert n_copied > 15
 
 
 def probe_size(path: Path) -> int:
