@@ -49,6 +49,7 @@ __all__ = ["VideoWriter"]
 
 _log = logging.getLogger(__name__)
 
+_TIME_CODED = MP4_FAMILY | {"matroska"}  # where the tag of a video becomes one, or stays
 _COVERS = {"mjpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp", "bmp": "bmp"}
 
 
@@ -488,8 +489,12 @@ class VideoWriter:
                 continue
             if chapters and stream.type == "data" and name_codec(stream) == "bin_data":
                 continue  # QuickTime's chapter track; the muxer writes it anew
-            if stream.type == "data" and "timecode" in stream.metadata.keys() & video.metadata:
-                continue  # a track of one number, which the video's own tag says too
+            code = stream.metadata.get("timecode") if stream.type == "data" else None
+            if code is not None and muxer in _TIME_CODED:
+                # A track of one number, which the video's own tag says too.
+                if code != video.metadata.get("timecode"):
+                    left_out.append(f"stream {stream.index} (time code)")
+                continue
             if muxer in ("matroska", "webm") and stream.disposition & Disposition.attached_pic:
                 if muxer == "matroska" and self._attach_cover(container, stream):
                     self.n_streams_copied += 1

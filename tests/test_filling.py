@@ -668,6 +668,15 @@ def test_a_reference_that_ends_too_early_is_told(tmp_path: Path, gappy: Path) ->
     assert "nothing was scored" in notes[0]
 
 
+def test_a_time_code_is_copied_as_it_is_where_there_is_no_tag_for_it(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mov", 20, metadata={"timecode": "01:00:00:00"})
+    output = tmp_path / "out.avi"
+    report = fill_gaps(source, output, gaps=["5:7"], predictor=BlendPredictor())
+    assert (report.streams_copied, report.streams_left_out) == (1, ())
+    before, after = (read_packets(path)[1] for path in (source, output))
+    assert [packet[3] for packet in before] == [packet[3] for packet in after]
+
+
 @pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
 def test_a_time_code_stays(tmp_path: Path, suffix: str) -> None:
     source = write_clip(tmp_path / "clip.mov", 20, metadata={"timecode": "01:00:00:00"})
