@@ -27,11 +27,11 @@ from .decisions import explain_gap, explain_made
 from .errors import MediaError, OutputError
 from .excerpts import plan_excerpts
 from .fields import by_fields
-from .insertion import Insertion, SoundChoice, SoundRule, choose_sound
+from .insertion import InsertionLike, SoundChoice, SoundRule, choose_sound, parse_insertions
 from .journal import Journal, Outcome, name_window, open_journal
 from .mending import Mended, Mender
 from .outputs import check_output, copy_file, is_pipe, name_output
-from .ranges import NamedGap
+from .ranges import GapLike
 from .relay import Crew, Promise, work_beside
 from .reports import FillReport, OnProgress, Progress, StageClock
 from .scanning import ScanReport, read_slots, scan
@@ -59,8 +59,8 @@ def fill_gaps(
     input: str | Path,
     output: str | Path | None = None,
     *,
-    gaps: Iterable[NamedGap | str] | None = None,
-    insert: Iterable[Insertion | str] = (),
+    gaps: str | Iterable[GapLike] | None = None,
+    insert: str | Iterable[InsertionLike] = (),
     sound: SoundRule = "auto",
     predictor: Predictor | None = None,
     device: str = "auto",
@@ -91,10 +91,12 @@ def fill_gaps(
     Args:
         input: the video; it is only read.
         output: the new video, or a folder for it; default: ``clip.filled.mp4`` beside ``clip.mp4``.
-        gaps: gaps to make anew whatever is there, as ``timeline`` values or as text (``120:128``).
-        insert: new frames where the recording was closed up, as ``insertion`` values or as text:
-            ``120:3`` makes three before slot 120. What follows is later in the output by as many
-            steps. Gaps are named as if nothing was inserted, and reported as it is then.
+        gaps: gaps to make anew whatever is there, as text (``"120:128"``), numbers
+            (``(120, 128)``) or values of ``ranges``.
+        insert: new frames where the recording was closed up, as text, numbers or values of
+            ``insertion``: ``"120:3"`` makes three before slot 120. What follows is later in the
+            output by as many steps. Gaps are named as if nothing was inserted, and reported as it
+            is then.
         sound: what becomes of the other streams and the chapters behind an insertion: "keep" leaves
             their times, as is right if sound ran on while pictures were lost; "move" moves them
             with the pictures; "auto" judges by where the sound ends, and the report says how.
@@ -134,7 +136,7 @@ def fill_gaps(
     if context < 1:
         raise ValueError(f"context must be at least 1, got {context}")
     views = views or Views()
-    insertions = tuple(insert)
+    insertions = parse_insertions(insert)
     if insertions and codec == "copy":
         raise OutputError(
             f"{input}: with the codec copy nothing can be inserted, as all later pictures move; "
@@ -153,7 +155,7 @@ def fill_gaps(
         scanned = scan(
             source,
             detect=detect,
-            gaps=tuple(gaps or ()),
+            gaps=() if gaps is None else gaps,
             insert=insertions,
             max_gap=max_gap,
             context=context,

@@ -22,17 +22,20 @@ from itertools import accumulate, pairwise
 from typing import Literal
 
 from .errors import GapError
+from .ranges import is_pair
 from .timeline import Gap, Slot, interpolate_times
 
 __all__ = [
     "NO_DELAY",
     "Delay",
     "Insertion",
+    "InsertionLike",
     "SoundChoice",
     "SoundRule",
     "choose_sound",
     "insert_slots",
     "parse_insertion",
+    "parse_insertions",
 ]
 
 SoundRule = Literal["auto", "keep", "move"]
@@ -49,6 +52,9 @@ class Insertion:
 
     def __str__(self) -> str:
         return f"{self.start}:{self.n_frames}"
+
+
+InsertionLike = Insertion | str | tuple[int, int]  # what programs may say
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,7 @@ def parse_insertion(text: str) -> Insertion:
     """
     match = re.fullmatch(r"\s*([0-9]{1,12})\s*:\s*([0-9]{1,12})\s*", text)
     if match is None:
-        raise GapError(
-            f"cannot read insertion {text.strip()!r}: write 120:3 for three frames before frame 120"
-        )
+        raise _malformed(text.strip())
     start, n_frames = int(match[1]), int(match[2])
     if start == 0:
         raise GapError(f"insertion {start}:{n_frames}: there is no frame before frame 0")
@@ -99,6 +103,34 @@ def parse_insertion(text: str) -> Insertion:
             f"insertion {start}:{n_frames} is of {n_frames} frames: give 1 to {_MOST_FRAMES}"
         )
     return Insertion(start, n_frames)
+
+
+def parse_insertions(insertions: str | Iterable[InsertionLike]) -> list[Insertion]:
+    """Take insertions as programs name them: ``Insertion``, text, or ``(120, 3)``.
+
+    A text alone is one insertion.
+
+    Raises:
+        GapError: one is none of these, or means nothing; see ``parse_insertion``.
+    """
+    entries = [insertions] if isinstance(insertions, str) else insertions
+    return [_take_insertion(entry) for entry in entries]
+
+
+def _take_insertion(entry: object) -> Insertion:
+    if isinstance(entry, Insertion):
+        return entry
+    if isinstance(entry, str):
+        return parse_insertion(entry)
+    if is_pair(entry):
+        return parse_insertion("{}:{}".format(*map(int, entry)))
+    raise _malformed(entry)
+
+
+def _malformed(entry: object) -> GapError:
+    return GapError(
+        f"cannot read insertion {entry!r}: write 120:3 for three frames before frame 120"
+    )
 
 
 def insert_slots(

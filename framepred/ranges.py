@@ -8,17 +8,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from numbers import Integral
 from pathlib import Path
+from typing import SupportsInt, TypeGuard
 
 from .errors import GapError
 from .timeline import Gap, Slot, format_time
 
 __all__ = [
     "NAMED_TOLERANCE",
+    "GapLike",
     "NamedGap",
     "SlotRange",
     "TimeRange",
+    "is_pair",
     "parse_gap",
+    "parse_gaps",
     "read_gaps",
     "resolve_gaps",
     "to_slots",
@@ -53,6 +58,7 @@ class TimeRange:
 
 
 NamedGap = SlotRange | TimeRange
+GapLike = NamedGap | str | tuple[int, int]  # what programs may say instead, see ``parse_gaps``
 
 
 def parse_gap(text: str) -> NamedGap:
@@ -78,6 +84,36 @@ def parse_gap(text: str) -> NamedGap:
             "(the end itself is not part of it)"
         )
     return named
+
+
+def parse_gaps(gaps: str | Iterable[GapLike]) -> list[NamedGap]:
+    """Take gaps as programs name them: values of this module, text, or slots ``(120, 128)``.
+
+    A text alone is one gap.
+
+    Raises:
+        GapError: one is none of these, or means nothing; see ``parse_gap``.
+    """
+    return [_take_gap(gap) for gap in ([gaps] if isinstance(gaps, str) else gaps)]
+
+
+def _take_gap(gap: object) -> NamedGap:
+    if isinstance(gap, NamedGap):
+        return gap
+    if isinstance(gap, str):
+        return parse_gap(gap)
+    if is_pair(gap):
+        return parse_gap("{}:{}".format(*map(int, gap)))
+    raise GapError(f"cannot read gap {gap!r}: write frames as '120:128' or (120, 128)")
+
+
+def is_pair(value: object) -> TypeGuard[Sequence[SupportsInt]]:
+    """Whether a value is two whole numbers."""
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and all(isinstance(each, Integral) for each in value)
+    )
 
 
 def _parse_time(text: str, whole: str) -> Fraction:

@@ -24,9 +24,9 @@ from .detection import (
 )
 from .drops import find_drops
 from .errors import MediaError
-from .insertion import NO_DELAY, Delay, Insertion, insert_slots, parse_insertion
+from .insertion import NO_DELAY, Delay, InsertionLike, insert_slots, parse_insertions
 from .observations import Observations, Observer, Plane
-from .ranges import NamedGap, parse_gap, resolve_gaps
+from .ranges import GapLike, parse_gaps, resolve_gaps
 from .relay import read_ahead
 from .repairs import RepairFinder
 from .reports import DropReport, OnProgress, Plain, Progress, Report, to_plain
@@ -121,8 +121,8 @@ def scan(
     path: str | Path,
     *,
     detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen", "closed"),
-    gaps: Sequence[NamedGap | str] = (),
-    insert: Sequence[Insertion | str] = (),
+    gaps: str | Iterable[GapLike] = (),
+    insert: str | Iterable[InsertionLike] = (),
     max_gap: int = 16,
     context: int = CONTEXT,
     on_progress: OnProgress = None,
@@ -151,8 +151,8 @@ def scan(
     unknown = sorted(set(detect) - set(get_args(Kind)))
     if unknown:
         raise ValueError(f"unknown kind of gap {unknown[0]!r}: choose of {get_args(Kind)}")
-    named = [parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps]
-    inserted = [parse_insertion(entry) if isinstance(entry, str) else entry for entry in insert]
+    named = parse_gaps(gaps)
+    inserted = parse_insertions(insert)
     seen = _watch(path, detect, keep_signatures=bool(named), on_progress=on_progress)
     # Frames behind an error at the very end are lost without a word where threads are flushed.
     if seen.is_damaged or seen.lacks_frames:

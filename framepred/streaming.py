@@ -29,7 +29,7 @@ from .interpolation import Interpolator, choose_base, make_report
 from .observations import Observer
 from .outputs import check_output
 from .pipes import PipeReader, PipeWriter
-from .ranges import NamedGap, SlotRange, parse_gap, to_slots
+from .ranges import GapLike, SlotRange, parse_gaps, to_slots
 from .rates import ConstantRate, Conversion, Multiple, parse_rate
 from .reports import (
     FillReport,
@@ -60,7 +60,7 @@ def fill_stream(
     input: BinaryIO,
     output: BinaryIO | str | Path,
     *,
-    gaps: Iterable[NamedGap | str],
+    gaps: str | Iterable[GapLike],
     raw: PictureFormat | None = None,
     predictor: Predictor | None = None,
     device: str = "auto",
@@ -318,13 +318,13 @@ class _Window:
     gaps: tuple[SlotRange, ...]
 
 
-def _list_ranges(gaps: Iterable[NamedGap | str], rate: Fraction) -> list[SlotRange]:
+def _list_ranges(gaps: str | Iterable[GapLike], rate: Fraction) -> list[SlotRange]:
     """The named gaps as frames, in order.
 
     Raises:
         GapError: one is malformed or empty, two overlap, or there is none.
     """
-    named = [parse_gap(gap) if isinstance(gap, str) else gap for gap in gaps]
+    named = parse_gaps(gaps)
     if not named:
         raise GapError(
             "a stream is read once, so that damage in it is not found: name the gaps with --gap, "

@@ -22,6 +22,7 @@ from framepred.insertion import (
     choose_sound,
     insert_slots,
     parse_insertion,
+    parse_insertions,
 )
 from framepred.reports import FillReport
 from framepred.timeline import Gap, Slot
@@ -46,6 +47,17 @@ CAPTIONS = (
 )
 def test_insertion_is_read(text: str, expected: Insertion) -> None:
     assert parse_insertion(text) == expected
+
+
+def test_insertions_are_taken_as_programs_name_them() -> None:
+    assert parse_insertions(["120:3", (7, 1), Insertion(1, 2)]) == [
+        Insertion(120, 3),
+        Insertion(7, 1),
+        Insertion(1, 2),
+    ]
+    assert parse_insertions("120:3") == [Insertion(120, 3)]
+    with pytest.raises(GapError, match="cannot read insertion 120: write 120:3"):
+        parse_insertions([120])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,20 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framepred.errors import GapError
-from framepred.ranges import SlotRange, TimeRange, parse_gap, read_gaps, resolve_gaps
+from framepred.ranges import (
+    SlotRange,
+    TimeRange,
+    parse_gap,
+    parse_gaps,
+    read_gaps,
+    resolve_gaps,
+)
 from framepred.timeline import (
     Gap,
     Kind,
@@ -248,6 +256,34 @@ def test_nonsense_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(GapError, match=r"cannot read gap .*: write frames as 120:128") as caught:
         parse_gap(text)
     assert "\n" not in str(caught.value)
+
+
+def test_gaps_are_taken_as_programs_name_them() -> None:
+    given = ["4.0-4.266", (120, 128), [7, np.int64(9)], SlotRange(1, 2)]
+    assert parse_gaps(given) == [
+        TimeRange(Fraction(4), Fraction(4266, 1000)),
+        SlotRange(120, 128),
+        SlotRange(7, 9),
+        SlotRange(1, 2),
+    ]
+    assert parse_gaps("120:128") == [SlotRange(120, 128)]
+    assert parse_gaps(gap for gap in ()) == []
+
+
+@pytest.mark.parametrize(
+    ("gap", "message"),
+    [
+        (120, r"cannot read gap 120: write frames as '120:128' or \(120, 128\)"),
+        ((1, 2, 3), "cannot read gap"),
+        ((1.5, 2), "cannot read gap"),
+        (None, "cannot read gap None"),
+        ((-3, 5), "cannot read gap '-3:5'"),
+        ((5, 5), "gap '5:5' is empty"),
+    ],
+)
+def test_other_values_are_no_gaps(gap: Any, message: str) -> None:
+    with pytest.raises(GapError, match=message):
+        parse_gaps([gap])
 
 
 @pytest.mark.parametrize("text", ["5:5", "6:5", "4.0-4.0", "00:00:05-00:00:04"])
