@@ -257,28 +257,29 @@ class Album:
 
     def _settle(self, scene: _Scene) -> None:
         """Make a gap's large pictures of what was seen, and let that go."""
-        coded: dict[int, Picture] = {}
+        played_pictures: dict[int, Picture] = {}  # what plays on in several slots is coded once
 
         def code(image: Image | None) -> Picture | None:
-            if image is None:
+            return None if image is None else code_picture(image, max_bytes=self._look_bytes)
+
+        def code_played(slot: int | None) -> Picture | None:
+            image = None if slot is None else scene.given.get(slot)
+            if slot is None or image is None:
                 return None
-            if id(image) not in coded:  # what plays on in several slots is coded once
-                coded[id(image)] = code_picture(image, max_bytes=self._look_bytes)
-            return coded[id(image)]
+            if slot not in played_pictures:
+                played_pictures[slot] = code_picture(image, max_bytes=self._look_bytes)
+            return played_pictures[slot]
 
         looks = []
         for slot in scene.looked_at:
             made = scene.made.get(slot)
             if made is None:
                 continue
-            played = self._find_played(slot)
-            picture = code(made)
-            assert picture is not None
             looks.append(
                 Look(
                     slot,
-                    picture,
-                    played=None if played is None else code(scene.given.get(played)),
+                    code_picture(made, max_bytes=self._look_bytes),
+                    played=code_played(self._find_played(slot)),
                     blended=code(_blend(scene, slot)),
                     true=code(scene.true.get(slot)),
                     motion=self._measure_motion(scene, slot),

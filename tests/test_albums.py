@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from framepred import albums
 from framepred.albums import Album
 from framepred.pictures import Display, decode_picture
 from framepred.timeline import Gap, Plan, Slot, plan_gaps
@@ -66,6 +67,22 @@ def test_film_and_looks_show_the_right_frames() -> None:
         assert look.motion is not None
         assert look.motion.neighbour == look.slot - 1
     assert gap.looks[0].played is gap.looks[2].played  # coded once
+
+
+def test_every_look_has_the_cross_fade_of_its_own_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although each is let go before the next is made, which may lie in the same place then."""
+    blend, place = albums._blend, np.empty((HEIGHT, WIDTH, 3), np.uint8)
+
+    def blend_in_place(scene, slot):
+        place[:] = blend(scene, slot)
+        return place
+
+    monkeypatch.setattr(albums, "_blend", blend_in_place)
+    plan = make_plan(14, [Gap(4, 10, "missing")], missing=set(range(4, 10)))
+    gap = walk(plan, level=lambda slot: 0 if slot < 4 else 240).list_gap(0)
+    levels = [level_of(look.blended) for look in gap.looks]
+    assert len(levels) > 2
+    assert levels == pytest.approx([240 * (look.slot - 3) / 7 for look in gap.looks], abs=3)
 
 
 def test_a_replaced_frame_is_what_played() -> None:
