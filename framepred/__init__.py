@@ -30,11 +30,12 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .comparison import compare
-    from .evaluation import evaluate
+    from .evaluation import EvaluationReport, evaluate
     from .filling import fill_gaps
     from .forecasting import forecast
     from .futures import draw_futures
     from .interpolation import interpolate
+    from .learner import TrainConfig
     from .predictor import Predictor
     from .reports import (
         CompareReport,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         Progress,
     )
     from .scanning import ScanReport, scan
+    from .session import TrainReport
     from .streaming import fill_stream, forecast_stream, interpolate_stream
     from .training import train
 
@@ -54,6 +56,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CompareReport",
     "EvaluationError",
+    "EvaluationReport",
     "FillReport",
     "ForecastReport",
     "FramepredError",
@@ -67,6 +70,8 @@ __all__ = [
     "Predictor",
     "Progress",
     "ScanReport",
+    "TrainConfig",
+    "TrainReport",
     "TrainingError",
     "__version__",
     "compare",
@@ -84,6 +89,7 @@ __all__ = [
 
 _HOMES = {
     "CompareReport": "reports",
+    "EvaluationReport": "evaluation",
     "FillReport": "reports",
     "ForecastReport": "reports",
     "FuturesReport": "reports",
@@ -92,6 +98,8 @@ _HOMES = {
     "Predictor": "predictor",
     "Progress": "reports",
     "ScanReport": "scanning",
+    "TrainConfig": "learner",
+    "TrainReport": "session",
     "compare": "comparison",
     "draw_futures": "futures",
     "evaluate": "evaluation",

@@ -78,7 +78,7 @@ class Batch:
 
 def name_outputs(inputs: Sequence[Path], output: Path | None, word: str) -> dict[Path, Path]:
     """The output of each input; two of them must not be the same file."""
-    if output is not None and len(set(inputs)) > 1 and not output.is_dir():
+    if output is not None and len(set(inputs)) > 1 and not os.path.isdir(output):
         raise typer.BadParameter(
             "with several inputs this must be a folder that exists", param_hint="--output"
         )
@@ -102,7 +102,7 @@ def name_views(
     for option, path in files.items():
         if path is not None and len(set(inputs)) > 1:
             hint = f"--{option.replace('_', '-')}"
-            if not path.is_dir():
+            if not os.path.isdir(path):
                 raise typer.BadParameter(
                     "with several inputs this must be a folder that exists", param_hint=hint
                 )
@@ -129,10 +129,10 @@ def check_json(target: str | None, files: Iterable[Path | None]) -> None:
     if target is None or target == "-":
         return
     path = Path(target)
-    if path.is_dir() or any(is_same_place(path, file) for file in files if file is not None):
+    if os.path.isdir(path) or any(is_same_place(path, file) for file in files if file is not None):
         raise typer.BadParameter(f"{target} is not a place for a report", param_hint="--json")
     _check_kind(path, r"\s*\{", "report", option="--json")
-    if not path.absolute().parent.is_dir():
+    if not os.path.isdir(path.absolute().parent):
         raise typer.BadParameter(
             f"there is no folder {path.parent} for {path.name}", param_hint="--json"
         )
@@ -140,7 +140,7 @@ def check_json(target: str | None, files: Iterable[Path | None]) -> None:
 
 def check_log(path: Path) -> None:
     """Refuse, before any work, a log that has no place, or a file to write to that is no log."""
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    if os.path.isdir(path) or not os.path.isdir(path.absolute().parent):
         raise typer.BadParameter(f"{path} is not a place for a file", param_hint="--log-file")
     _check_kind(path, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 ", "log", option="--log-file")
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from .cells import parse_cell
 from .errors import ModelError
 from .model import FramePredictor, ModelConfig
+from .outputs import read_umask
 from .packaged import list_models
 from .stack import PixelForecaster, StackConfig
 
@@ -132,15 +133,15 @@ def load_network(name_or_path: str | Path, kind: type[N]) -> tuple[N, dict[str, 
         raise ModelError(
             f"weights {path} do not fit their own configuration: tensor {_quote(strange)}"
         )
+    floats = {name: tensor.float() for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape or not tensor.is_floating_point():
             raise ModelError(
                 f"weights {path}: tensor {name!r} is {tuple(tensor.shape)} {tensor.dtype}, "
                 f"expected floats of {tuple(wanted[name].shape)}"
             )
-        if not bool(torch.isfinite(tensor).all()):
+        if not bool(torch.isfinite(floats[name]).all()):  # float64 may be beyond float32
             raise ModelError(f"weights {path}: tensor {name!r} holds values that are not finite")
-    floats = {name: tensor.float() for name, tensor in tensors.items()}
     model.load_state_dict(floats, assign=True)
     model.requires_grad_(True)
     return model.eval(), _parse_facts(path, metadata.get("facts", "{}"))
@@ -216,9 +217,9 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        umask = os.umask(0)  # mkstemp makes the file private; weights are not
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        os.chmod(
+            temporary, 0o666 & ~read_umask()
+        )  # mkstemp makes the file private; weights are not
         with os.fdopen(handle, "wb") as file:
             file.write(payload)
             file.flush()

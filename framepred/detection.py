@@ -11,7 +11,8 @@ known: each is compared with the motion around it, not with fixed levels::
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -227,10 +228,13 @@ def find_frozen(
     for damaged in ignore:
         plain[damaged : damaged + 2] = False
 
+    stops: dict[int, list[int]] = defaultdict(list)  # of rests, by their start
+    for start, end in observations.rests:
+        stops[start].append(end)
     found: Runs = []
     frame = 1
     while frame < n:
-        stop = _find_rest(observations, plain, frame)
+        stop = _find_rest(observations, plain, frame, stops.get(frame, ()))
         if stop is not None:
             found.append((frame, stop))
             frame = stop
@@ -269,10 +273,11 @@ def holes_hide_nothing(observations: Observations, *, n_steps: Sequence[int]) ->
     return moving and float(np.median(observations.drift[holes])) < _JUMPS[0] * step
 
 
-def _find_rest(observations: Observations, plain: Flags, start: int) -> int | None:
+def _find_rest(
+    observations: Observations, plain: Flags, start: int, stops: Iterable[int]
+) -> int | None:
     """Return where a short rest ends that hid frames, by the way made across it, None if none."""
     motion = observations.motion
-    stops = [stop for first, stop in observations.rests if first == start]
     # The frame behind a rest may be repainted in part: the less was made on the way, the better.
     for stop in sorted(stops, key=lambda stop: abs(observations.rests[start, stop].progress)):
         rest, n_still = observations.rests[start, stop], stop - start

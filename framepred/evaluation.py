@@ -26,7 +26,7 @@ from .baselines import (
 )
 from .calibration import ConfidenceLedger, ConfidenceReport
 from .clips import find_videos
-from .errors import EvaluationError
+from .errors import EvaluationError, MediaError
 from .galleries import Gallery
 from .model import FramePredictor
 from .predictor import Predictor
@@ -161,13 +161,19 @@ def evaluate(
     if n_samples and "forecast" in ledgers:
         ledgers["forecast"].add_futures(predictor, n_samples, seed)
     problems: list[str] = []
+    n_read = 0
     for index, path in enumerate(paths):
         if on_progress:
             on_progress(Progress("evaluate", index, len(paths)))
-        images = list(open_rgb_frames(path))
+        try:
+            images = list(open_rgb_frames(path))
+        except MediaError as error:
+            problems.append(f"{error}; left out")
+            continue
         if len({image.shape for image in images}) > 1:
             problems.append(f"{path}: left out, the picture changes size midway")
             continue
+        n_read += 1
         frames = np.stack(images) if images else np.zeros((0, 1, 1, 3), np.uint8)
         for task, ledger in ledgers.items():
             if planned is not None:
@@ -187,7 +193,7 @@ def evaluate(
     return EvaluationReport(
         model=predictor.name,
         device=predictor.device,
-        clips=len(paths),
+        clips=n_read,
         tasks=tuple(ledger.report() for ledger in ledgers.values()),
         problems=tuple(problems),
         seconds=time.monotonic() - began,

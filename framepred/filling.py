@@ -34,6 +34,7 @@ from .outputs import check_output, copy_file, is_pipe, name_output
 from .ranges import GapLike
 from .relay import Crew, Promise, work_beside
 from .reports import FillReport, OnProgress, Progress, StageClock
+from .rereading import Rereading
 from .scanning import ScanReport, read_slots, scan
 from .scoring import Score, TrueFrames, align, check_same_size, score_image
 from .sequences import is_sequence
@@ -353,8 +354,7 @@ class _Filler:
             if planned.action != "leave"
             for slot in range(planned.gap.start, planned.gap.stop)
         }
-        self._sources = ((s.source, i) for i, s in enumerate(plan.slots) if s.source is not None)
-        self._expected = next(self._sources, None)
+        self._rereading = Rereading(plan.slots)
         self._shown = ShownFrames(self._tasks, crew)  # real frames that a task will look at
         self._ready: dict[int, Frame | Unread] = {}  # frames whose turn to be written has not come
         self.n_done = 0  # slots written or passed over
@@ -367,19 +367,9 @@ class _Filler:
         Raises:
             MediaError: it is not the frame that the scan saw in its place.
         """
-        if self._expected is None or frame.index != self._expected[0]:
-            return  # the plan has no place for it
-        slot = self._expected[1]
-        scanned = self._slots[slot].time - self._slots[slot].moved
-        if frame.time != scanned:
-            # A damaged stream may decode otherwise the second time: better no output than frames
-            # on the wrong times.
-            raise MediaError(
-                f"frame {frame.index} is at {float(frame.time):.3f} s, but was at "
-                f"{float(scanned):.3f} s when the video was scanned; it is damaged "
-                "or still being written: copy its good part to a new file first"
-            )
-        self._expected = next(self._sources, None)
+        slot = self._rereading.place(frame)
+        if slot is None:
+            return
         frame = dataclasses.replace(frame, time=self._slots[slot].time)
         if slot not in self._made_slots:
             self._ready[slot] = frame
@@ -399,11 +389,7 @@ class _Filler:
         Raises:
             MediaError: the file gave fewer frames than when it was scanned.
         """
-        if self._expected is not None:
-            raise MediaError(
-                f"{source}: it gave fewer frames at the second reading than at the first; "
-                "is something still writing to it?"
-            )
+        self._rereading.finish(source)
         while self._tasks:
             self._perform(self._tasks.popleft())
         yield from self._release()

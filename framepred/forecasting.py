@@ -22,6 +22,7 @@ from .outputs import check_output, name_output
 from .phrases import count
 from .ranges import NAMED_TOLERANCE
 from .reports import ForecastReport, OnProgress, Progress, StageClock, StepScore
+from .rereading import complain_of_fewer
 from .scanning import read_slots, scan
 from .scoring import Score, mean_score, score_image
 from .splicing import Wish, list_wishes
@@ -220,10 +221,7 @@ def forecast(
                         Progress("forecast", item.index + 1, scanned.n_frames, clock.seconds())
                     )
         if not walk.made:
-            raise MediaError(
-                f"{source}: it gave fewer frames at the second reading than at the first; "
-                "is something still writing to it?"
-            )
+            raise complain_of_fewer(source)
     if on_made is not None:
         on_made(np.stack(walk.made))
     mean = mean_score(list(walk.scores.values()))

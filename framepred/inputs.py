@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Iterator, Sequence
 from io import FileIO
 from pathlib import Path
@@ -40,11 +41,16 @@ _MOST_BEHIND = 1 << 26  # bytes behind the last packet that are read to see that
 def open_input(path: Path) -> InputContainer:
     if is_sequence(path):
         return _open_first(path)
-    if not path.exists():
-        raise MediaError(f"{path}: no such file; check the name")
-    if not path.is_file():
+    try:
+        facts = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise MediaError(f"{path}: no such file; check the name") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MediaError(f"{path}: cannot be read ({reason}); check the name") from None
+    if not stat.S_ISREG(facts.st_mode):
         raise MediaError(f"{path}: not a file; give a video file")
-    if path.stat().st_size == 0:
+    if facts.st_size == 0:
         raise MediaError(f"{path}: the file is empty; give a video file")
     try:
         # An absolute path is never taken for a URL or an option, whatever the name looks like.

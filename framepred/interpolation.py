@@ -27,6 +27,7 @@ from .fields import by_fields
 from .outputs import check_output, name_output
 from .rates import ConstantRate, Conversion, Multiple, Stretch, parse_rate
 from .reports import HeldReport, InterpolateReport, OnProgress, Progress, StageClock
+from .rereading import Rereading
 from .rhythm import Clock
 from .scanning import ScanReport, scan
 from .scoring import ScoreMean, TrueFrames, align, check_same_size, score_image
@@ -182,9 +183,12 @@ def interpolate(
             truth=truth,
             is_interlaced=scanned.info.interlaced,
         )
+        rereading = Rereading(scanned.plan.slots)
         for item in items:
             if not isinstance(item, Frame):
                 writer.copy(item)
+                continue
+            if rereading.place(item) is None:
                 continue
             for frame in walk.take(item, is_cut=item.index in script.cuts):
                 writer.write(frame)
@@ -192,6 +196,7 @@ def interpolate(
                 on_progress(
                     Progress("interpolate", item.index + 1, scanned.n_frames, clock.seconds())
                 )
+        rereading.finish(source)
         for frame in walk.finish(script.usual):
             writer.write(frame)
     return make_report(

@@ -413,9 +413,12 @@ def _read_list(value: object) -> list[Any]:
 
 
 def _read_number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError("not a number")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # a whole number beyond all floats
+        pass
+    raise ValueError("not a number")
 
 
 def _read(path: Path, n_most: int) -> bytes:

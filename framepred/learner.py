@@ -279,7 +279,10 @@ class Learner:
         free = ("n_steps", "max_minutes", "validate_every", "n_validation")
         now = dataclasses.asdict(self.config)
         # An older state lacks the options that came later: it was made with their defaults.
-        then = dataclasses.asdict(TrainConfig()) | stored.facts.get("config", {})
+        config = stored.facts.get("config", {})
+        if not isinstance(config, dict):
+            raise TrainingError(f"the run in {folder} has no options stored; start a new run")
+        then = dataclasses.asdict(TrainConfig()) | config
         names = (now.keys() | then.keys()) - set(free)
         differing = sorted(name for name in names if now.get(name) != then.get(name))
         if differing:
@@ -291,14 +294,17 @@ class Learner:
         try:
             with torch.no_grad():
                 for name, parameter in self.model.named_parameters():
-                    parameter.copy_(stored.tensors[f"model.{name}"])
-                    self.averaged[name].copy_(stored.tensors[f"averaged.{name}"])
+                    for kept, kind in ((parameter, "model"), (self.averaged[name], "averaged")):
+                        kept.copy_(_check_like(kept, stored.tensors[f"{kind}.{name}"], name))
                     prefix = f"optimizer.{name}."
                     state = {
                         key.removeprefix(prefix): value
                         for key, value in stored.tensors.items()
                         if key.startswith(prefix)
                     }
+                    for key, value in state.items():
+                        like = value if key == "step" else parameter
+                        _check_like(like, value, f"{key} of {name}")
                     # A fused optimizer counts its steps on the device, others on the CPU.
                     self.optimizer.state[parameter] = {
                         key: value.to("cpu" if key == "step" and not fused else self.device)
@@ -309,10 +315,19 @@ class Learner:
                 self.windows.set_state(stored.tensors[f"windows.{self.processes.rank}"])
             self.step = int(stored.facts["step"])
             self.seconds = float(stored.facts["seconds"])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+            if self.step < 0 or not (0 <= self.seconds < math.inf):
+                raise ValueError(f"step {self.step} after {self.seconds} s")
+        except (KeyError, RuntimeError, ValueError, TypeError, OverflowError) as error:
             raise TrainingError(
                 f"the run in {folder} is of another network and cannot be resumed: {error}"
             ) from error
+
+
+def _check_like(like: Tensor, stored: Tensor, name: str) -> Tensor:
+    """A stored tensor, if it can take the place of another; else ValueError."""
+    if stored.shape != like.shape or not bool(torch.isfinite(stored).all()):
+        raise ValueError(f"tensor {name} is of another shape or not finite")
+    return stored
 
 
 @contextmanager

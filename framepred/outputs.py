@@ -23,6 +23,7 @@ __all__ = [
     "is_pipe",
     "is_same_place",
     "name_output",
+    "read_umask",
     "shorten_name",
     "write_bytes",
     "write_text",
@@ -48,7 +49,7 @@ def is_same_place(one: Path, two: Path) -> bool:
 
 def find_place(output: Path) -> Path:
     """Where a file of this name comes to lie: a link stays, and what it points to is written."""
-    return Path(os.path.realpath(output)) if output.is_symlink() else output
+    return Path(os.path.realpath(output)) if os.path.islink(output) else output
 
 
 def shorten_name(name: str) -> str:
@@ -66,7 +67,7 @@ def begins_with(path: Path, *, pattern: str) -> bool:
 
     What is not there, or no regular file, has nothing to lose.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         return True
     with path.open("rb") as file:
         start = file.read(256)
@@ -84,7 +85,7 @@ def name_output(source: Path, word: str, *, output: Path | None = None) -> Path:
     default = source.with_name(f"{source.stem}.{word}{source.suffix}")
     if output is None:
         return default
-    return output / default.name if output.is_dir() else output
+    return output / default.name if os.path.isdir(output) else output
 
 
 def check_output(source: Path, output: Path, *, overwrite: bool = False) -> None:
@@ -120,7 +121,7 @@ def check_output(source: Path, output: Path, *, overwrite: bool = False) -> None
 
 def _check_folder(output: Path) -> None:
     folder = output.absolute().parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise OutputError(f"{output}: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{output}: the folder {folder} is not writable; choose another place")
@@ -152,7 +153,7 @@ def write_bytes(output: Path, content: bytes) -> None:
     Raises:
         OutputError: the folder is missing or not writable, or the disk refuses.
     """
-    if output.exists() and not output.is_file():
+    if os.path.exists(output) and not os.path.isfile(output):
         with _translate(output):
             output.write_bytes(content)
         return
@@ -171,7 +172,7 @@ def _replace_with(output: Path, write: Callable[[Path], object]) -> None:
             os.close(handle)
             temporary = Path(name)
             write(temporary)
-            temporary.chmod(0o666 & ~_read_umask())  # mkstemp makes private files
+            temporary.chmod(0o666 & ~read_umask())  # mkstemp makes private files
             temporary.replace(place)
     finally:
         if temporary is not None:
@@ -187,7 +188,8 @@ def _translate(output: Path) -> Iterator[None]:
         raise OutputError(f"{output}: cannot be written ({reason}); choose another place") from None
 
 
-def _read_umask() -> int:
+def read_umask() -> int:
+    """The permissions that new files do not get."""
     umask = os.umask(0)
     os.umask(umask)
     return umask

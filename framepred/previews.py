@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from .albums import make_display
 from .captions import KIND_COLOURS, Canvas
 from .errors import OutputError
-from .outputs import shorten_name
+from .outputs import find_place, read_umask, shorten_name
 from .reports import MadeFrameReport
 from .timeline import Plan, to_ticks
 from .video import Frame, VideoInfo, to_rgb
@@ -78,31 +78,40 @@ class Preview:
         self._reformatter = VideoReformatter()
         with self._translate():
             handle, name = tempfile.mkstemp(
-                prefix=f".{shorten_name(path.name)}.", suffix=".part", dir=path.absolute().parent
+                prefix=f".{shorten_name(path.name)}.",
+                suffix=".part",
+                dir=find_place(path).absolute().parent,
             )
             os.close(handle)
             self._temporary = Path(name)
-            container = av.open(
-                name,
-                "w",
-                format="mp4",
-                container_options={
-                    "movflags": "+faststart",
-                    "video_track_timescale": str(self._base.denominator),
-                },
-            )
-        assert isinstance(container, OutputContainer)
-        self._container = container
-        stream = container.add_stream("libx264", rate=round(1 / plan.step) if plan.step else 25)
-        assert isinstance(stream, VideoStream)
-        self._stream = stream
-        context = stream.codec_context
+        try:
+            with self._translate():
+                self._container, self._stream = self._open(plan.step)
+        except BaseException:  # nobody knows of the file yet
+            self._temporary.unlink(missing_ok=True)
+            raise
+        context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = wide, high, "yuv420p"
         context.time_base = self._base
         context.flags |= Flags.frame_duration
         context.options = {"crf": "20", "preset": "veryfast"}
         context.color_range, context.colorspace = 1, 1
         context.color_primaries, context.color_trc = 1, 1
+
+    def _open(self, step: Fraction | None) -> tuple[OutputContainer, VideoStream]:
+        container = av.open(
+            str(self._temporary),
+            "w",
+            format="mp4",
+            container_options={
+                "movflags": "+faststart",
+                "video_track_timescale": str(self._base.denominator),
+            },
+        )
+        assert isinstance(container, OutputContainer)
+        stream = container.add_stream("libx264", rate=round(1 / step) if step else 25)
+        assert isinstance(stream, VideoStream)
+        return container, stream
 
     def see_input(self, slot: int, frame: Frame) -> None:
         """A real frame, in order; also one that will be replaced."""
@@ -131,8 +140,8 @@ class Preview:
             for packet in self._stream.encode(None):
                 self._container.mux_one(packet)
             self._container.close()
-            self._temporary.chmod(0o644)
-            self._temporary.replace(self._path)
+            self._temporary.chmod(0o666 & ~read_umask())
+            self._temporary.replace(find_place(self._path))
 
     def abandon(self) -> None:
         """Leave nothing behind."""

@@ -202,14 +202,20 @@ def average_scores(
         capped = [min(value, 100.0) for value in score.psnr]
         for column in window.columns:
             if window.task == "fill":
-                pair = (float(np.mean(capped)), float(np.mean(score.ssim)))
+                pair = (float(np.mean(capped)), _average_known(score.ssim))
             else:
                 pair = (capped[column - 1], score.ssim[column - 1])
             table.setdefault(column, []).append(pair)
     return {
-        key: (float(np.mean([p for p, _ in rows])), float(np.mean([s for _, s in rows])), len(rows))
+        key: (float(np.mean([p for p, _ in rows])), _average_known([s for _, s in rows]), len(rows))
         for key, rows in sorted(table.items())
     }
+
+
+def _average_known(values: Sequence[float]) -> float:
+    """The mean of what was measured: pictures may be too small for SSIM; NaN if nothing was."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def average_frames(
@@ -226,7 +232,7 @@ def average_frames(
         n: tuple(
             (
                 float(np.mean([min(score.psnr[k], 100.0) for score in alike])),
-                float(np.mean([score.ssim[k] for score in alike])),
+                _average_known([score.ssim[k] for score in alike]),
             )
             for k in range(n)
         )

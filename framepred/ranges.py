@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,8 @@ __all__ = [
 
 # Named times are printed to the millisecond, so they find a slot at this distance.
 NAMED_TOLERANCE = Fraction(1, 1000)
-_INDEX_RANGE = re.compile(r"\s*([0-9]+)\s*:\s*([0-9]+)\s*")
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
+_INDEX_RANGE = re.compile(r"\s*([0-9]{1,12})\s*:\s*([0-9]{1,12})\s*")
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{0,18})?|\.[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _parse_time(text: str, whole: str) -> Fraction:
         raise _malformed(whole)
     time = Fraction(seconds)
     for part, factor in zip(reversed(higher), (60, 3600), strict=False):
-        if not (part.isascii() and part.isdigit()):
+        if not (part.isascii() and part.isdigit() and len(part) <= 12):
             raise _malformed(whole)
         time += int(part) * factor
     if higher and Fraction(seconds) >= 60:
@@ -133,7 +134,7 @@ def _parse_time(text: str, whole: str) -> Fraction:
 
 def _malformed(text: str) -> GapError:
     return GapError(
-        f"cannot read gap {text.strip()!r}: write frames as 120:128 "
+        f"cannot read gap {reprlib.repr(text.strip())}: write frames as 120:128 "
         "or times as 00:00:04.000-00:00:04.266"
     )
 

@@ -49,6 +49,8 @@ __all__ = ["RAW", "OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", 
 
 # Demuxers of streams without times: what they give is made up, in the order of storage.
 RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v")
+# A time in a tag of Matroska: digits without end are no time.
+_CLOCK = re.compile(r"(\d{1,9}):(\d\d):(\d\d\.\d{1,18})", re.ASCII)
 _BOTTOM_FIRST = (3, 4)  # of FFmpeg's AVFieldOrder: shown first, whichever is stored first
 # Decoders that conceal damage without a word, unless asked to refuse it. A camera whose every
 # picture breaks the standard is not asked.
@@ -490,7 +492,7 @@ def read_end(stream: Stream) -> Fraction | None:
     base = to_fraction(stream.time_base)
     if stream.duration is not None and base:
         return ((stream.start_time or 0) + stream.duration) * base
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))
+    match = _CLOCK.fullmatch(stream.metadata.get("DURATION", ""))
     if match is None:
         return None
     return Fraction(match[3]) + 60 * int(match[2]) + 3600 * int(match[1])

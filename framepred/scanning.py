@@ -542,10 +542,11 @@ def _suspect_drops(
 ) -> list[DropReport]:
     """Return the places where frames seem to have been dropped and closed up."""
     damaged = {i for gap in gaps for i in range(gap.start, gap.stop)}
+    begins = frozenset(cuts)
     drops = find_drops(
         observations,
         n_steps=_count_steps(slots),
-        cuts=[frame for frame, slot in enumerate(places) if slot in set(cuts)],
+        cuts=[frame for frame, slot in enumerate(places) if slot in begins],
         ignore=[frame for frame, slot in enumerate(places) if slot in damaged],
     )
     return [

@@ -6,6 +6,7 @@ a number without a picture is a missing frame.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ class ImageSequence:
 
 def is_sequence(path: Path) -> bool:
     """Tell whether a path names a sequence: a folder, or a pattern that is no file's own name."""
-    return path.is_dir() or (_NUMBER.search(path.name) is not None and not path.exists())
+    is_name = _NUMBER.search(path.name) is None or os.path.exists(path)
+    return os.path.isdir(path) or not is_name
 
 
 def find_images(path: Path) -> ImageSequence:

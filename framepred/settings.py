@@ -44,7 +44,9 @@ def read_settings(folder: Path, file: Path | None = None) -> tuple[Path, dict[st
             continue
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except RecursionError:
+            raise SettingsError(f"{path}: is nested too deeply to be read; correct it") from None
+        except (OSError, ValueError) as error:  # no text, no TOML, or a number without end
             why = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(f"{path}: cannot be read ({why}); correct it") from None
         if path.name == _SHARED:

@@ -22,7 +22,7 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
 from .errors import OutputError
-from .outputs import is_same_place, shorten_name
+from .outputs import is_same_place, read_umask, shorten_name
 from .reports import FillReport
 from .video import Frame, VideoInfo, to_rgb
 
@@ -163,7 +163,7 @@ class Stills:
             with self._translate():
                 text = json.dumps(content, indent=1)
                 (self._temporary / _LIST).write_text(text + "\n", encoding="utf-8")
-                self._temporary.chmod(0o755)
+                self._temporary.chmod(0o777 & ~read_umask())
                 check_folder(self._folder, overwrite=self._overwrite)
                 for file in (_list_ours(self._folder) or ()) if self._folder.exists() else ():
                     file.unlink()

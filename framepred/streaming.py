@@ -228,6 +228,10 @@ def forecast_stream(
         output=_name(output),
         frames_in=reader.n_frames,
         time=reader.n_frames / rate,
+        frames=tuple(
+            dataclasses.replace(frame, time=(reader.n_frames + step) / rate)
+            for step, frame in enumerate(report.frames)
+        ),
         only_new=only_new,
         streams_copied=0,
         seconds=dataclasses.replace(clock.seconds(), model=report.seconds.model),
@@ -257,6 +261,8 @@ def interpolate_stream(
     """
     if (rate is None) == (times is None) or (times is not None and times < 2):
         raise ValueError(f"give a rate, or times of at least 2: got {rate} and {times}")
+    if context < 1:
+        raise ValueError(f"context must be at least 1, got {context}")
     clock = StageClock()
     reader = PipeReader(input, raw=raw)
     step = 1 / reader.pictures.rate

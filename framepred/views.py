@@ -6,6 +6,7 @@ these pass by, and they appear when all is done.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -235,7 +236,7 @@ def name_views(
     """
 
     def name(path: Path | None, word: str, suffix: str) -> Path | None:
-        if path is None or not path.is_dir():
+        if path is None or not os.path.isdir(path):
             return path
         return name_output(source, word, output=path).with_suffix(suffix)
 

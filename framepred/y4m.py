@@ -35,7 +35,8 @@ _FORMATS = {
     "444alpha": "yuva444p",
     "mono": "gray",
     **{f"{tag}p{bits}": f"yuv{tag}p{bits}le" for tag in ("420", "422", "444") for bits in _DEEP},
-    **{f"mono{bits}": f"gray{bits}le" for bits in _DEEP},
+    # FFmpeg, which reads what is cut out of a stream, knows no gray of 14 bits in this format.
+    **{f"mono{bits}": f"gray{bits}le" for bits in _DEEP if bits != 14},
 }
 _RANGES = {"": 0, "LIMITED": 1, "FULL": 2}
 _LARGEST = 2**28  # pixels: more is no picture but a broken header

@@ -358,6 +358,14 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "whole numbers": (alter(lambda t: t.to(torch.int32)), "expected floats of"),
     "nan": (poison(float("nan")), "not finite"),
     "infinite": (poison(float("-inf")), "not finite"),
+    "beyond float32": (
+        alter(lambda t: torch.full_like(t, 1e300, dtype=torch.float64)),
+        "not finite",
+    ),
+    "nan of 8 bits": (
+        alter(lambda t: torch.full_like(t, float("nan")).to(torch.float8_e4m3fn)),
+        "not finite",
+    ),
 }
 
 

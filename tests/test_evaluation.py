@@ -15,7 +15,7 @@ from synthetic import make_frames, write_clip
 
 from framepred import evaluation
 from framepred.baselines import CLASSICAL_BASELINES, FILL_BASELINES, FORECAST_BASELINES
-from framepred.errors import EvaluationError, MediaError, TrainingError
+from framepred.errors import EvaluationError, TrainingError
 from framepred.evaluation import EvaluationReport, Part, evaluate
 from framepred.metrics import psnr
 from framepred.model import FramePredictor
@@ -327,5 +327,13 @@ def test_what_is_no_clip(predictor: Predictor, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no such file"):
         evaluate([tmp_path / "missing.mp4"], predictor=predictor)
     (tmp_path / "text.mp4").write_text("not a video")
-    with pytest.raises(MediaError):
+    with pytest.raises(EvaluationError, match=r"no window to fill: .*not a readable video"):
         evaluate([tmp_path / "text.mp4"], predictor=predictor)
+
+
+def test_an_unreadable_clip_is_left_out_and_told(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video")
+    write_clip(tmp_path / "whole.mkv", make_frames(24))
+    report = evaluate([tmp_path], predictor=predictor, tasks=["fill"], per_clip=1)
+    assert report.clips == 1
+    assert ["text.mp4" in problem for problem in report.problems] == [True]

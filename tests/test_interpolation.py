@@ -58,6 +58,30 @@ def test_twice_as_many_frames_keep_all_that_there_are(tmp_path: Path) -> None:
     assert read_packets(output)[1] == read_packets(source)[1]
 
 
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"n": 12}, "it gave fewer frames at the second reading"),
+        ({"n": 20, "rate": 50}, "frame 1 is at 0.020 s, but was at 0.040 s"),
+    ],
+)
+def test_a_file_that_changes_after_the_scan_is_refused(
+    tmp_path: Path, other: dict[str, int], message: str
+) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", make_frames(20), codec="ffv1")
+    later = write_clip(
+        tmp_path / "later.mkv", make_frames(other["n"]), rate=other.get("rate", 25), codec="ffv1"
+    )
+
+    def replace_clip(progress: Progress) -> None:
+        if progress.stage == "scan" and progress.done == 20 and later.exists():
+            later.replace(clip)
+
+    with pytest.raises(MediaError, match=message):
+        interpolate(clip, times=2, predictor=BlendPredictor(), on_progress=replace_clip)
+    assert list(tmp_path.iterdir()) == [clip]
+
+
 def test_made_frames_lie_where_their_time_is(tmp_path: Path) -> None:
     source, output = tmp_path / "clip.mkv", tmp_path / "out.mkv"
     ramp = [np.full((48, 64, 3), 40 + 12 * i, np.uint8) for i in range(10)]

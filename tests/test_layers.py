@@ -22,6 +22,7 @@ LAYERS = (
         "vp8_headers",
         "vp9_headers",
         "parameter_sets",
+        "rereading",
         "sequences",
         "series",
         "wheels",
@@ -81,7 +82,17 @@ LAYERS = (
     {"grafting"},
     {"video"},
     {"excerpts"},
-    {"scanning", "predictor", "clips", "scoring", "stages", "testcard", "albums", "stills"},
+    {
+        "scanning",
+        "predictor",
+        "clips",
+        "scoring",
+        "stages",
+        "testcard",
+        "albums",
+        "stills",
+        "rereading",
+    },
     {"learner", "digits", "pages", "galleries", "previews", "contacts"},
     {"adaptation", "session", "gap_pages", "forecast_pages"},
     {"views"},
@@ -106,7 +117,7 @@ STDLIB_ONLY = {
     "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m", "settings",
     "phrases", "decisions", "ranges", "continuity", "interrupts", "bool_coder", "vp8_tables",
     "vp8_headers", "vp9_headers", "vp8_modes", "vp8_tokens", "partitions", "workers",
-    "parameter_sets",
+    "parameter_sets", "rereading",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {

@@ -19,6 +19,7 @@ from framepred.protocol import (
     Score,
     Task,
     Window,
+    average_frames,
     average_scores,
     load_windows,
     score_window,
@@ -289,9 +290,18 @@ def test_forecast_averages_over_windows_at_each_step() -> None:
 
 def test_a_perfect_frame_counts_as_100_db() -> None:
     windows = [Window("a", 9, 2, 4, "fill")]
-    table = average_scores(windows, [Score((math.inf, 20.0), (1.0, math.nan))])
-    assert table[2][0] == pytest.approx(60)
-    assert math.isnan(table[2][1])
+    table = average_scores(windows, [Score((math.inf, 20.0), (1.0, 0.5))])
+    assert table[2] == pytest.approx((60, 0.75, 1))
+
+
+def test_pictures_too_small_for_ssim_do_not_empty_its_column() -> None:
+    windows = [Window("a", 9, 2, 4, "fill"), Window("b", 9, 2, 4, "fill")]
+    unknown = Score((30.0, 30.0), (math.nan, math.nan))
+    assert average_scores(windows, [unknown, Score((20.0, 20.0), (0.5, 0.7))])[2] == pytest.approx(
+        (25, 0.6, 2)
+    )
+    assert average_frames(windows, [unknown, Score((20.0, 20.0), (0.5, 0.7))])[2][1][1] == 0.7
+    assert math.isnan(average_scores(windows[:1], [unknown])[2][1])
 
 
 def test_no_windows_no_table() -> None:

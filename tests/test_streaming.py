@@ -98,6 +98,8 @@ def test_the_last_frames_of_a_stream_are_what_a_forecast_sees(
     report = forecast(clip, output, n_frames=5, predictor=BlendPredictor(), lossless=True)
     assert read(out.getvalue()) == read_file(output)
     assert (streamed.time, streamed.context) == (report.time, report.context)
+    assert [frame.time for frame in streamed.frames] == [frame.time for frame in report.frames]
+    assert len(streamed.frames) == 5
     assert (streamed.frames_in, streamed.frames_made) == (N, 5)
     new = io.BytesIO()
     forecast_stream(io.BytesIO(sent), new, n_frames=5, only_new=True, predictor=BlendPredictor())
