@@ -22,7 +22,16 @@ from .reports import OnProgress, Progress
 from .scenes import Scene, SceneMaker
 from .video import open_rgb_frames
 
-__all__ = ["Batch", "Clip", "ClipLibrary", "ClipSampler", "Situation", "find_videos", "load_clips"]
+__all__ = [
+    "SHORTEST_CLIP",
+    "Batch",
+    "Clip",
+    "ClipLibrary",
+    "ClipSampler",
+    "Situation",
+    "find_videos",
+    "load_clips",
+]
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -31,7 +40,7 @@ VIDEO_SUFFIXES = frozenset(
         *("ogv", "flv", "wmv", "mxf", "y4m"),
     )
 )
-_SHORTEST_CLIP = 4  # frames: two known, one missing, one known
+SHORTEST_CLIP = 4  # frames: two known, one missing, one known
 _CUT_JUMP = 24.0  # grey levels of 255: mean change that, beside a calm neighbourhood, is a cut
 _CUT_RATIO = 4.0
 
@@ -160,10 +169,10 @@ def load_clips(
             problems.append(str(error))
             continue
         spent += size
-        shots = [shot for shot in _split_shots(frames) if len(shot) >= _SHORTEST_CLIP]
+        shots = [shot for shot in _split_shots(frames) if len(shot) >= SHORTEST_CLIP]
         if not shots:
             why = " in its share of the memory" if n_left_out > n_left_out_before else ""
-            problems.append(f"{path}: no shot of at least {_SHORTEST_CLIP} frames{why}")
+            problems.append(f"{path}: no shot of at least {SHORTEST_CLIP} frames{why}")
         for shot in shots:
             planes = torch.from_numpy(np.stack(shot)).permute(0, 3, 1, 2).contiguous()
             clips.append(Clip(path, planes))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import torch
 
 from .baselines import FILL_BASELINES, FORECAST_BASELINES, Method
 from .checkpoint import load_model
-from .clips import Clip, ClipLibrary, ClipSampler, find_videos, load_clips
-from .errors import TrainingError
+from .clips import SHORTEST_CLIP, Clip, ClipLibrary, ClipSampler, find_videos, load_clips
+from .errors import MediaError, TrainingError
 from .learner import Learner, TrainConfig
 from .model import FramePredictor, ModelConfig
 from .predictor import Predictor
@@ -25,6 +26,7 @@ from .protocol import Score, Task, Window, average_scores, score_window, space_w
 from .reports import OnProgress
 from .scenes import SceneMaker
 from .session import OnEvent, TrainReport, hold_session
+from .video import open_rgb_frames
 
 __all__ = ["TrainConfig", "TrainReport", "train"]
 
@@ -100,6 +102,7 @@ class _Material:
     library: ClipLibrary  # on the device
     scenes: float  # share of the steps that learn from synthetic ones
     n_held_out: int  # videos, or scenes
+    problems: tuple[str, ...]  # files that are left out of either
     reference: _Validation
 
     @classmethod
@@ -121,7 +124,7 @@ class _Material:
         if validation is not None:
             held_out = find_videos(validation)
         elif len(learned) >= 10:
-            held_out = learned[::10]
+            held_out = _hold_out(learned)
             learned = [path for path in learned if path not in set(held_out)]
         library = ClipLibrary((), 0, 0, ())
         if learned:
@@ -131,10 +134,15 @@ class _Material:
         if not to_score:
             n_held_out = _N_SCENES
         reference = _Validation((), {})
+        unusable: tuple[str, ...] = ()
         if is_first:
             shown = load_clips(to_score, max_bytes=2**31) if to_score else _draw_clips(config.crop)
             reference = _Validation.prepare(shown, config.n_validation)
-        return cls(library.to(device), config.scenes, n_held_out, reference)
+            if held_out:
+                n_held_out = len({clip.path for clip in shown.clips})
+                unusable = shown.problems
+        problems = (*library.problems, *unusable)
+        return cls(library.to(device), config.scenes, n_held_out, problems, reference)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -142,7 +150,7 @@ class _Material:
             "clips": len(self.library.clips),
             "frames": self.library.n_frames,
             "frames_left_out": self.library.n_frames_left_out,
-            "problems": list(self.library.problems),
+            "problems": list(self.problems),
             "scenes": self.scenes,
             "held_out": self.n_held_out,
         }
@@ -168,6 +176,20 @@ class _Material:
 
     def score(self, learner: Learner) -> dict[str, Any]:
         return self.reference.score(learner.build_predictor())
+
+
+def _hold_out(videos: Sequence[Path]) -> list[Path]:
+    """The first of every ten videos that can be scored on."""
+    tens = (videos[start : start + 10] for start in range(0, len(videos), 10))
+    return [path for ten in tens for path in islice(filter(_can_be_scored, ten), 1)]
+
+
+def _can_be_scored(path: Path) -> bool:
+    """Whether a video can be read, and has frames enough to hide one."""
+    try:
+        return len(list(islice(open_rgb_frames(path), SHORTEST_CLIP))) == SHORTEST_CLIP
+    except MediaError:
+        return False
 
 
 def _draw_clips(side: int) -> ClipLibrary:

@@ -24,7 +24,7 @@ from framepred.cells import ConvGRUCell
 from framepred.checkpoint import load_model, load_state, save_model, save_state
 from framepred.cli import app
 from framepred.clips import Batch, ClipLibrary, ClipSampler, Situation
-from framepred.errors import ModelError, TrainingError
+from framepred.errors import MediaError, ModelError, TrainingError
 from framepred.learner import Learner, TrainConfig, _compare_flows
 from framepred.reports import Progress
 from framepred.session import _choose_targets
@@ -740,7 +740,7 @@ def test_a_long_gradient_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lengths == pytest.approx([0.5], rel=1e-3)
 
 
-def test_every_tenth_video_is_held_out(
+def test_the_first_readable_video_of_every_ten_is_held_out(
     tmp_path: Path, initial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for k in range(11):
@@ -756,12 +756,34 @@ def test_every_tenth_video_is_held_out(
             raise Stop
         return None
 
+    def read(path: Path) -> Any:
+        if path.stem == "00":
+            raise MediaError("not a readable video")
+        return iter([None] * (1 if path.stem == "01" else 9))
+
     monkeypatch.setattr(training, "load_clips", watch)
+    monkeypatch.setattr(training, "open_rgb_frames", read)
     with pytest.raises(Stop):
         train([tmp_path], tmp_path / "run", config=SMALL, initial=initial, device="cpu")
     learned, held_out = asked
-    assert held_out == ["00", "10"]
-    assert learned == [f"{k:02}" for k in range(1, 10)]
+    assert held_out == ["02", "10"]
+    assert learned == ["00", "01", *(f"{k:02}" for k in range(3, 10))]
+
+
+def test_held_out_videos_that_cannot_be_used_are_told(tmp_path: Path, initial: Path) -> None:
+    write_clip(tmp_path / "learn.mkv", make_frames(13, width=48, height=40))
+    write_clip(tmp_path / "score.mkv", make_frames(13, width=48, height=40, seed=2))
+    (tmp_path / "bad.mkv").write_bytes(b"no video")
+    report = train(
+        [tmp_path / "learn.mkv"],
+        tmp_path / "run",
+        validation=[tmp_path / "score.mkv", tmp_path / "bad.mkv"],
+        config=SMALL,
+        initial=initial,
+        device="cpu",
+    )
+    assert report.source["held_out"] == 1
+    assert ["bad.mkv" in problem for problem in report.source["problems"]] == [True]
 
 
 def test_learning_one_scene_by_heart() -> None:
