@@ -227,16 +227,28 @@ class Terminal:
         if is_file:
             write_text(Path(target), text)
         else:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            _print_data(text)
 
     def write_sheet(self, sheet: Sheet) -> None:
         """A table as data: for eyes on a terminal, tab-separated in a pipe."""
         if self._out.is_terminal:
             sheet.print_to(self._out)
         else:
-            sys.stdout.write(sheet.as_text())
-            sys.stdout.flush()
+            _print_data(sheet.as_text())
+
+
+def _print_data(text: str) -> None:
+    """Write to standard output; OutputError if, say, the disk behind it is full."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read it has seen enough
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        # What is left in the buffer would fail once more, without a word on why, at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"standard output cannot be written ({reason}); make room") from None
 
 
 def _print_line(console: Console, text: str, *, style: str = "", until: int | None = None) -> None:

@@ -144,10 +144,10 @@ def train(
                 on_progress=on_progress,
                 on_event=partial(findings.show_event, terminal),
             )
-        if is_first and json != "-":
-            findings.show_training(terminal, report)
         if is_first and json is not None:
             terminal.write_json(json, report.as_dict())
+        if is_first and json != "-":
+            findings.show_training(terminal, report)
 
 
 def evaluate(
@@ -242,10 +242,10 @@ def evaluate(
                 gallery=gallery,
                 on_progress=on_progress,
             )
-        if json != "-":
-            findings.show_evaluation(terminal, scores)
         if json is not None:
             terminal.write_json(json, scores.as_dict())
+        if json != "-":
+            findings.show_evaluation(terminal, scores)
         if plot is not None:
             plots.plot_contexts(scores, plot)
         if report is not None and gallery is not None:
@@ -277,10 +277,10 @@ def compare(
 
         with terminal.follow(other) as on_progress:
             report = comparison.compare(reference, other, on_progress=on_progress)
-        if json != "-":
-            findings.show_comparison(terminal, report)
         if json is not None:
             terminal.write_json(json, report.as_dict())
+        if json != "-":
+            findings.show_comparison(terminal, report)
         if plot is not None:
             logging.getLogger("matplotlib").setLevel(logging.ERROR)  # as in ``evaluate``
             from .plots import plot_comparison
@@ -327,10 +327,10 @@ def benchmark(
                 seconds=seconds,
                 on_progress=on_progress,
             )
-        if json != "-":
-            findings.show_benchmark(terminal, report)
         if json is not None:
             terminal.write_json(json, report.as_dict())
+        if json != "-":
+            findings.show_benchmark(terminal, report)
 
 
 def info(json: options.Json = None) -> None:
@@ -341,7 +341,7 @@ def info(json: options.Json = None) -> None:
         from .installation import describe_installation
 
         report = describe_installation()
-        if json != "-":
-            findings.show_installation(terminal, report)
         if json is not None:
             terminal.write_json(json, report.as_dict())
+        if json != "-":
+            findings.show_installation(terminal, report)

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -273,6 +275,20 @@ def test_no_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
         with Terminal(mode).follow(Path("clip.mp4")) as on_progress:
             assert on_progress is None
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk here that is always full")
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    program = (
+        "import sys; from framepred.cli import app; sys.argv[1:] = ['info', '--json', '-']; app()"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output cannot be written (No space left")
+    assert done.stderr.count("\n") == 1
 
 
 def test_json_to_stdout_and_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
