@@ -217,9 +217,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.chmod(
-            temporary, 0o666 & ~read_umask()
-        )  # mkstemp makes the file private; weights are not
+        os.chmod(temporary, 0o666 & ~read_umask())  # mkstemp makes private files
         with os.fdopen(handle, "wb") as file:
             file.write(payload)
             file.flush()
