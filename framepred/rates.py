@@ -18,13 +18,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import overload
 
-from .errors import GapError
+from .errors import GapError, MediaError
 from .rhythm import snap_step
+from .timeline import MOST_MISSING
 
 __all__ = [
     "ConstantRate",
     "Conversion",
+    "EvenTimes",
     "Multiple",
     "Stretch",
     "choose_places",
@@ -61,12 +64,36 @@ def parse_rate(text: str) -> Fraction:
 
 
 @dataclass(frozen=True)
+class EvenTimes(Sequence[Fraction]):
+    """``n`` times from ``first`` on, ``step`` apart; those of a day's pause take no room."""
+
+    first: Fraction
+    step: Fraction
+    n: int
+
+    def __len__(self) -> int:
+        return self.n
+
+    @overload
+    def __getitem__(self, place: int) -> Fraction: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Fraction]: ...
+    def __getitem__(self, place: int | slice) -> Fraction | Sequence[Fraction]:
+        places = range(self.n)[place]
+        if isinstance(places, int):
+            return self.first + places * self.step
+        return EvenTimes(
+            self.first + places.start * self.step, places.step * self.step, len(places)
+        )
+
+
+@dataclass(frozen=True)
 class Stretch:
     """What is shown from one real frame up to the next."""
 
     kept: Fraction | None
     """When the real frame is shown; None: it is not."""
-    times: tuple[Fraction, ...] = ()
+    times: Sequence[Fraction] = ()
     """When new frames are shown."""
     reason: str | None = None
     """Why the nearest real frame is repeated there; None: new frames are made."""
@@ -90,11 +117,16 @@ class Conversion(ABC):
         self.tick = tick
         self._usual = usual
         self._max_gap = max_gap
+        self._n_new = 0
 
     def pass_frame(self, time: Fraction, following: Fraction, *, is_cut: bool) -> Stretch:
-        """The stretch from a real frame to the ``following`` one; ``is_cut``: a cut is between."""
+        """The stretch from a real frame to the ``following`` one; ``is_cut``: a cut is between.
+
+        Raises:
+            MediaError: more new frames are wanted than any video has.
+        """
         kept = self._keep(time)
-        times = self._list_new(time, following)
+        times = self._count(self._list_new(time, following), following)
         moved = Fraction(0) if kept is None else abs(kept - time)
         if not times:
             return Stretch(kept, shift=moved)
@@ -108,12 +140,21 @@ class Conversion(ABC):
         return Stretch(kept, times, None, n_places - 1, steps, max(moved, off * length))
 
     def pass_last(self, time: Fraction, end: Fraction) -> Stretch:
-        """The stretch from the last real frame to the end of the video."""
+        """The stretch from the last real frame to the end of the video; raises the same."""
         kept = self._keep(time)
-        times = self._list_last(time, end)
+        times = self._count(self._list_last(time, end), end)
         return Stretch(kept, times, "end of the video") if times else Stretch(kept)
 
-    def _list_last(self, time: Fraction, end: Fraction) -> tuple[Fraction, ...]:
+    def _count(self, times: EvenTimes, end: Fraction) -> EvenTimes:
+        self._n_new += len(times)
+        if self._n_new > MOST_MISSING:
+            raise MediaError(
+                f"up to {float(end):.3f} s there would be {self._n_new} new frames, which is no "
+                "video's work: split the video at its long pauses, or choose a lower rate"
+            )
+        return times
+
+    def _list_last(self, time: Fraction, end: Fraction) -> EvenTimes:
         """New times from the last real frame up to the end."""
         return self._list_new(time, end)
 
@@ -122,7 +163,7 @@ class Conversion(ABC):
         """When a real frame is shown, if it is."""
 
     @abstractmethod
-    def _list_new(self, time: Fraction, following: Fraction) -> tuple[Fraction, ...]:
+    def _list_new(self, time: Fraction, following: Fraction) -> EvenTimes:
         """New times from a real frame up to the next one."""
 
 
@@ -148,19 +189,16 @@ class ConstantRate(Conversion):
         self._n += 1
         return place
 
-    def _list_new(self, time: Fraction, following: Fraction) -> tuple[Fraction, ...]:
-        times = []
-        while (place := self._start + self._n * self._step) < following - self._reach:
-            times.append(place)
-            self._n += 1
-        return tuple(times)
+    def _list_new(self, time: Fraction, following: Fraction) -> EvenTimes:
+        return self._pass_to(math.ceil((following - self._reach - self._start) / self._step))
 
-    def _list_last(self, time: Fraction, end: Fraction) -> tuple[Fraction, ...]:
+    def _list_last(self, time: Fraction, end: Fraction) -> EvenTimes:
         # As many in all as come nearest to the duration; of two that do, the more.
-        n_all = math.floor((end - self._start) / self._step + Fraction(1, 2))
-        places = range(self._n, n_all)
-        self._n = max(self._n, n_all)
-        return tuple(self._start + place * self._step for place in places)
+        return self._pass_to(math.floor((end - self._start) / self._step + Fraction(1, 2)))
+
+    def _pass_to(self, n: int) -> EvenTimes:
+        first, self._n = self._n, max(self._n, n)
+        return EvenTimes(self._start + first * self._step, self._step, self._n - first)
 
 
 class Multiple(Conversion):
@@ -179,11 +217,11 @@ class Multiple(Conversion):
     def _keep(self, time: Fraction) -> Fraction | None:
         return time
 
-    def _list_new(self, time: Fraction, following: Fraction) -> tuple[Fraction, ...]:
+    def _list_new(self, time: Fraction, following: Fraction) -> EvenTimes:
         length = following - time
         n_steps = max(1, round(length / self._usual)) if self._is_steady else 1
         n = n_steps * self._multiple
-        return tuple(time + length * Fraction(k, n) for k in range(1, n))
+        return EvenTimes(time + length / n, length / n, n - 1)
 
 
 def choose_places(

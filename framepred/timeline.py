@@ -23,6 +23,7 @@ from .rhythm import Clock, Rhythm, find_rhythm, find_runs
 
 __all__ = [
     "CONTEXT",
+    "MOST_MISSING",
     "Action",
     "Gap",
     "Kind",
@@ -44,7 +45,7 @@ Action = Literal["fill", "forecast", "backcast", "split", "hold", "leave"]
 # Known frames that are shown on each side of a gap. A fourth makes it no better, as the model card
 # shows, and takes its time.
 CONTEXT = 3
-_MOST_MISSING = 2**22  # in all holes together: two days at 25 a second
+MOST_MISSING = 2**22  # in all holes together: two days at 25 a second
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def lay_slots(
     rhythm = Rhythm(None, {}) if is_variable else find_rhythm(times, time_base=time_base)
 
     n_missing = sum(rhythm.n_missing.values())
-    if n_missing > _MOST_MISSING:
+    if n_missing > MOST_MISSING:
         raise MediaError(
             f"its {len(frame_times)} frames leave room for {n_missing} missing ones, which is no "
             "video's work: check its times, or give it new ones"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framepred.errors import GapError
-from framepred.rates import ConstantRate, Multiple, Stretch, choose_places, parse_rate
+from framepred.errors import GapError, MediaError
+from framepred.rates import ConstantRate, EvenTimes, Multiple, Stretch, choose_places, parse_rate
 
 RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(50)]
 
@@ -115,15 +115,16 @@ def test_multiple_keeps_every_frame_and_fills_holes() -> None:
     step = Fraction(1, 25)
     triple = Multiple(3, tick=Fraction(0), usual=step, is_steady=True, max_gap=16)
     one = triple.pass_frame(Fraction(0), step, is_cut=False)
-    assert one == Stretch(Fraction(0), (step / 3, step * 2 / 3), None, 2, (1, 2))
+    assert one == Stretch(Fraction(0), EvenTimes(step / 3, step / 3, 2), None, 2, (1, 2))
     hole = triple.pass_frame(step, 3 * step, is_cut=False)  # one is missing
-    assert hole.times == tuple(step + k * step / 3 for k in range(1, 6))
-    assert triple.pass_last(3 * step, 4 * step).times == (step * 10 / 3, step * 11 / 3)
+    assert list(hole.times) == [step + k * step / 3 for k in range(1, 6)]
+    assert list(triple.pass_last(3 * step, 4 * step).times) == [step * 10 / 3, step * 11 / 3]
 
 
 def test_multiple_of_a_variable_rate_divides_every_interval() -> None:
     double = Multiple(2, tick=Fraction(0), usual=Fraction(1, 25), is_steady=False, max_gap=16)
-    assert double.pass_frame(Fraction(0), Fraction(3, 25), is_cut=False).times == (Fraction(3, 50),)
+    times = double.pass_frame(Fraction(0), Fraction(3, 25), is_cut=False).times
+    assert list(times) == [Fraction(3, 50)]
 
 
 @pytest.mark.parametrize(
@@ -166,3 +167,18 @@ def test_the_duration_is_kept_as_nearly_as_can_be(n: int, rate_in: int, rate_out
     stretches.append(conversion.pass_last(times[-1], times[-1] + step))
     made = sum(len(each.times) + (each.kept is not None) for each in stretches)
     assert made == round(n * step * rate_out)
+
+
+def test_pauses_of_days_take_no_room_and_more_is_refused() -> None:
+    second = Fraction(1)
+    rate = ConstantRate(
+        Fraction(30), start=Fraction(0), tick=Fraction(0), usual=second / 25, max_gap=16
+    )
+    day = rate.pass_frame(Fraction(0), 24 * 3600 * second, is_cut=False)
+    assert (day.reason, len(day.times)) == ("pause", 24 * 3600 * 30 - 1)
+    assert day.times[-1] == 24 * 3600 * second - second / 30
+    with pytest.raises(MediaError, match=r"to 17366400\.000 s there would be \d+ new frames"):
+        rate.pass_frame(24 * 3600 * second, 201 * 24 * 3600 * second, is_cut=False)
+    triple = Multiple(300, tick=Fraction(0), usual=second / 25, is_steady=True, max_gap=16)
+    with pytest.raises(MediaError, match="split the video at its long pauses"):
+        triple.pass_frame(Fraction(0), 3600 * second, is_cut=False)
