@@ -392,10 +392,8 @@ def _learn(learner: Learner, sampler: _Sampler, on_progress: OnProgress) -> None
     precision = choose_precision(learner.device)
     while not learner.is_done():
         batch = sampler.draw()
-        order = torch.randperm(batch.situation.n_missing, generator=learner.generator)
         learner.set_rate()
-        targets = sorted(k + 1 for k in order[: learner.config.n_targets].tolist())
-        learner.learn(batch, targets, precision)
+        learner.learn(batch, learner.choose_targets(batch.situation.n_missing), precision)
         if on_progress is not None:
             on_progress(Progress("adapt", learner.step, learner.config.n_steps))
 

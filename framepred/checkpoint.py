@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,9 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from .cells import parse_cell
-from .errors import ModelError
+from .errors import ModelError, describe_error
 from .model import FramePredictor, ModelConfig
-from .outputs import read_umask
+from .outputs import create_temporary, find_place, translate_errors
 from .packaged import list_models
 from .stack import PixelForecaster, StackConfig
 
@@ -172,7 +171,7 @@ def _read(path: Path, wanted: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     except SafetensorError as error:
         raise ModelError(f"{path} is not a safetensors file: {error}") from error
     except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+        raise ModelError(f"cannot read {path}: {describe_error(error)}") from error
 
 
 def _parse_facts(path: Path, text: str) -> dict[str, Any]:
@@ -213,22 +212,19 @@ def _parse_config(
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     payload = serialize(plain, metadata)
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.chmod(temporary, 0o666 & ~read_umask())  # mkstemp makes private files
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise ModelError(f"cannot write {path}: {error.strerror or error}") from error
+        with translate_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = create_temporary(path)
+            with temporary.open("wb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(find_place(path))
     finally:  # also when the user interrupts
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def _quote(value: object) -> str:

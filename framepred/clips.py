@@ -7,7 +7,9 @@ goes on with exactly the samples that an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ __all__ = [
     "ClipSampler",
     "Situation",
     "find_videos",
+    "leave_out_small",
     "load_clips",
 ]
 
@@ -183,6 +186,32 @@ def load_clips(
         raise TrainingError(f"nothing to learn from in {len(paths)} file(s): {reason}")
     n_frames = sum(len(clip.frames) for clip in clips)
     return ClipLibrary(tuple(clips), n_frames, n_left_out, tuple(problems))
+
+
+def leave_out_small(library: ClipLibrary, *, crop: int) -> ClipLibrary:
+    """Leave out clips from which no square of ``crop`` pixels can be cut, and say so.
+
+    If that were most of them, the square is as large as half of all clips allow. Without this the
+    smallest clip would decide for all.
+    """
+    sides = [min(clip.frames.shape[-2:]) for clip in library.clips]
+    least = min(crop, statistics.median_low(sides))
+    kept = tuple(clip for clip, side in zip(library.clips, sides, strict=True) if side >= least)
+    small = {
+        clip.path: clip.frames.shape
+        for clip, side in zip(library.clips, sides, strict=True)
+        if side < least
+    }
+    problems = tuple(
+        f"{path}: {shape[-1]}x{shape[-2]} is too small for squares of {least}"
+        for path, shape in small.items()
+    )
+    return dataclasses.replace(
+        library,
+        clips=kept,
+        n_frames=sum(len(clip.frames) for clip in kept),
+        problems=library.problems + problems,
+    )
 
 
 def _split_shots(frames: list[np.ndarray]) -> list[list[np.ndarray]]:

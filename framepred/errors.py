@@ -23,6 +23,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "TrainingError",
+    "describe_error",
 ]
 
 
@@ -52,3 +53,8 @@ class TrainingError(FramepredError):
 
 class EvaluationError(FramepredError):
     """Nothing can be scored: no windows fit, or two videos differ in size or length."""
+
+
+def describe_error(error: Exception) -> str:
+    """The reason that a system or library gave, in one line."""
+    return str(getattr(error, "strerror", None) or error).partition("\n")[0]

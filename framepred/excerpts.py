@@ -21,8 +21,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 
-from .errors import MediaError
-from .inputs import demux, describe_error
+from .errors import MediaError, describe_error
+from .inputs import demux
 from .splicing import Coded, Encoded, find_groups
 from .tasks import Task
 from .timeline import Plan, to_ticks

@@ -26,8 +26,9 @@ from .bitstream import Header
 from .colour import Frame, Unread
 from .containers import adopt_look, choose_rate, copy_metadata
 from .encoders import Encoder, choose_encoder
-from .errors import MediaError, OutputError
-from .inputs import demux, describe_error
+from .errors import MediaError, OutputError, describe_error
+from .inputs import demux
+from .outputs import translate_errors
 from .parameter_sets import SpsFacts
 from .reader import VideoInfo, VideoReader
 from .reports import CopyReport, EncodedReport
@@ -432,7 +433,7 @@ class Grafter(VideoWriter):
             self._context = _open_encoder(self._like, self.encoder)
             if _read_sets(self._context, self._codec) != self._graft.sets:
                 raise OutputError(f"{self.path}: {self.encoder.name} changed its parameter sets")
-        with self._translated():
+        with translate_errors(self.path, FFmpegError):
             packets = self._context.encode(native)
             if index + 1 == stretch.stop:
                 packets += self._context.encode(None)
@@ -456,7 +457,7 @@ class Grafter(VideoWriter):
     def _mux(self, packet: Packet[Any]) -> None:
         assert self._container is not None
         packet.stream, packet.time_base = self._stream, self._base
-        with self._translated():
+        with translate_errors(self.path, FFmpegError):
             self._container.mux_one(packet)
 
     def _finish_video(self) -> None:

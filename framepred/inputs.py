@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 
-from .errors import MediaError
+from .errors import MediaError, describe_error
 from .sequences import RATE, find_images, is_sequence
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "N_PROBES",
     "check_rest",
     "demux",
-    "describe_error",
     "open_bytes",
     "open_image",
     "open_input",
@@ -46,7 +45,7 @@ def open_input(path: Path) -> InputContainer:
     except (FileNotFoundError, NotADirectoryError):
         raise MediaError(f"{path}: no such file; check the name") from None
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = describe_error(error)
         raise MediaError(f"{path}: cannot be read ({reason}); check the name") from None
     if not stat.S_ISREG(facts.st_mode):
         raise MediaError(f"{path}: not a file; give a video file")
@@ -134,7 +133,3 @@ def check_rest(file: FileIO, start: int) -> None:
             f"{file.name}: cannot be read behind byte {at:,} ({error.strerror}); "
             "copy to another disk what can be read of it, and give the copy"
         ) from error
-
-
-def describe_error(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).splitlines()[0]

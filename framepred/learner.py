@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +83,7 @@ class TrainConfig:
         for name in ("max_minutes", "learning_rate", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise TrainingError(f"{name} must be above 0, got {value}")
+                raise TrainingError(f"{name} must be above 0 and not endless, got {value}")
         if not self.losses.keys() & LOSSES.keys() or not self.losses.keys() <= {*LOSSES, FLOW}:
             raise TrainingError(
                 f"losses are {', '.join(LOSSES)}, and {FLOW} beside them; "
@@ -107,6 +107,8 @@ class Learner:
     ``deferred``: whether a loss or gradient that is not finite is only noticed by ``check``. On
     CUDA it is, because to ask for a number is to wait until the device has nothing left to do. The
     weights are safe all the same: the optimizer leaves out that step and all that follow.
+
+    ``material``: what is learnt from, in numbers; a stored state is only taken up on the same.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Learner:
         *,
         deferred: bool | None = None,
         processes: Processes | None = None,
+        material: Mapping[str, int] | None = None,
     ) -> None:
         self.processes = processes or Processes()
         self.model: Network = arrange(model, device).train()  # type: ignore[arg-type]
@@ -130,6 +133,7 @@ class Learner:
             model.confine_to_motion()
         self._network = self.processes.distribute(self.model, device)
         self.config = config
+        self.material = dict(material or {})
         self.device = device
         self.deferred = device.type == "cuda" if deferred is None else deferred
         self.averaged = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -158,6 +162,11 @@ class Learner:
     def is_done(self) -> bool:
         """Whether the schedule is over."""
         return self.progress() >= 1
+
+    def choose_targets(self, n_missing: int) -> list[int]:
+        """Which of the hidden frames are decoded this time, 1-based and ascending."""
+        order = torch.randperm(n_missing, generator=self.generator)[: self.config.n_targets]
+        return sorted(int(k) + 1 for k in order)
 
     def set_rate(self) -> float:
         """Warm up linearly, then fall along a cosine."""
@@ -262,6 +271,7 @@ class Learner:
             "step": self.step,
             "seconds": self.seconds,
             "processes": self.processes.count,
+            "material": self.material,
         }
         with self.processes.together():
             if self.processes.is_first:
@@ -289,6 +299,13 @@ class Learner:
             raise TrainingError(
                 f"the run in {folder} was started with another {', '.join(differing)}: "
                 "resume with the same options, or start a new run elsewhere"
+            )
+        material = stored.facts.get("material", self.material)  # older states have none
+        if material != self.material:
+            raise TrainingError(
+                f"the run in {folder} learnt from {_tell(material)}, and these are "
+                f"{_tell(self.material)}: resume with the same videos, --validation and "
+                "--cache-gb, or start a new run elsewhere from its weights (--initial)"
             )
         fused = self.optimizer.defaults["fused"]
         try:
@@ -321,6 +338,12 @@ class Learner:
             raise TrainingError(
                 f"the run in {folder} is of another network and cannot be resumed: {error}"
             ) from error
+
+
+def _tell(material: object) -> str:
+    """Counts for people, whoever wrote them."""
+    counts = material.items() if isinstance(material, dict) else ()
+    return ", ".join(f"{str(n)[:12]} {str(name)[:12]}" for name, n in counts) or "nothing"
 
 
 def _check_like(like: Tensor, stored: Tensor, name: str) -> Tensor:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import OutputError
+from .errors import OutputError, describe_error
 from .sequences import is_sequence, name_video
 
 __all__ = [
     "begins_with",
+    "check_new_folder",
     "check_output",
     "copy_file",
+    "create_temporary",
     "find_place",
     "is_pipe",
     "is_same_place",
     "name_output",
-    "read_umask",
     "shorten_name",
+    "translate_errors",
     "write_bytes",
     "write_text",
 ]
@@ -102,7 +105,7 @@ def check_output(source: Path, output: Path, *, overwrite: bool = False) -> None
     except (FileNotFoundError, NotADirectoryError):
         mode = None
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = describe_error(error)
         raise OutputError(f"{output}: cannot be written ({reason}); choose another name") from None
     if mode is not None:
         if stat.S_ISDIR(mode):
@@ -125,6 +128,21 @@ def _check_folder(output: Path) -> None:
         raise OutputError(f"{output}: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{output}: the folder {folder} is not writable; choose another place")
+
+
+def check_new_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made, or in which nothing can be written.
+
+    Raises:
+        OutputError: what is there of its path is no folder, or not writable.
+    """
+    place = folder.absolute()
+    while not os.path.exists(place) and place != place.parent:
+        place = place.parent
+    if not os.path.isdir(place):
+        raise OutputError(f"{folder}: {place} is no folder; choose another place")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: the folder {place} is not writable; choose another place")
 
 
 def copy_file(source: Path, output: Path) -> None:
@@ -154,7 +172,7 @@ def write_bytes(output: Path, content: bytes) -> None:
         OutputError: the folder is missing or not writable, or the disk refuses.
     """
     if os.path.exists(output) and not os.path.isfile(output):
-        with _translate(output):
+        with translate_errors(output):
             output.write_bytes(content)
         return
     _check_folder(output)
@@ -163,33 +181,44 @@ def write_bytes(output: Path, content: bytes) -> None:
 
 def _replace_with(output: Path, write: Callable[[Path], object]) -> None:
     temporary: Path | None = None
-    place = find_place(output)
     try:
-        with _translate(output):
-            handle, name = tempfile.mkstemp(
-                prefix=f".{shorten_name(place.name)}.", suffix=".part", dir=place.absolute().parent
-            )
-            os.close(handle)
-            temporary = Path(name)
+        with translate_errors(output):
+            temporary = create_temporary(output)
             write(temporary)
-            temporary.chmod(0o666 & ~read_umask())  # mkstemp makes private files
-            temporary.replace(place)
+            temporary.replace(find_place(output))
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
+def create_temporary(output: Path, *, is_folder: bool = False) -> Path:
+    """An empty file beside ``output``, or a folder, to be given its name when all is in it.
+
+    Raises:
+        OSError: the folder is missing or not writable.
+    """
+    place = find_place(output)
+    temporary = place.with_name(f".{shorten_name(place.name)}.{secrets.token_hex(4)}.part")
+    if is_folder:
+        temporary.mkdir()
+    else:
+        temporary.touch(exist_ok=False)
+    return temporary
+
+
 @contextmanager
-def _translate(output: Path) -> Iterator[None]:
+def translate_errors(output: Path, *others: type[Exception]) -> Iterator[None]:
+    """A block in which errors of the disk, and ``others``, become an OutputError."""
+    kinds: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{output}: cannot be written ({reason}); choose another place") from None
-
-
-def read_umask() -> int:
-    """The permissions that new files do not get."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
+    except kinds as error:
+        number = getattr(error, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            message = f"{output}: the disk is full; free some space or write elsewhere"
+        elif number == errno.EFBIG:
+            message = f"{output}: the file grows larger than this system allows; write elsewhere"
+        else:
+            reason = describe_error(error)
+            message = f"{output}: cannot be written ({reason}); choose another place"
+        raise OutputError(message) from error

@@ -11,10 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -29,8 +25,7 @@ from numpy.typing import NDArray
 
 from .albums import make_display
 from .captions import KIND_COLOURS, Canvas
-from .errors import OutputError
-from .outputs import find_place, read_umask, shorten_name
+from .outputs import create_temporary, find_place, translate_errors
 from .reports import MadeFrameReport
 from .timeline import Plan, to_ticks
 from .video import Frame, VideoInfo, to_rgb
@@ -76,16 +71,10 @@ class Preview:
         base = info.time_base
         self._base = base if 1000 <= 1 / base <= _LARGEST_CLOCK else Fraction(1, 90_000)
         self._reformatter = VideoReformatter()
-        with self._translate():
-            handle, name = tempfile.mkstemp(
-                prefix=f".{shorten_name(path.name)}.",
-                suffix=".part",
-                dir=find_place(path).absolute().parent,
-            )
-            os.close(handle)
-            self._temporary = Path(name)
+        with translate_errors(self._path, FFmpegError):
+            self._temporary = create_temporary(path)
         try:
-            with self._translate():
+            with translate_errors(self._path, FFmpegError):
                 self._container, self._stream = self._open(plan.step)
         except BaseException:  # nobody knows of the file yet
             self._temporary.unlink(missing_ok=True)
@@ -136,11 +125,10 @@ class Preview:
             OutputError: the disk refuses.
         """
         self._advance(len(self._plan.slots))
-        with self._translate():
+        with translate_errors(self._path, FFmpegError):
             for packet in self._stream.encode(None):
                 self._container.mux_one(packet)
             self._container.close()
-            self._temporary.chmod(0o666 & ~read_umask())
             self._temporary.replace(find_place(self._path))
 
     def abandon(self) -> None:
@@ -198,7 +186,7 @@ class Preview:
         frame.pts, frame.time_base = tick, self._base
         frame.duration = max(1, to_ticks(length, self._base))
         frame.pict_type = 0
-        with self._translate():
+        with translate_errors(self._path, FFmpegError):
             for packet in self._stream.encode(frame):
                 self._container.mux_one(packet)
 
@@ -212,13 +200,3 @@ class Preview:
         if report.estimated_psnr is None:
             return "no estimate"
         return f"estimated {report.estimated_psnr:.1f} dB"
-
-    @contextmanager
-    def _translate(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, FFmpegError) as error:
-            reason = error.strerror or str(error)
-            raise OutputError(
-                f"{self._path}: cannot be written ({reason}); choose another place"
-            ) from None

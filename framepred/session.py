@@ -24,6 +24,7 @@ from .checkpoint import Network, save_model
 from .clips import Batch
 from .errors import TrainingError
 from .learner import STATE_FILE, Learner, TrainConfig
+from .outputs import check_new_folder, translate_errors
 from .pace import Pace
 from .predictor import choose_device, choose_precision
 from .processes import join_processes
@@ -34,6 +35,7 @@ __all__ = ["OnEvent", "Sampler", "Source", "TrainReport", "hold_session"]
 MODEL_FILE = "model.safetensors"
 LOG_FILE = "log.jsonl"
 
+_MATERIAL = ("clips", "frames", "digits")  # counts that are equal in all processes
 _REPORT_EVERY = 50  # steps
 _SAVE_AFTER = 120  # seconds
 
@@ -115,7 +117,7 @@ def hold_session(
     build: makes the network, freshly seeded. gather: makes the source for a device; it is told
     whether this process is the first, which alone scores.
 
-    Raises TrainingError or ModelError, and what the two callables raise.
+    Raises TrainingError, ModelError or OutputError, and what the two callables raise.
     """
     began = time.monotonic()
     config.check()
@@ -128,11 +130,13 @@ def hold_session(
                 )
             if resume and not (folder / STATE_FILE).exists():
                 raise TrainingError(f"no run to resume in {folder}: start one without --resume")
+            check_new_folder(folder)
             chosen = choose_device(processes.device)
             torch.manual_seed(config.seed)
             network = build()
             source = gather(chosen, processes.is_first)
-        learner = Learner(network, config, chosen, processes=processes)
+        material = {name: n for name, n in source.facts.items() if name in _MATERIAL}
+        learner = Learner(network, config, chosen, processes=processes, material=material)
         if not processes.is_first:
             on_progress = on_event = None
         session = _Session(began, folder, source, learner, on_progress, on_event)
@@ -246,8 +250,7 @@ class _Session:
         learner = self.learner
         moment = time.monotonic()
         batch = self.sampler.draw()
-        n_missing = batch.situation.n_missing
-        steps = _choose_targets(n_missing, self.config.n_targets, learner.generator)
+        steps = learner.choose_targets(batch.situation.n_missing)
         rate = learner.set_rate()
         n_samples = batch.frames.shape[0] * self.processes.count
         with self.pace.measure(n_samples=n_samples, n_frames=n_samples * batch.frames.shape[1]):
@@ -294,12 +297,6 @@ class _Session:
         return scores
 
 
-def _choose_targets(n_missing: int, n_targets: int, generator: torch.Generator) -> list[int]:
-    """Which of the hidden frames are decoded this time, 1-based and ascending."""
-    order = torch.randperm(n_missing, generator=generator)[:n_targets]
-    return sorted(int(k) + 1 for k in order)
-
-
 def _tell_progress(run: Learner) -> Progress:
     if run.config.n_steps is not None:
         return Progress("train", run.step, run.config.n_steps)
@@ -321,12 +318,9 @@ class _Log:
         self._on_event = on_event
 
     def write(self, event: dict[str, Any]) -> None:
-        try:
+        with translate_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(event) + "\n")
-        except OSError as error:
-            reason = error.strerror or error
-            raise TrainingError(f"cannot write {self._path}: {reason}") from error
         if self._on_event:
             self._on_event(event)

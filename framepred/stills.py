@@ -9,9 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
 from .errors import OutputError
-from .outputs import is_same_place, read_umask, shorten_name
+from .outputs import create_temporary, is_same_place, translate_errors
 from .reports import FillReport
 from .video import Frame, VideoInfo, to_rgb
 
@@ -87,14 +84,8 @@ class Stills:
         self._folder = folder
         self._info = info
         self._overwrite = overwrite
-        with self._translate():
-            self._temporary = Path(
-                tempfile.mkdtemp(
-                    prefix=f".{shorten_name(folder.name)}.",
-                    suffix=".part",
-                    dir=folder.absolute().parent,
-                )
-            )
+        with translate_errors(self._folder, FFmpegError):
+            self._temporary = create_temporary(folder, is_folder=True)
         self._made: dict[int, dict[str, Any]] = {}  # by slot
 
     def see_input(self, slot: int, frame: Frame) -> None:
@@ -108,7 +99,7 @@ class Stills:
         """
         image = to_rgb(frame)
         name = f"frame-{slot:06}.png"
-        with self._translate():
+        with translate_errors(self._folder, FFmpegError):
             (self._temporary / name).write_bytes(encode_png(image))
         self._made[slot] = {
             "file": name,
@@ -160,10 +151,9 @@ class Stills:
             "frames": rows,
         }
         try:
-            with self._translate():
+            with translate_errors(self._folder, FFmpegError):
                 text = json.dumps(content, indent=1)
                 (self._temporary / _LIST).write_text(text + "\n", encoding="utf-8")
-                self._temporary.chmod(0o777 & ~read_umask())
                 check_folder(self._folder, overwrite=self._overwrite)
                 for file in (_list_ours(self._folder) or ()) if self._folder.exists() else ():
                     file.unlink()
@@ -171,13 +161,3 @@ class Stills:
         except BaseException:
             self.abandon()
             raise
-
-    @contextmanager
-    def _translate(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, FFmpegError) as error:
-            reason = error.strerror or str(error)
-            raise OutputError(
-                f"{self._folder}: cannot be written ({reason}); choose another place"
-            ) from None

@@ -95,6 +95,7 @@ def train(
     is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     with open_terminal(progress, quiet=not is_first) as terminal:
         from . import findings
+        from .learner import STATE_FILE
 
         start: Callable[..., TrainReport]
         if preset is not None:
@@ -137,13 +138,18 @@ def train(
                 cache_gb=cache_gb,
             )
         with terminal.follow(out) as on_progress:
-            report = start(
-                out=out,
-                resume=resume,
-                device=device.value,
-                on_progress=on_progress,
-                on_event=partial(findings.show_event, terminal),
-            )
+            try:
+                report = start(
+                    out=out,
+                    resume=resume,
+                    device=device.value,
+                    on_progress=on_progress,
+                    on_event=partial(findings.show_event, terminal),
+                )
+            except KeyboardInterrupt:
+                if os.path.isfile(out / STATE_FILE):
+                    terminal.say(f"{out}: go on from what was saved last with --resume")
+                raise
         if is_first and json is not None:
             terminal.write_json(json, report.as_dict())
         if is_first and json != "-":

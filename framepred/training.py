@@ -17,7 +17,15 @@ import torch
 
 from .baselines import FILL_BASELINES, FORECAST_BASELINES, Method
 from .checkpoint import load_model
-from .clips import SHORTEST_CLIP, Clip, ClipLibrary, ClipSampler, find_videos, load_clips
+from .clips import (
+    SHORTEST_CLIP,
+    Clip,
+    ClipLibrary,
+    ClipSampler,
+    find_videos,
+    leave_out_small,
+    load_clips,
+)
 from .errors import MediaError, TrainingError
 from .learner import Learner, TrainConfig
 from .model import FramePredictor, ModelConfig
@@ -52,12 +60,14 @@ def train(
 ) -> TrainReport:
     """Train or fine-tune the network on videos; writes the run into the folder ``out``.
 
-    clips: video files and folders of them; may be none if ``config.scenes`` is 1. validation: other
-    videos to choose by; without it every tenth video is held out, and without clips some scenes.
+    clips: video files and folders of them; may be none if ``config.scenes`` is 1. validation:
+    videos to choose by, which are not learnt from; without it every tenth is held out, and without
+    clips some scenes.
     initial: weights to start from (a packaged name or a file); None starts from scratch. cell: of
     the network, see ``cells.parse_cell``; default that of ``initial``, or "lstm". sizes: of a
     network from scratch, its cell among them. resume: go on with the run in ``out``, from its last
-    state, which is at most two minutes old. on_event receives a dict for every line of the log.
+    state, which is at most two minutes old, whatever ``initial`` is. on_event receives a dict for
+    every line of the log.
 
     A loss or gradient that is not finite stops the run, on CUDA at the next report at the latest;
     the weights do not learn from it, and what was saved is sound.
@@ -69,7 +79,7 @@ def train(
     ``batch_size`` windows a step; all must see the same files. Only the first of them writes,
     scores, and calls ``on_progress`` and ``on_event``.
 
-    Raises TrainingError, ModelError or MediaError.
+    Raises TrainingError, ModelError, MediaError or OutputError.
     """
 
     def gather(chosen: torch.device, is_first: bool) -> _Material:
@@ -123,12 +133,17 @@ class _Material:
         held_out: list[Path] = []
         if validation is not None:
             held_out = find_videos(validation)
+            named = {path.resolve() for path in held_out}
+            learned = [path for path in learned if path.resolve() not in named]
+            if clips and not learned:
+                raise TrainingError("all videos are named for validation: leave some to learn from")
         elif len(learned) >= 10:
             held_out = _hold_out(learned)
             learned = [path for path in learned if path not in set(held_out)]
         library = ClipLibrary((), 0, 0, ())
         if learned:
             library = load_clips(learned, max_bytes=max_bytes, on_progress=on_progress)
+            library = leave_out_small(library, crop=config.crop)
         n_held_out = len(held_out)
         to_score = held_out or learned[:1]
         if not to_score:

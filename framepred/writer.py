@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import math
 import os
-import secrets
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -38,10 +35,10 @@ from .containers import (
     make_container_options,
 )
 from .encoders import Encoder, choose_encoder
-from .errors import MediaError, OutputError
-from .inputs import demux, describe_error, open_input
+from .errors import MediaError, OutputError, describe_error
+from .inputs import demux, open_input
 from .insertion import NO_DELAY, Delay
-from .outputs import check_output, find_place, shorten_name
+from .outputs import check_output, create_temporary, find_place, translate_errors
 from .reader import VideoReader, name_codec, read_end
 from .stamps import to_fraction
 
@@ -134,10 +131,11 @@ class VideoWriter:
             None  # the first tick, from which an encoder with a clock of its own counts
         )
         self._ticks: dict[int, tuple[int, int]] = {}  # its ticks -> (tick, duration) of the stream
-        self._temporary = self._create_temporary()
+        with translate_errors(self.path):
+            self._temporary = create_temporary(self.path)
         self._container: OutputContainer | None = None
         try:
-            with self._translated():
+            with translate_errors(self.path, FFmpegError):
                 options = make_container_options(muxer, like, self._time_base)
                 self._container = av.open(
                     str(self._temporary.absolute()), "w", format=muxer, container_options=options
@@ -224,7 +222,7 @@ class VideoWriter:
             _trim_duration(packet, self._ends.get(index))
         self._keep_order(packet, stream, strict=muxer in MP4_FAMILY or muxer == "avi")
         packet.stream = stream
-        with self._translated():
+        with translate_errors(self.path, FFmpegError):
             self._container.mux_one(packet)
 
     def close(self) -> None:
@@ -237,7 +235,7 @@ class VideoWriter:
             return
         try:
             self._finish_video()
-            with self._translated():
+            with translate_errors(self.path, FFmpegError):
                 self._container.close()
                 with self._temporary.open("rb") as file:
                     os.fsync(file.fileno())
@@ -341,7 +339,7 @@ class VideoWriter:
             self._last_mine = mine
             self._ticks[mine] = (tick, native.duration)
             native.pts, native.time_base, native.duration = mine, own, 1
-        with self._translated():
+        with translate_errors(self.path, FFmpegError):
             for packet in self._stream.encode(native):
                 if own != self._base:
                     self._rebase(packet, own)
@@ -424,17 +422,6 @@ class VideoWriter:
         if (info.hdr.mastering or info.hdr.light) and not carries_hdr:
             losses.append("HDR mastering metadata")
         return tuple(losses)
-
-    def _create_temporary(self) -> Path:
-        name = f".{shorten_name(self._place.name)}.{secrets.token_hex(4)}.part"
-        path = self._place.with_name(name)
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except OSError as error:
-            raise OutputError(
-                f"{self.path}: cannot be written ({describe_error(error)})"
-            ) from error
-        return path
 
     def _add_video(self, container: OutputContainer, encoder: Encoder) -> VideoStream:
         info = self._like.info
@@ -542,19 +529,6 @@ class VideoWriter:
         copy_metadata(stream.metadata, made.metadata, container.format.name)
         made.metadata.update({"filename": name, "mimetype": mime})
         return True
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (FFmpegError, OSError) as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                message = "the disk is full; free some space or write elsewhere"
-            elif error.errno == errno.EFBIG:
-                message = "the file grows larger than this system allows; write elsewhere"
-            else:
-                message = f"cannot be written ({describe_error(error)})"
-            raise OutputError(f"{self.path}: {message}") from error
 
 
 def _round_away(value: Fraction) -> int:

@@ -25,7 +25,7 @@ from framepred.checkpoint import (
     save_model,
     save_state,
 )
-from framepred.errors import ModelError
+from framepred.errors import ModelError, OutputError
 from framepred.model import ModelConfig
 from framepred.packaged import list_models
 from framepred.reports import PackagedModel
@@ -171,7 +171,7 @@ def test_a_failure_leaves_the_old_file(
 
     monkeypatch.setattr(checkpoint.os, step, fail)
     if isinstance(error, OSError):
-        with pytest.raises(ModelError, match="No space left") as caught:
+        with pytest.raises(OutputError, match="the disk is full") as caught:
             save_network(path, round=2)
         assert "\n" not in str(caught.value)
     else:
@@ -183,7 +183,7 @@ def test_a_failure_leaves_the_old_file(
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ModelError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot be written"):
         save_network(tmp_path / "file" / "model.safetensors")
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +24,10 @@ from framepred import learner, session, training
 from framepred.cells import ConvGRUCell
 from framepred.checkpoint import load_model, load_state, save_model, save_state
 from framepred.cli import app
-from framepred.clips import Batch, ClipLibrary, ClipSampler, Situation
-from framepred.errors import MediaError, ModelError, TrainingError
+from framepred.clips import Batch, Clip, ClipLibrary, ClipSampler, Situation
+from framepred.errors import MediaError, ModelError, OutputError, TrainingError
 from framepred.learner import Learner, TrainConfig, _compare_flows
 from framepred.reports import Progress
-from framepred.session import _choose_targets
 from framepred.training import train
 
 CPU = torch.device("cpu")
@@ -68,11 +68,24 @@ def initial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another one, to score on."""
+    path = tmp_path_factory.mktemp("held-out") / "0.mkv"
+    return write_clip(path, make_frames(13, width=48, height=40, seed=2), codec="ffv1")
+
+
 @pytest.fixture
-def start(folder: Path, initial: Path):  # type: ignore[no-untyped-def]
-    def run(out: Path, *, config: TrainConfig = SMALL, **options: Any) -> training.TrainReport:
-        chosen = {"initial": initial, "device": "cpu", "validation": [folder / "0.mkv"], **options}
-        return train([folder], out, config=config, **chosen)
+def start(folder: Path, held_out: Path, initial: Path):  # type: ignore[no-untyped-def]
+    def run(
+        out: Path,
+        *,
+        config: TrainConfig = SMALL,
+        clips: Sequence[Path] = (folder,),
+        **options: Any,
+    ) -> training.TrainReport:
+        chosen = {"initial": initial, "device": "cpu", "validation": [held_out], **options}
+        return train(clips, out, config=config, **chosen)
 
     return run
 
@@ -411,6 +424,41 @@ def test_nothing_to_resume(start: Any, tmp_path: Path) -> None:
         start(tmp_path / "run", resume=True)
 
 
+def test_a_run_goes_on_with_the_same_videos(start: Any, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    start(out, config=dataclasses.replace(SMALL, n_steps=1))
+    with pytest.raises(
+        TrainingError, match=r"learnt from 2 clips, 26 frames, and these are 1 clips, 13 frames"
+    ):
+        start(out, clips=[folder / "1.mkv"], resume=True)
+    assert start(out, resume=True).steps == 6
+    stored = load_state(out / "state.safetensors")
+    del stored.facts["material"]  # as older ones
+    save_state(out / "state.safetensors", stored.tensors, stored.facts)
+    assert start(out, clips=[folder / "1.mkv"], resume=True).steps == 6
+
+
+def test_videos_to_score_on_are_not_learnt_from(start: Any, folder: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, n_steps=1)
+    beside = folder / ".." / folder.name / "1.mkv"
+    report = start(tmp_path / "run", config=config, validation=[beside])
+    assert (report.source["clips"], report.source["held_out"]) == (1, 1)
+    with pytest.raises(TrainingError, match="leave some to learn from"):
+        start(tmp_path / "none", validation=[folder])
+
+
+def test_small_clips_are_left_out_and_told(start: Any, folder: Path, tmp_path: Path) -> None:
+    tiny = write_clip(
+        tmp_path / "tiny.mkv", make_frames(9, width=24, height=16, seed=3), codec="ffv1"
+    )
+    config = dataclasses.replace(SMALL, n_steps=1)
+    report = start(tmp_path / "run", config=config, clips=[folder, tiny])
+    assert (report.source["clips"], report.source["frames"]) == (2, 26)
+    assert report.source["problems"] == [f"{tiny}: 24x16 is too small for squares of 32"]
+    report = start(tmp_path / "small", config=config, clips=[folder / "0.mkv", tiny])
+    assert (report.source["clips"], report.source["problems"]) == (2, [])
+
+
 @pytest.mark.parametrize(
     "change",
     [{"seed": 2}, {"learning_rate": 1e-4}, {"losses": {"census": 1.0}}, {"crop": 31}],
@@ -609,7 +657,7 @@ def test_options_that_cannot_work(
 
 def test_a_folder_that_cannot_be_made(start: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(TrainingError, match="cannot write"):
+    with pytest.raises(OutputError, match=r"run: .*file is no folder; choose another place"):
         start(tmp_path / "file" / "run")
 
 
@@ -699,15 +747,15 @@ def test_averaged_weights() -> None:
 
 
 def test_targets() -> None:
-    generator = torch.Generator().manual_seed(0)
+    run = make_run(config=dataclasses.replace(SMALL, n_targets=2))
     seen = set()
     for _ in range(100):
-        steps = _choose_targets(5, 2, generator)
+        steps = run.choose_targets(5)
         assert len(steps) == 2
         assert steps == sorted(set(steps))
         seen.update(steps)
     assert seen == {1, 2, 3, 4, 5}
-    assert _choose_targets(1, 2, generator) == [1]
+    assert run.choose_targets(1) == [1]
 
 
 def test_only_the_chosen_frames_count() -> None:
@@ -754,7 +802,8 @@ def test_the_first_readable_video_of_every_ten_is_held_out(
         asked.append([path.stem for path in paths])
         if len(asked) == 2:
             raise Stop
-        return None
+        clip = Clip(Path("clip.mp4"), torch.zeros(4, 3, 32, 32, dtype=torch.uint8))
+        return ClipLibrary((clip,), 4, 0, ())
 
     def read(path: Path) -> Any:
         if path.stem == "00":
