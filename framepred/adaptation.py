@@ -30,10 +30,10 @@ from .clips import Batch, Situation
 from .errors import TrainingError
 from .grids import choose_scale
 from .learner import Learner, TrainConfig
-from .metrics import psnr
+from .metrics import HIGHEST_PSNR, psnr
 from .predictor import Predictor, choose_precision
 from .reports import AdaptationReport, OnProgress, Progress
-from .scoring import HIGHEST_PSNR, to_8_bits
+from .scoring import to_8_bits
 from .tasks import Runs, Task
 from .timeline import Plan
 from .video import Image

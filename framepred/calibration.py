@@ -15,10 +15,10 @@ from .confidence import (
     estimate_score,
     fit_trust,
 )
-from .metrics import psnr
+from .metrics import HIGHEST_PSNR, psnr
 from .predictor import Predictor
 from .protocol import Frames, Window
-from .scoring import HIGHEST_PSNR, Score, score_image
+from .scoring import Score, score_image
 from .tasks import list_tasks
 from .timeline import Gap, Slot, plan_gaps
 

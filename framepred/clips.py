@@ -113,11 +113,13 @@ class Batch:
         return self.frames[:, first : first + self.situation.n_missing]
 
 
-def find_videos(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as given, and the videos below each folder, sorted by name.
+def find_videos(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Files as given, and the videos below each folder, sorted by name; none of them twice.
 
     Raises TrainingError if a path does not exist or nothing is found.
     """
+    if isinstance(paths, str | Path):
+        paths = [paths]
     found: list[Path] = []
     for given in paths:
         path = Path(given)
@@ -133,7 +135,7 @@ def find_videos(paths: Iterable[str | Path]) -> list[Path]:
             raise TrainingError(f"no such file or folder: {path}")
     if not found:
         raise TrainingError("no videos found: give video files, or a folder that holds some")
-    return found
+    return list({path.resolve(): path for path in reversed(found)}.values())[::-1]
 
 
 def load_clips(

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .scoring import HIGHEST_PSNR, Score, mean_score
+from .metrics import HIGHEST_PSNR
+from .scoring import Score, mean_score
 from .tasks import Task
 
 __all__ = [

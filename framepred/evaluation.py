@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -32,16 +32,16 @@ from .model import FramePredictor
 from .predictor import Predictor
 from .protocol import (
     Frames,
-    Score,
     Task,
     Window,
+    WindowScore,
     average_frames,
     average_scores,
     load_windows,
     score_window,
     space_windows,
 )
-from .reports import OnProgress, Plain, Progress, to_plain
+from .reports import OnProgress, Progress, Report
 from .video import open_rgb_frames
 
 __all__ = ["EvaluationReport", "MethodScore", "Part", "Role", "TaskReport", "evaluate"]
@@ -80,7 +80,7 @@ class TaskReport:
 
 
 @dataclass(frozen=True)
-class EvaluationReport:
+class EvaluationReport(Report):
     """Scores of one model and of the baselines on the same windows."""
 
     model: str
@@ -90,15 +90,9 @@ class EvaluationReport:
     problems: tuple[str, ...]
     seconds: float
 
-    def as_dict(self) -> dict[str, Plain]:
-        """Plain values for JSON."""
-        plain = to_plain(self)
-        assert isinstance(plain, dict)
-        return plain
-
 
 def evaluate(
-    clips: Sequence[str | Path],
+    clips: str | Path | Sequence[str | Path],
     *,
     predictor: Predictor | None = None,
     windows: str | Path | None = None,
@@ -129,21 +123,29 @@ def evaluate(
     score the best of them and their mean. gallery: keeps pictures of the model's hardest and
     easiest windows.
 
-    Raises EvaluationError if no window fits, TrainingError or MediaError for unusable clips.
+    Raises EvaluationError if no window fits or two clips of a list of windows have one name,
+    TrainingError or MediaError for unusable clips, ValueError for arguments that mean nothing.
     """
     began = time.monotonic()
+    _check(tasks=tasks, without=without, per_clip=per_clip, n_context=n_context)
+    if n_samples < 0 or (n_samples and "forecast" not in tasks):
+        raise ValueError(f"several futures are drawn of forecasts: got {n_samples} of {tasks}")
     predictor = predictor or Predictor.load()
     paths = find_videos(clips)
     planned = {task: load_windows(windows, task) for task in tasks} if windows else None
     if planned is not None:
-        known = {path.name for path in paths}
-        lacking = sorted({w.clip for listed in planned.values() for w in listed} - known)
-        if lacking:
-            raise EvaluationError(
-                f"{windows} asks for {lacking[0]} (and {len(lacking) - 1} more), "
-                "which is not among the clips given"
-            )
         wanted = {w.clip for listed in planned.values() for w in listed}
+        n_named = Counter(path.name for path in paths)
+        for name in sorted(wanted):
+            if name not in n_named:
+                raise EvaluationError(
+                    f"{windows} asks for {name}, which is not among the clips given"
+                )
+            if n_named[name] > 1:
+                raise EvaluationError(
+                    f"{windows} asks for {name}, and {n_named[name]} of the clips have this name: "
+                    "give one of them"
+                )
         paths = [path for path in paths if path.name in wanted]
 
     limit = n_context if isinstance(n_context, int) else None
@@ -200,6 +202,26 @@ def evaluate(
     )
 
 
+def _check(
+    *,
+    tasks: Sequence[Task],
+    without: Sequence[Part],
+    per_clip: int,
+    n_context: int | Sequence[int] | None,
+) -> None:
+    """ValueError for what is no task, no part, or no number."""
+    for given, known in ((tasks, get_args(Task)), (without, get_args(Part))):
+        unknown = [name for name in given if name not in known]
+        if unknown or isinstance(given, str):
+            raise ValueError(f"choose several of {known}, got {given!r}")
+    contexts = [n_context] if isinstance(n_context, int) else n_context or []
+    if not tasks or min([per_clip, *contexts]) < 1:
+        raise ValueError(
+            f"give a task, and numbers from 1 on: got {tasks}, {per_clip} windows a clip, "
+            f"context {n_context}"
+        )
+
+
 def _limit(window: Window, n_context: int | None) -> Window:
     if n_context is None or n_context >= window.n_context:
         return window
@@ -226,7 +248,7 @@ class _Row:
     role: Role
     method: Method
     n_context: int | None = None
-    scores: list[Score] = field(default_factory=list)
+    scores: list[WindowScore] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -292,7 +314,7 @@ class _Ledger:
         best, mean = self.drawn
         best.scores.append(max(scores, key=lambda score: sum(score.psnr)))
         mean.scores.append(
-            Score(
+            WindowScore(
                 psnr=tuple(float(np.mean(k)) for k in zip(*(s.psnr for s in scores), strict=True)),
                 ssim=tuple(float(np.mean(k)) for k in zip(*(s.ssim for s in scores), strict=True)),
             )

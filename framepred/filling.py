@@ -65,7 +65,7 @@ def fill_gaps(
     sound: SoundRule = "auto",
     predictor: Predictor | None = None,
     device: str = "auto",
-    detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen", "closed"),
+    detect: Kind | Collection[Kind] = ("missing", "corrupt", "smeared", "frozen", "closed"),
     max_gap: int = 16,
     context: int = CONTEXT,
     self_check: bool = True,
@@ -134,8 +134,6 @@ def fill_gaps(
         ModelError: the packaged network cannot be loaded.
         EvaluationError: the reference has another size.
     """
-    if context < 1:
-        raise ValueError(f"context must be at least 1, got {context}")
     views = views or Views()
     insertions = parse_insertions(insert)
     if insertions and codec == "copy":

@@ -9,7 +9,7 @@ import numpy as np
 
 from .albums import Album, GapAlbum
 from .pictures import Display
-from .protocol import Frames, Score, Task, Window
+from .protocol import Frames, Task, Window, WindowScore
 from .timeline import Gap, Plan, PlannedGap, Slot
 
 __all__ = ["Exhibit", "Gallery"]
@@ -23,7 +23,7 @@ class Exhibit:
     shown, which is ``first`` in the clip."""
 
     window: Window
-    score: Score
+    score: WindowScore
     album: GapAlbum
     first: int
 
@@ -40,7 +40,7 @@ class Gallery:
         self.hardest: dict[Task, Exhibit] = {}
         self.easiest: dict[Task, Exhibit] = {}
 
-    def consider(self, window: Window, frames: Frames, made: Frames, score: Score) -> None:
+    def consider(self, window: Window, frames: Frames, made: Frames, score: WindowScore) -> None:
         """Look at a window of a clip, both (T, H, W, 3), and keep it if it is worse, or better."""
         exhibit = Exhibit(window, score, GapAlbum(), max(0, window.start - window.n_context))
         task = window.task

@@ -103,8 +103,8 @@ def interpolate(
     """
     if (rate is None) == (times is None) or (times is not None and times < 2):
         raise ValueError(f"give a rate, or times of at least 2: got {rate} and {times}")
-    if context < 1:
-        raise ValueError(f"context must be at least 1, got {context}")
+    if context < 1 or max_gap < 1:
+        raise ValueError(f"context and max_gap must be at least 1, got {context} and {max_gap}")
     wanted = None if rate is None else parse_rate(str(rate))
     source = Path(input)
     target = name_output(source, "interpolated", output=None if output is None else Path(output))

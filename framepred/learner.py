@@ -35,6 +35,7 @@ STATE_FILE = "state.safetensors"
 # are, without the refinement, for a fraction of the time.
 PARTS = ("all", "motion")
 
+_SMALLEST_CROP = 16  # pixels
 _SEED_STRIDE = 1_000_003  # between processes: far apart, lest a neighbouring seed be one of them
 
 
@@ -73,13 +74,17 @@ class TrainConfig:
         """Raise TrainingError for values that cannot work."""
         if self.n_steps is None and self.max_minutes is None:
             raise TrainingError("say how long to train: a number of steps or of minutes")
-        for name in (
-            *("n_steps", "batch_size", "crop", "max_gap", "n_targets"),
-            *("warmup_steps", "validate_every", "n_validation"),
-        ):
+        least = dict.fromkeys(
+            (
+                *("n_steps", "batch_size", "max_gap", "n_targets"),
+                *("warmup_steps", "validate_every", "n_validation"),
+            ),
+            1,
+        )
+        for name, lowest in {**least, "crop": _SMALLEST_CROP}.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise TrainingError(f"{name} must be at least 1, got {value}")
+            if value is not None and value < lowest:
+                raise TrainingError(f"{name} must be at least {lowest}, got {value}")
         for name in ("max_minutes", "learning_rate", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-__all__ = ["psnr", "ssim"]
+__all__ = ["HIGHEST_PSNR", "psnr", "ssim"]
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
+
+# dB. That of identical pictures is infinite, which no mean survives and no JSON can hold.
+HIGHEST_PSNR = 100.0
 
 _SMALLEST_SIDE = 11  # pixels: the Gaussian window of SSIM (sigma 1.5, cut at 3.5 sigma)
 _REACH = _SMALLEST_SIDE // 2  # of it; what is nearer to an edge does not count

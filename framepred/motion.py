@@ -30,7 +30,6 @@ __all__ = [
     "DAMPING_FORECAST",
     "SPREAD_FILL",
     "appraise_flow",
-    "average_speed",
     "carry_forward",
     "compare_flows",
     "estimate_flow",
@@ -360,21 +359,6 @@ def steady_speed(speed: Tensor, flow: Tensor, speed_before: Tensor) -> Tensor:
     speed_before: motion per step on that picture's grid; all (B, 2, H, W).
     """
     return _blur((2 * speed + warp(speed_before, flow)) / 3, _MATCH_WINDOW)
-
-
-def average_speed(flows: Sequence[Tensor]) -> Tensor:
-    """Mean speed of a point over the last steps, smoothed.
-
-    flows: from each picture to the one before it, the last step first, (B, 2, H, W) each, at least
-    one; each is read where the point was by then. Returns the motion per step, (B, 2, H, W).
-    """
-    place = torch.zeros_like(flows[0])
-    total = torch.zeros_like(flows[0])
-    for index, flow in enumerate(flows):
-        step = warp(flow, place) if index else flow
-        total = total - step
-        place = place + step
-    return _blur(total / len(flows), _MATCH_WINDOW)
 
 
 def lean_on_steady(k: int) -> float:

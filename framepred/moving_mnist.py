@@ -24,6 +24,7 @@ from .clips import Batch
 from .digits import SIDE, MovingDigits, read_digits
 from .errors import ModelError, TrainingError
 from .learner import Learner, TrainConfig
+from .metrics import HIGHEST_PSNR
 from .model import arrange
 from .predictor import choose_device, choose_precision
 from .reports import OnProgress, Progress, Report
@@ -63,7 +64,6 @@ _N_FRAMES = 10  # seen, and forecast
 _HELD_OUT_OF = 12  # training digits one is held out
 _TEST_SEED, _VALIDATION_SEED = 20_150, 20_151  # of the sequences, whatever a run's own seed is
 _AT_ONCE = 50  # sequences
-_HIGHEST_PSNR = 100.0  # dB, of equal frames
 _BASELINE = "repeat-last"
 
 
@@ -362,7 +362,7 @@ def measure(made: Tensor, truth: Tensor, *, with_ssim: bool = True) -> Tensor:
     scores = [
         errors.square().sum((2, 3, 4)),
         errors.abs().sum((2, 3, 4)),
-        (-10 * mean_squared.log10()).clamp_max(_HIGHEST_PSNR),
+        (-10 * mean_squared.log10()).clamp_max(HIGHEST_PSNR),
     ]
     if with_ssim:
         scores += [compute_ssim(clipped, truth, data_range=peak) for peak in (1.0, 2.0)]

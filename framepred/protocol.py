@@ -20,16 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .baselines import Method
-from .errors import EvaluationError
-from .metrics import psnr, ssim
+from .errors import EvaluationError, describe_error
+from .metrics import HIGHEST_PSNR, psnr, ssim
 
 __all__ = [
     "FILL_GAPS",
     "FORECAST_STEPS",
     "Frames",
-    "Score",
     "Task",
     "Window",
+    "WindowScore",
     "average_frames",
     "average_scores",
     "load_windows",
@@ -86,7 +86,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Score:
+class WindowScore:
     """PSNR (dB) and SSIM of each hidden frame of one window, in order."""
 
     psnr: tuple[float, ...]
@@ -96,50 +96,55 @@ class Score:
 def load_windows(path: str | Path, task: Task) -> list[Window]:
     """Read the windows of one task from a JSON file.
 
-    ``{"gap": [{"clip", "missing", "start"}], "forecast": [{"clip", "start", "frames",
-    "context"}]}``, indices from 0 in decoding order. Raises EvaluationError if it is not that.
+    ``{"gap": [{"clip", "missing", "start"}], "forecast": [{"clip", "start", "frames"}]}``, indices
+    from 0 in decoding order; "context" of a row says how many frames are shown, if not as many as
+    the protocol does. Raises EvaluationError if it is not that.
     """
     try:
         if Path(path).stat().st_size > _LARGEST_FILE:
             raise EvaluationError(f"{path} is too large for a list of windows")
-        raw = json.loads(Path(path).read_text(encoding="utf-8"))
-        if task == "fill":
-            return [
-                Window(
-                    _name(row), _count(row, "start"), _count(row, "missing", 1), FILL_CONTEXT, task
-                )
-                for row in raw["gap"]
-            ]
-        return [
-            Window(
-                _name(row),
-                _count(row, "start"),
-                _count(row, "frames", 1),
-                _count(row, "context", 1),
-                task,
-            )
-            for row in raw["forecast"]
-        ]
+        text = Path(path).read_text(encoding="utf-8")
+        return _parse_windows(text, task)
     except OSError as error:
-        raise EvaluationError(f"cannot read {path}: {error.strerror or error}") from error
+        raise EvaluationError(f"cannot read {path}: {describe_error(error)}") from error
     except UnicodeDecodeError as error:
         raise EvaluationError(f"{path} is not a list of windows: it is no text") from error
-    except KeyError as error:
-        raise EvaluationError(f"{path} is not a list of windows: {error} is lacking") from error
-    except (ValueError, TypeError, RecursionError) as error:
+    except ValueError as error:
         reason = str(error)[:_LONGEST_REASON]
         raise EvaluationError(f"{path} is not a list of windows: {reason}") from error
 
 
+def _parse_windows(text: str, task: Task) -> list[Window]:
+    try:
+        raw = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON in line {error.lineno}") from None
+    kind, length = ("gap", "missing") if task == "fill" else ("forecast", "frames")
+    rows = raw.get(kind) if isinstance(raw, dict) else None
+    if not isinstance(rows, list):
+        raise ValueError(f'it has no list "{kind}"')
+    usual = {"context": FILL_CONTEXT if task == "fill" else FORECAST_CONTEXT}
+    windows = []
+    for place, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise ValueError(f'entry {place} of "{kind}" is not of the form {{"clip": ...}}')
+        row = usual | row
+        n_hidden, n_shown = _count(row, length, 1), _count(row, "context", 1)
+        windows.append(Window(_name(row), _count(row, "start"), n_hidden, n_shown, task))
+    return windows
+
+
 def _name(row: Mapping[str, Any]) -> str:
-    name = row["clip"]
+    name = row.get("clip")
     if not isinstance(name, str) or Path(name).name != name:
         raise ValueError(f"clip {name!r} is not a plain file name")
     return name
 
 
 def _count(row: Mapping[str, Any], key: str, least: int = 0) -> int:
-    value = row[key]
+    value = row.get(key)
     if type(value) is not int or not least <= value < 2**31:
         raise ValueError(f"{key} = {value!r} is not a whole number of at least {least}")
     return value
@@ -170,7 +175,7 @@ def space_windows(
 
 def score_window(
     window: Window, frames: Frames, method: Method, *, with_ssim: bool = True
-) -> tuple[float, Score]:
+) -> tuple[float, WindowScore]:
     """Let a method predict the hidden frames of one window, and score each.
 
     Returns the seconds that the method took, and the scores; SSIM is NaN unless asked for.
@@ -179,7 +184,7 @@ def score_window(
     began = time.perf_counter()
     made = method(before, after, window.n_missing)
     seconds = time.perf_counter() - began
-    score = Score(
+    score = WindowScore(
         psnr=tuple(psnr(true, got) for true, got in zip(hidden, made, strict=True)),
         ssim=tuple(
             ssim(true, got) if with_ssim else math.nan
@@ -190,7 +195,7 @@ def score_window(
 
 
 def average_scores(
-    windows: Sequence[Window], scores: Sequence[Score]
+    windows: Sequence[Window], scores: Sequence[WindowScore]
 ) -> dict[int, tuple[float, float, int]]:
     """Mean PSNR, mean SSIM and number of windows, by gap length (fill) or step (forecast).
 
@@ -199,7 +204,7 @@ def average_scores(
     """
     table: dict[int, list[tuple[float, float]]] = {}
     for window, score in zip(windows, scores, strict=True):
-        capped = [min(value, 100.0) for value in score.psnr]
+        capped = [min(value, HIGHEST_PSNR) for value in score.psnr]
         for column in window.columns:
             if window.task == "fill":
                 pair = (float(np.mean(capped)), _average_known(score.ssim))
@@ -219,19 +224,19 @@ def _average_known(values: Sequence[float]) -> float:
 
 
 def average_frames(
-    windows: Sequence[Window], scores: Sequence[Score]
+    windows: Sequence[Window], scores: Sequence[WindowScore]
 ) -> dict[int, tuple[tuple[float, float], ...]]:
     """Mean PSNR and SSIM of the first, second, ... hidden frame, by how many are hidden.
 
     A perfect frame counts as 100 dB, as in ``average_scores``.
     """
-    rows: dict[int, list[Score]] = {}
+    rows: dict[int, list[WindowScore]] = {}
     for window, score in zip(windows, scores, strict=True):
         rows.setdefault(window.n_missing, []).append(score)
     return {
         n: tuple(
             (
-                float(np.mean([min(score.psnr[k], 100.0) for score in alike])),
+                float(np.mean([min(score.psnr[k], HIGHEST_PSNR) for score in alike])),
                 _average_known([score.ssim[k] for score in alike]),
             )
             for k in range(n)

@@ -120,7 +120,7 @@ class ScanReport(Report):
 def scan(
     path: str | Path,
     *,
-    detect: Collection[Kind] = ("missing", "corrupt", "smeared", "frozen", "closed"),
+    detect: Kind | Collection[Kind] = ("missing", "corrupt", "smeared", "frozen", "closed"),
     gaps: str | Iterable[GapLike] = (),
     insert: str | Iterable[InsertionLike] = (),
     max_gap: int = 16,
@@ -148,9 +148,13 @@ def scan(
         GapError: a named gap is malformed, outside the video, overlapping, or without a frame on
             either side; or an insertion is malformed, outside, or at the place of another.
     """
+    if isinstance(detect, str):
+        detect = (detect,)
     unknown = sorted(set(detect) - set(get_args(Kind)))
     if unknown:
         raise ValueError(f"unknown kind of gap {unknown[0]!r}: choose of {get_args(Kind)}")
+    if max_gap < 1 or context < 1:
+        raise ValueError(f"max_gap and context must be at least 1, got {max_gap} and {context}")
     named = parse_gaps(gaps)
     inserted = parse_insertions(insert)
     seen = _watch(path, detect, keep_signatures=bool(named), on_progress=on_progress)

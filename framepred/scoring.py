@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from .errors import EvaluationError
-from .metrics import psnr, ssim
+from .metrics import HIGHEST_PSNR, psnr, ssim
 from .video import Frame, VideoReader, probe, to_rgb
 
 __all__ = [
-    "HIGHEST_PSNR",
     "Score",
     "ScoreMean",
     "TrueFrames",
@@ -29,9 +28,6 @@ __all__ = [
 
 _LONGEST_LOSS = 60  # seconds at the start, beyond which two clocks are not one
 _CLOCK = Fraction(1, 100)  # seconds by which two containers may show one picture at other times
-
-# The PSNR of identical pictures is infinite, which no mean survives and no JSON can hold.
-HIGHEST_PSNR = 100.0
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,6 @@ def fill_stream(
     ):
         clip, filled = Path(folder) / "window.y4m", Path(folder) / "filled.mkv"
         for frame in frames:
-            while windows and frame.index >= windows[0].stop:
-                windows.popleft()
             if not windows or frame.index < windows[0].start:
                 sink.write(frame)
                 _tell(on_progress, "fill", frame.index)

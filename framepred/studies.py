@@ -193,6 +193,8 @@ def evaluate(
         },
     )
     contexts = study_values.parse_contexts(context)
+    if samples and "forecast" not in task.tasks:
+        raise typer.BadParameter("of forecasts alone: leave --task out", param_hint="--samples")
     check_json(json, [*clips, plot, report, windows])
     if plot is not None:
         study_values.check_plot(plot, contexts, with_preset=preset is not None)

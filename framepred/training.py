@@ -30,7 +30,7 @@ from .errors import MediaError, TrainingError
 from .learner import Learner, TrainConfig
 from .model import FramePredictor, ModelConfig
 from .predictor import Predictor
-from .protocol import Score, Task, Window, average_scores, score_window, space_windows
+from .protocol import Task, Window, WindowScore, average_scores, score_window, space_windows
 from .reports import OnProgress
 from .scenes import SceneMaker
 from .session import OnEvent, TrainReport, hold_session
@@ -44,11 +44,11 @@ _SCENE_FRAMES = 20  # room for the longest window
 
 
 def train(
-    clips: Sequence[str | Path],
+    clips: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     config: TrainConfig,
-    validation: Sequence[str | Path] | None = None,
+    validation: str | Path | Sequence[str | Path] | None = None,
     initial: str | Path | None = None,
     cell: str | None = None,
     sizes: ModelConfig | None = None,
@@ -118,8 +118,8 @@ class _Material:
     @classmethod
     def prepare(
         cls,
-        clips: Sequence[str | Path],
-        validation: Sequence[str | Path] | None,
+        clips: str | Path | Sequence[str | Path],
+        validation: str | Path | Sequence[str | Path] | None,
         *,
         config: TrainConfig,
         is_first: bool,
@@ -272,7 +272,7 @@ class _Validation:
     def score_method(self, task: Task, method: Method) -> dict[int, float]:
         """Mean PSNR by gap length or forecast step."""
         windows = [window for window, _ in self.windows if window.task == task]
-        scores: list[Score] = [
+        scores: list[WindowScore] = [
             score_window(window, frames, method, with_ssim=False)[1]
             for window, frames in self.windows
             if window.task == task

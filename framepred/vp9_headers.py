@@ -23,7 +23,6 @@ _NARROWEST, _WIDEST = 4, 64  # of tiles, in blocks of 64 pixels
 
 def split_packet(packet: bytes) -> list[bytes]:
     """Return the frames of a packet, which has an index at its end if they are several."""
-    index = packet[-1:]
     if packet and packet[-1] >> 5 == INDEX_MARKER:
         n_frames, n_bytes = (packet[-1] & 7) + 1, (packet[-1] >> 3 & 3) + 1
         index = packet[-2 - n_frames * n_bytes :]

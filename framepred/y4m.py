@@ -136,7 +136,8 @@ def parse_raw(text: str) -> PictureFormat:
     """Read what ``--raw`` says: ``640x360:yuv420p:30000/1001``.
 
     Raises:
-        MediaError: it is malformed, or names pictures of an unknown kind or rate.
+        MediaError: it is malformed, or names pictures of an unknown kind.
+        GapError: no such rate.
     """
     match = _RAW.fullmatch(text.strip())
     if match is None:

@@ -16,9 +16,9 @@ from framepred.metrics import psnr, ssim
 from framepred.protocol import (
     FILL_GAPS,
     FORECAST_STEPS,
-    Score,
     Task,
     Window,
+    WindowScore,
     average_frames,
     average_scores,
     load_windows,
@@ -157,6 +157,10 @@ def test_a_list_of_windows(tmp_path: Path) -> None:
         Window("b.mp4", 0, 1, 4, "fill"),
     ]
     assert load_windows(path, "forecast") == [Window("a.mp4", 8, 8, 6, "forecast")]
+    shown = [LIST["gap"][0] | {"context": 2}]
+    path = write(tmp_path / "shown.json", {"gap": shown, "forecast": [{**shown[0], "frames": 3}]})
+    assert load_windows(path, "fill") == [Window("a.mp4", 9, 4, 2, "fill")]
+    assert load_windows(path, "forecast") == [Window("a.mp4", 9, 3, 2, "forecast")]
 
 
 def gap(**change: Any) -> dict[str, Any]:
@@ -208,9 +212,11 @@ def test_what_is_no_list_is_told_in_words(tmp_path: Path) -> None:
     path = tmp_path / "windows.json"
     for content, words in (
         (b"\0\xff\xfe" * 999, "it is no text"),
-        (b"{}", "'gap' is lacking"),
-        (b"[]", "indices must be"),
-        (b"x" * 999, "Expecting value"),
+        (b"{}", 'it has no list "gap"'),
+        (b"[]", 'it has no list "gap"'),
+        (b'{"gap": [{}, 3]}', "missing = None is not a whole number of at least 1"),
+        (b'{"gap": [3]}', 'entry 1 of "gap" is not of the form'),
+        (b"\n" + b"x" * 999, "it is no JSON in line 2"),
     ):
         path.write_bytes(content)
         with pytest.raises(EvaluationError, match=words) as caught:
@@ -264,9 +270,9 @@ def test_a_method_that_makes_too_few_frames_is_an_error() -> None:
 def test_fill_averages_over_frames_then_windows() -> None:
     windows = [Window("a", 9, n, 4, "fill") for n in (1, 2, 2)]
     scores = [
-        Score((30.0,), (0.9,)),
-        Score((20.0, 30.0), (0.5, 0.7)),
-        Score((40.0, 44.0), (0.9, 1.0)),
+        WindowScore((30.0,), (0.9,)),
+        WindowScore((20.0, 30.0), (0.5, 0.7)),
+        WindowScore((40.0, 44.0), (0.9, 1.0)),
     ]
     table = average_scores(windows, scores)
     assert list(table) == [1, 2]
@@ -277,8 +283,8 @@ def test_fill_averages_over_frames_then_windows() -> None:
 def test_forecast_averages_over_windows_at_each_step() -> None:
     windows = [Window("a", 9, n, 8, "forecast") for n in (8, 3)]
     scores = [
-        Score(tuple(40.0 - k for k in range(8)), tuple(0.9 - k / 10 for k in range(8))),
-        Score((30.0, 28.0, 1.0), (0.5, 0.4, 0.0)),
+        WindowScore(tuple(40.0 - k for k in range(8)), tuple(0.9 - k / 10 for k in range(8))),
+        WindowScore((30.0, 28.0, 1.0), (0.5, 0.4, 0.0)),
     ]
     table = average_scores(windows, scores)
     assert tuple(table) == FORECAST_STEPS
@@ -290,17 +296,16 @@ def test_forecast_averages_over_windows_at_each_step() -> None:
 
 def test_a_perfect_frame_counts_as_100_db() -> None:
     windows = [Window("a", 9, 2, 4, "fill")]
-    table = average_scores(windows, [Score((math.inf, 20.0), (1.0, 0.5))])
+    table = average_scores(windows, [WindowScore((math.inf, 20.0), (1.0, 0.5))])
     assert table[2] == pytest.approx((60, 0.75, 1))
 
 
 def test_pictures_too_small_for_ssim_do_not_empty_its_column() -> None:
     windows = [Window("a", 9, 2, 4, "fill"), Window("b", 9, 2, 4, "fill")]
-    unknown = Score((30.0, 30.0), (math.nan, math.nan))
-    assert average_scores(windows, [unknown, Score((20.0, 20.0), (0.5, 0.7))])[2] == pytest.approx(
-        (25, 0.6, 2)
-    )
-    assert average_frames(windows, [unknown, Score((20.0, 20.0), (0.5, 0.7))])[2][1][1] == 0.7
+    unknown = WindowScore((30.0, 30.0), (math.nan, math.nan))
+    scores = [unknown, WindowScore((20.0, 20.0), (0.5, 0.7))]
+    assert average_scores(windows, scores)[2] == pytest.approx((25, 0.6, 2))
+    assert average_frames(windows, scores)[2][1][1] == 0.7
     assert math.isnan(average_scores(windows[:1], [unknown])[2][1])
 
 

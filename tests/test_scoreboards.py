@@ -15,7 +15,7 @@ from framepred.evaluation import EvaluationReport, evaluate
 from framepred.galleries import Gallery
 from framepred.metrics import psnr
 from framepred.predictor import Predictor
-from framepred.protocol import Score, Window, average_frames, space_windows
+from framepred.protocol import Window, WindowScore, average_frames, space_windows
 from framepred.scoreboards import write_scores
 from framepred.video import open_rgb_frames
 
@@ -74,9 +74,9 @@ def test_the_hardest_and_easiest_windows_are_kept(
 def test_scores_by_frame_are_means_over_windows_of_one_length() -> None:
     windows = [Window("a", 4, n, 4, "fill") for n in (2, 1, 2)]
     scores = [
-        Score((30.0, 20.0), (0.9, 0.8)),
-        Score((50.0,), (1.0,)),
-        Score((math.inf, 40.0), (0.7, 0.6)),
+        WindowScore((30.0, 20.0), (0.9, 0.8)),
+        WindowScore((50.0,), (1.0,)),
+        WindowScore((math.inf, 40.0), (0.7, 0.6)),
     ]
     table = average_frames(windows, scores)
     assert list(table) == [1, 2]
