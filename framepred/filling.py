@@ -35,7 +35,7 @@ from .ranges import GapLike
 from .relay import Crew, Promise, work_beside
 from .reports import FillReport, OnProgress, Progress, StageClock
 from .rereading import Rereading
-from .scanning import ScanReport, read_slots, scan
+from .scanning import ScanReport, complain_of_one, read_slots, scan
 from .scoring import Score, TrueFrames, align, check_same_size, score_image
 from .sequences import is_sequence
 from .shown import ShownFrames
@@ -165,7 +165,7 @@ def fill_gaps(
         _log.info("%s", explain_gap(plan, planned, context=context))
     show = partial(views.show_fill, info=scanned.info, plan=plan)
     if scanned.n_frames < 2:
-        raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
+        raise complain_of_one(source)
     moves = _choose_sound(scanned, sound) if insertions else None
     is_copied = codec == "copy" or (codec is None and crf is None)
     is_same = not plan.n_to_make and target.suffix.lower() == source.suffix.lower() and is_copied

@@ -132,7 +132,7 @@ def show_evaluation(terminal: Terminal, report: EvaluationReport) -> None:
             ]
             sheet.rows.append((row.method, *cells, f"{row.seconds_per_frame:.3f}"))
         counts = ", ".join(str(task.n_windows[column]) for column in task.columns)
-        terminal.say(f"{task.task}: {report.clips} clips, windows: {counts}")
+        terminal.say(f"{task.task}: {count(report.clips, 'clip')}, windows: {counts}")
         if any(task.n_short.values()):
             counts = ", ".join(str(task.n_short[column]) for column in task.columns)
             terminal.say(f"{task.task}: windows without room for the longest context: {counts}")

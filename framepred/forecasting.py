@@ -23,7 +23,7 @@ from .phrases import count
 from .ranges import NAMED_TOLERANCE
 from .reports import ForecastReport, OnProgress, Progress, StageClock, StepScore
 from .rereading import complain_of_fewer
-from .scanning import read_slots, scan
+from .scanning import complain_of_one, read_slots, scan
 from .scoring import Score, mean_score, score_image
 from .splicing import Wish, list_wishes
 from .stages import VideoSink, read_video, write_video
@@ -88,7 +88,7 @@ def forecast(
         seed: of all random choices of ``adapt``.
         codec, crf, lossless, overwrite: as in ``video.VideoWriter``; or the codec "copy": packets
             are copied as far as can be, and only what is new is encoded.
-        views: what else is to be written for a person to see what was done.
+        views: a report for a person to see what was done; a forecast has no other views.
         on_progress: called with the stages "scan", "adapt" and "forecast".
         on_made: called once with the frames made, (n_frames, H, W, 3) RGB, uint8 or uint16.
 
@@ -108,6 +108,8 @@ def forecast(
     if writes:
         check_output(source, target, overwrite=overwrite)
     views = views or Views()
+    if views.preview or views.contact_sheet or views.frames_dir:
+        raise ValueError("of a forecast there is a report, but none of the other views")
     views.check(source, (target if writes else None,))
 
     clock = StageClock()
@@ -361,7 +363,7 @@ def _usual_step(plan: Plan, source: Path) -> Fraction:
         return plan.step
     times = [slot.time for slot in plan.slots[-9:]]
     if len(times) < 2:
-        raise MediaError(f"{source}: has {len(times)} frame, but motion needs two to be seen")
+        raise complain_of_one(source)
     steps = sorted(b - a for a, b in pairwise(times))
     return steps[len(steps) // 2]
 

@@ -29,7 +29,7 @@ from .rates import ConstantRate, Conversion, Multiple, Stretch, parse_rate
 from .reports import HeldReport, InterpolateReport, OnProgress, Progress, StageClock
 from .rereading import Rereading
 from .rhythm import Clock
-from .scanning import ScanReport, scan
+from .scanning import ScanReport, complain_of_one, scan
 from .scoring import ScoreMean, TrueFrames, align, check_same_size, score_image
 from .stages import read_video, write_video
 from .timeline import Plan
@@ -103,8 +103,9 @@ def interpolate(
     """
     if (rate is None) == (times is None) or (times is not None and times < 2):
         raise ValueError(f"give a rate, or times of at least 2: got {rate} and {times}")
-    if context < 1 or max_gap < 1:
-        raise ValueError(f"context and max_gap must be at least 1, got {context} and {max_gap}")
+    for name, value in (("max_gap", max_gap), ("context", context)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
     wanted = None if rate is None else parse_rate(str(rate))
     source = Path(input)
     target = name_output(source, "interpolated", output=None if output is None else Path(output))
@@ -119,7 +120,7 @@ def interpolate(
     with clock.measure("decode"):
         scanned = scan(source, detect=("missing", "corrupt"), on_progress=on_progress)
     if scanned.n_frames < 2:
-        raise MediaError(f"{source}: has only one frame, and motion needs two; give a longer video")
+        raise complain_of_one(source)
     script = _Script.of(scanned, wanted, times, max_gap)
     _log.info(
         "%d real frames, usually one every %s s, to %s; a real frame is kept where it is due "

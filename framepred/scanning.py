@@ -44,7 +44,7 @@ from .timeline import (
 )
 from .video import RAW, Frame, Image, VideoInfo, VideoReader, read_thumbnail, to_rgb
 
-__all__ = ["ScanReport", "read_slots", "scan"]
+__all__ = ["ScanReport", "complain_of_one", "read_slots", "scan"]
 
 _log = logging.getLogger(__name__)
 
@@ -153,8 +153,9 @@ def scan(
     unknown = sorted(set(detect) - set(get_args(Kind)))
     if unknown:
         raise ValueError(f"unknown kind of gap {unknown[0]!r}: choose of {get_args(Kind)}")
-    if max_gap < 1 or context < 1:
-        raise ValueError(f"max_gap and context must be at least 1, got {max_gap} and {context}")
+    for name, value in (("max_gap", max_gap), ("context", context)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
     named = parse_gaps(gaps)
     inserted = parse_insertions(insert)
     seen = _watch(path, detect, keep_signatures=bool(named), on_progress=on_progress)
@@ -259,6 +260,11 @@ def scan(
     )
     _note(report, detect)
     return report
+
+
+def complain_of_one(path: str | Path) -> MediaError:
+    """The error to raise about a video that is a single picture."""
+    return MediaError(f"{path}: has only one frame, and motion needs two; give a longer video")
 
 
 def _note(report: ScanReport, detect: Collection[Kind]) -> None:

@@ -47,6 +47,7 @@ __all__ = ["VideoWriter"]
 _log = logging.getLogger(__name__)
 
 _TIME_CODED = MP4_FAMILY | {"matroska"}  # where the tag of a video becomes one, or stays
+_LATEST_TICK = 2**60  # a time stamp has 63 bits, and FFmpeg reckons with it
 _COVERS = {"mjpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp", "bmp": "bmp"}
 
 
@@ -167,13 +168,19 @@ class VideoWriter:
         """Encode a frame at ``frame.time``, rounded to the nearest tick of the input's clock.
 
         Raises:
-            OutputError: the disk is full, the encoder refuses, or the container's clock is coarse.
+            OutputError: the disk is full, the encoder refuses, the container's clock is coarse, or
+                the time is beyond what it counts.
             MediaError: the picture's size differs from the video's.
             ValueError: the time is not after that of the frame before.
         """
         native = self._fit(frame)
         base = self._base
         tick = math.floor(frame.time / base + Fraction(1, 2))
+        if abs(tick) > _LATEST_TICK:
+            raise OutputError(
+                f"{self.path}: a time of {float(frame.time):.6g} s is more than can be written; "
+                "give the video new times"
+            )
         # Unknown in frames that were made, and another where the rate is.
         duration = native.duration if frame.index >= 0 and self._rate is None else 0
         length = duration * self._like.info.time_base

@@ -23,6 +23,7 @@ from framepred.interpolation import interpolate
 from framepred.metrics import psnr
 from framepred.reports import Progress
 from framepred.video import open_rgb_frames
+from framepred.views import Views
 
 N = 24
 
@@ -110,6 +111,19 @@ def test_a_context_is_needed(clip: Path) -> None:
     ):
         with pytest.raises(ValueError, match="context must be at least 1"):
             call()
+    for call in (
+        lambda: fill_gaps(clip, max_gap=0, predictor=BlendPredictor()),
+        lambda: interpolate(clip, times=2, max_gap=0, predictor=BlendPredictor()),
+    ):
+        with pytest.raises(ValueError, match="max_gap must be at least 1"):
+            call()
+
+
+def test_a_forecast_has_one_view(clip: Path, tmp_path: Path) -> None:
+    for views in (Views(frames_dir=tmp_path / "x"), Views(preview=tmp_path / "x.mp4")):
+        with pytest.raises(ValueError, match="none of the other views"):
+            forecast(clip, n_frames=2, predictor=BlendPredictor(), views=views)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("start", ["0.333", "0.3334", "0.334"])

@@ -303,6 +303,12 @@ def test_unknown_kind(tmp_path: Path) -> None:
         scan(tmp_path / "clip.mkv", detect=("blurred",))  # type: ignore[arg-type]
 
 
+def test_one_kind_alone(tmp_path: Path) -> None:
+    path, _ = write_gappy_clip(tmp_path / "clip.mkv", 20, [7, 8])
+    assert scan(path, detect="missing").plan == scan(path, detect=("missing",)).plan
+    assert scan(path, detect="missing").plan.gaps
+
+
 def test_max_gap_and_context(tmp_path: Path) -> None:
     path, _ = write_gappy_clip(tmp_path / "clip.mkv", 40, range(15, 20))
     assert gaps(scan(path, max_gap=5)) == [(15, 20, "missing", "fill")]

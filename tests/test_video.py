@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import os
@@ -558,6 +559,8 @@ def test_two_frames_of_one_time_are_refused(tmp_path: Path) -> None:
         with VideoWriter(tmp_path / "b.mkv", like=reader) as writer:
             writer.write(frame)
             again = from_rgb(to_rgb(frame), like=frame, time=frame.time)
+            with pytest.raises(OutputError, match="is more than can be written"):
+                writer.write(dataclasses.replace(again, time=Fraction(2**62)))
             with pytest.raises(ValueError, match="not after"):
                 writer.write(again)
 
