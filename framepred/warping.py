@@ -74,12 +74,29 @@ def warp(images: Tensor, flow: Tensor, *, sharp: bool = False) -> Tensor:
     if _lies_by_points(images):
         return _gather_linear(images, flow)
     height, width = images.shape[-2:]
-    points = (_pixel_grid(height, width, flow) + flow).permute(0, 2, 3, 1)  # (B, H, W, 2)
-    last = list_values((max(width - 1, 1), max(height - 1, 1)), device=points.device)
-    points = (points / last * 2 - 1).clamp(-1, 1)
-    return F.grid_sample(
-        images, points.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=True
+    last = list_values((max(width - 1, 1), max(height - 1, 1)), device=flow.device)
+    points = (_pixel_grid(height, width, flow) + flow) / last.view(1, 2, 1, 1) * 2 - 1
+    return _sample(images, points.clamp(-1, 1), mode="bilinear")
+
+
+def _sample(images: Tensor, points: Tensor, *, mode: str) -> Tensor:
+    """``F.grid_sample`` at points (B, 2, h, w), x first, from -1 to 1.
+
+    A CPU gives each picture of a batch to one thread: a single picture is sampled in bands.
+    """
+    height, n_bands = points.shape[-2], 1
+    if len(points) == 1 and points.device.type == "cpu" and not torch.is_grad_enabled():
+        n_bands = torch.get_num_threads()
+    n_rows = -(-height // n_bands)
+    bands = F.pad(points, (0, 0, 0, n_rows * n_bands - height)) if n_bands > 1 else points
+    grids = bands.unflatten(2, (n_bands, n_rows)).permute(0, 2, 3, 4, 1).flatten(0, 1)
+    shared = images.expand(n_bands, -1, -1, -1) if n_bands > 1 else images
+    found = F.grid_sample(
+        shared, grids.to(images.dtype), mode=mode, padding_mode="zeros", align_corners=True
     )
+    if n_bands == 1:
+        return found
+    return found.transpose(0, 1).flatten(1, 2)[None, :, :height]
 
 
 def _lies_by_points(images: Tensor) -> bool:
@@ -134,8 +151,7 @@ def _warp_sharply(images: Tensor, flow: Tensor) -> Tensor:
     if images.device.type == "mps":
         return _gather_cubic(padded, points + margin)
     span = last + 2 * margin
-    grid = ((points + margin) / span * 2 - 1).permute(0, 2, 3, 1)
-    return F.grid_sample(padded, grid.to(images.dtype), mode="bicubic", align_corners=True)
+    return _sample(padded, (points + margin) / span * 2 - 1, mode="bicubic")
 
 
 def _gather_cubic(images: Tensor, points: Tensor) -> Tensor:

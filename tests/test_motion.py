@@ -116,6 +116,23 @@ def test_warp_is_the_same_however_pictures_lie_in_memory() -> None:
     torch.testing.assert_close(warp(by_points.requires_grad_(True), flow), plain)
 
 
+@pytest.mark.parametrize("sharp", [False, True])
+@pytest.mark.parametrize("height", [2, 29, 64])
+def test_a_picture_sampled_in_bands_is_the_same(height: int, sharp: bool) -> None:
+    images, flow = random_tensor(1, 3, height, 41), random_tensor(1, 2, height, 41, seed=1, scale=9)
+    plain = warp(images, flow, sharp=sharp)  # with gradients in one piece
+    n_threads = torch.get_num_threads()
+    try:
+        for n in (1, 2, 3, 5):
+            torch.set_num_threads(n)
+            with torch.inference_mode():
+                torch.testing.assert_close(
+                    warp(images, flow, sharp=sharp), plain, rtol=0, atol=1e-6
+                )
+    finally:
+        torch.set_num_threads(n_threads)
+
+
 # ---- grids ------------------------------------------------------------------------------------
 
 
