@@ -16,6 +16,7 @@ from .grids import list_values
 
 __all__ = ["is_plain_on_cpu", "rescale_flow", "rescale_flows", "resize", "warp", "warp_spread"]
 
+_MARGIN = 2  # pixels from a point to the farthest that a bicubic sample takes
 _MANY_CHANNELS = 8  # from which on it pays to sample a point's channels together
 
 
@@ -69,11 +70,11 @@ def warp(images: Tensor, flow: Tensor, *, sharp: bool = False) -> Tensor:
     a = -0.75) instead of bilinearly. Points outside take the nearest border value: the coordinates
     are clamped, because MPS has no border padding.
     """
+    height, width = images.shape[-2:]
     if sharp:
-        return _warp_sharply(images, flow)
+        return _sample_sharply(_pad(images), _pixel_grid(height, width, flow) + flow)
     if _lies_by_points(images):
         return _gather_linear(images, flow)
-    height, width = images.shape[-2:]
     last = list_values((max(width - 1, 1), max(height - 1, 1)), device=flow.device)
     points = (_pixel_grid(height, width, flow) + flow) / last.view(1, 2, 1, 1) * 2 - 1
     return _sample(images, points.clamp(-1, 1), mode="bilinear")
@@ -140,18 +141,23 @@ def _gather_linear(images: Tensor, flow: Tensor) -> Tensor:
     return found.view(n_batch, height, width, n_channels).permute(0, 3, 1, 2)
 
 
-def _warp_sharply(images: Tensor, flow: Tensor) -> Tensor:
-    """Bicubic sampling from 4x4 pixels; MPS has none of its own, so there they are gathered."""
-    height, width = images.shape[-2:]
-    points = _pixel_grid(height, width, flow) + flow
-    last = list_values((width - 1, height - 1), device=points.device).view(1, 2, 1, 1)
-    points = torch.minimum(points.clamp_min(0), last)
-    margin = 2  # the outermost taps of a point on the border
-    padded = F.pad(images, (margin,) * 4, mode="replicate")
-    if images.device.type == "mps":
-        return _gather_cubic(padded, points + margin)
-    span = last + 2 * margin
-    return _sample(padded, (points + margin) / span * 2 - 1, mode="bicubic")
+def _pad(images: Tensor) -> Tensor:
+    """Room for the outermost taps of a bicubic sample at the border."""
+    return F.pad(images, (_MARGIN,) * 4, mode="replicate")
+
+
+def _sample_sharply(padded: Tensor, points: Tensor) -> Tensor:
+    """Bicubic sampling from 4x4 pixels; points (B, 2, h, w) in pixels of what was padded.
+
+    MPS has none of its own, so there they are gathered.
+    """
+    height, width = padded.shape[-2:]
+    span = list_values((width - 1, height - 1), device=points.device).view(1, 2, 1, 1)
+    last = span - 2 * _MARGIN
+    points = points.clamp(torch.zeros_like(last), last)
+    if padded.device.type == "mps":
+        return _gather_cubic(padded, points + _MARGIN)
+    return _sample(padded, points * (2 / span) + (2 * _MARGIN / span - 1), mode="bicubic")
 
 
 def _gather_cubic(images: Tensor, points: Tensor) -> Tensor:
@@ -191,8 +197,12 @@ def warp_spread(images: Tensor, flow: Tensor, axes: Sequence[Tensor]) -> Tensor:
     images: (B, C, H, W); flow: (B, 2, h, w); axes: the same shape each, on a grid of any size.
     """
     size = (images.shape[-2], images.shape[-1])
-    total = warp(images, rescale_flow(flow, size), sharp=True)
+    padded = _pad(images)
+    place = rescale_flow(flow, size)
+    place = place + _pixel_grid(*size, place)
+    total = _sample_sharply(padded, place)
     for axis in axes:
-        for point in (flow - axis, flow + axis):
-            total = total + warp(images, rescale_flow(point, size), sharp=True)
+        reach = rescale_flow(axis, size)
+        for point in (place - reach, place + reach):
+            total = total + _sample_sharply(padded, point)
     return total / (1 + 2 * len(axes))
