@@ -23,6 +23,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "TrainingError",
+    "check_counts",
     "describe_error",
 ]
 
@@ -58,3 +59,10 @@ class EvaluationError(FramepredError):
 def describe_error(error: Exception) -> str:
     """The reason that a system or library gave, in one line."""
     return str(getattr(error, "strerror", None) or error).partition("\n")[0]
+
+
+def check_counts(**counts: int) -> None:
+    """ValueError for the first that is below 1."""
+    for name, n in counts.items():
+        if n < 1:
+            raise ValueError(f"{name} must be at least 1, got {n}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import GapError, MediaError, OutputError
+from .errors import GapError, MediaError, OutputError, check_counts
 from .excerpts import plan_excerpts
 from .fields import by_fields
 from .outputs import check_output, name_output
@@ -98,10 +98,7 @@ def forecast(
         OutputError: the output or a view exists, is the input, or cannot be written.
         ModelError: the packaged network cannot be loaded.
     """
-    if n_frames < 1:
-        raise ValueError(f"n_frames must be at least 1, got {n_frames}")
-    if context < 1:
-        raise ValueError(f"context must be at least 1, got {context}")
+    check_counts(n_frames=n_frames, context=context)
     source = Path(input)
     target = name_output(source, "forecast", output=None if output is None else Path(output))
     writes = output is not None or not hold_out

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import OutputError
+from .errors import OutputError, check_counts
 from .forecasting import forecast
 from .outputs import check_output, name_output
 from .predictor import Predictor
@@ -51,8 +51,7 @@ def draw_futures(
     Raises as ``forecast`` does, before anything is written if a file of one future is in the way;
     ValueError if ``n_samples`` is below 1.
     """
-    if n_samples < 1:
-        raise ValueError(f"n_samples must be at least 1, got {n_samples}")
+    check_counts(n_samples=n_samples)
     source = Path(input)
     writes = output is not None or not hold_out
     names = name_futures(source, None if output is None else Path(output), n_samples)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import MediaError, OutputError
+from .errors import MediaError, OutputError, check_counts
 from .fields import by_fields
 from .outputs import check_output, name_output
 from .rates import ConstantRate, Conversion, Multiple, Stretch, parse_rate
@@ -103,9 +103,7 @@ def interpolate(
     """
     if (rate is None) == (times is None) or (times is not None and times < 2):
         raise ValueError(f"give a rate, or times of at least 2: got {rate} and {times}")
-    for name, value in (("max_gap", max_gap), ("context", context)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    check_counts(max_gap=max_gap, context=context)
     wanted = None if rate is None else parse_rate(str(rate))
     source = Path(input)
     target = name_output(source, "interpolated", output=None if output is None else Path(output))

@@ -23,7 +23,7 @@ from .detection import (
     shows_same_shot,
 )
 from .drops import find_drops
-from .errors import MediaError
+from .errors import MediaError, check_counts
 from .insertion import NO_DELAY, Delay, InsertionLike, insert_slots, parse_insertions
 from .observations import Observations, Observer, Plane
 from .ranges import GapLike, parse_gaps, resolve_gaps
@@ -153,9 +153,7 @@ def scan(
     unknown = sorted(set(detect) - set(get_args(Kind)))
     if unknown:
         raise ValueError(f"unknown kind of gap {unknown[0]!r}: choose of {get_args(Kind)}")
-    for name, value in (("max_gap", max_gap), ("context", context)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    check_counts(max_gap=max_gap, context=context)
     named = parse_gaps(gaps)
     inserted = parse_insertions(insert)
     seen = _watch(path, detect, keep_signatures=bool(named), on_progress=on_progress)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from .detection import find_cuts
-from .errors import GapError, MediaError
+from .errors import GapError, MediaError, check_counts
 from .filling import fill_gaps
 from .forecasting import forecast
 from .interpolation import Interpolator, choose_base, make_report
@@ -90,6 +90,7 @@ def fill_stream(
         OutputError: nobody reads the output, or the file cannot be written.
         ModelError: the packaged network cannot be loaded.
     """
+    check_counts(max_gap=max_gap, context=context)
     clock = StageClock()
     reader = PipeReader(input, raw=raw)
     named = _list_ranges(gaps, reader.pictures.rate)
@@ -188,6 +189,7 @@ def forecast_stream(
 
     The other arguments and the errors are those of ``fill_stream``.
     """
+    check_counts(n_frames=n_frames, context=context)
     clock = StageClock()
     reader = PipeReader(input, raw=raw)
     rate = reader.pictures.rate
@@ -259,8 +261,7 @@ def interpolate_stream(
     """
     if (rate is None) == (times is None) or (times is not None and times < 2):
         raise ValueError(f"give a rate, or times of at least 2: got {rate} and {times}")
-    if context < 1:
-        raise ValueError(f"context must be at least 1, got {context}")
+    check_counts(max_gap=max_gap, context=context)
     clock = StageClock()
     reader = PipeReader(input, raw=raw)
     step = 1 / reader.pictures.rate

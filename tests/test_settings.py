@@ -35,6 +35,12 @@ def test_what_is_no_toml(tmp_path: Path, text: str) -> None:
         read_settings(tmp_path, tmp_path / "absent.toml")
 
 
+def test_settings_without_end_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "framepred.toml").write_text("a = " + "[" * 100_000)
+    with pytest.raises(SettingsError, match="nested too deeply"):
+        read_settings(tmp_path)
+
+
 def test_options_become_parameters() -> None:
     tables = {"fill-gaps": {"max_gap": 3, "gap": ["1:2"], "lossless": True}, "scan": {"max-gap": 4}}
     assert check_settings(Path("x"), tables, COMMANDS) == {

@@ -58,6 +58,13 @@ def read_file(path: Path) -> list[tuple[Fraction, bytes]]:
 GAPS = ["20:24", "26:27", "46:49", "0:1", "0.4-0.48", "88:90"]
 
 
+def test_a_stream_needs_a_context() -> None:
+    for call in (fill_stream, interpolate_stream):
+        how = {"gaps": ["2"]} if call is fill_stream else {"times": 2}
+        with pytest.raises(ValueError, match="context must be at least 1"):
+            call(io.BytesIO(), io.BytesIO(), context=0, predictor=BlendPredictor(), **how)  # type: ignore[arg-type, operator]
+
+
 def test_a_stream_is_filled_as_a_file_is(clip: Path, sent: bytes, tmp_path: Path) -> None:
     out = io.BytesIO()
     streamed = fill_stream(io.BytesIO(sent), out, gaps=GAPS, predictor=BlendPredictor())

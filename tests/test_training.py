@@ -497,6 +497,33 @@ def test_a_damaged_state(start: Any, tmp_path: Path) -> None:
         start(tmp_path / "run", resume=True)
 
 
+WEIGHT = "model.encoder.from_input.weight"
+MOMENT = "optimizer.encoder.from_input.weight.exp_avg"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda tensors, facts: tensors.update({WEIGHT: tensors[WEIGHT][:1]}),
+        lambda tensors, facts: tensors[WEIGHT].fill_(math.nan),
+        lambda tensors, facts: tensors[MOMENT].fill_(math.inf),
+        lambda tensors, facts: tensors.pop("generator"),
+        lambda tensors, facts: facts.update(step=-1),
+        lambda tensors, facts: facts.update(seconds=math.inf),
+        lambda tensors, facts: facts.update(step="many"),
+    ],
+)
+def test_a_hostile_state(start: Any, tmp_path: Path, spoil: Any) -> None:
+    start(tmp_path / "run", config=dataclasses.replace(SMALL, n_steps=1))
+    path = tmp_path / "run" / "state.safetensors"
+    stored = load_state(path)
+    spoil(stored.tensors, stored.facts)
+    save_state(path, stored.tensors, stored.facts)
+    with pytest.raises(TrainingError, match="cannot be resumed") as caught:
+        start(tmp_path / "run", resume=True)
+    assert "\n" not in str(caught.value)
+
+
 # ---- what goes wrong --------------------------------------------------------------------------
 
 

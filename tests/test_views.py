@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import stat
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -82,6 +85,39 @@ def test_a_preview_has_all_frames_at_their_times_and_frames_the_gaps(
         assert np.abs(right - filled[k]).mean() < 8
         held = filled[19 if k == 21 else 7 if k == 8 else k]
         assert np.abs(inside[:, 4:68] - held).mean() < 8
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and permissions are a matter of POSIX")
+def test_a_preview_goes_where_its_link_points_as_readable_as_other_files(
+    clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link, place = tmp_path / "preview.mp4", tmp_path / "elsewhere" / "real.mp4"
+    link.symlink_to(place)
+    before = os.umask(0o022)
+    try:
+        fill(clip, Views(preview=link, overwrite=True))
+    finally:
+        os.umask(before)
+    assert link.is_symlink()
+    assert stat.S_IMODE(place.stat().st_mode) == 0o644
+    assert leftovers(tmp_path) == leftovers(tmp_path / "elsewhere") == []
+
+
+def test_a_preview_that_cannot_begin_leaves_nothing(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_open = av.open
+
+    def fail(name: str, mode: str = "r", **how: Any) -> Any:
+        if mode == "w" and "preview" in name:
+            raise OSError(errno.EIO, "Input/output error")
+        return true_open(name, mode, **how)
+
+    monkeypatch.setattr(av, "open", fail)
+    with pytest.raises(OutputError, match=r"preview\.mp4: cannot be written \(Input/output error"):
+        fill(clip, Views(preview=tmp_path / "preview.mp4"))
     assert leftovers(tmp_path) == []
 
 

@@ -39,6 +39,7 @@ def test_what_a_header_may_leave_out() -> None:
         (b"YUV4MPEG2 W4 H2 F25:0", "no frame rate"),
         (b"YUV4MPEG2 W4 H2 F0:0", "no frame rate"),
         (b"YUV4MPEG2 W4 H2 F25:1 C420p99", "'420p99' are not known"),
+        (b"YUV4MPEG2 W4 H2 F25:1 Cmono14", "'mono14' are not known"),
     ],
 )
 def test_a_bad_header_is_told(line: bytes, words: str) -> None:
