@@ -51,7 +51,8 @@ class Frame:
     """One picture with its time.
 
     ``native`` belongs to ``video`` and ``colour`` alone; ``time`` is Fraction seconds as in the
-    container; ``index`` counts from 0 in presentation order (-1: made, not decoded).
+    container, as is ``duration`` (0: unknown); ``index`` counts from 0 in presentation order (-1:
+    made, not decoded).
     ``lacks_reference``: by its number, one was lost that it may be predicted from. ``packet``: the
     place of its packet among the video's, in the order of storage; known of raw streams only.
     ``concealed``: (H, W), where it rests on what the decoder made up; None if nobody looked.
@@ -62,6 +63,7 @@ class Frame:
     native: VideoFrame
     time: Fraction
     index: int
+    duration: Fraction = Fraction(0)
     is_corrupt: bool = False
     is_key: bool = False
     lacks_reference: bool = False

@@ -110,7 +110,11 @@ def read_excerpts(reader: VideoReader, excerpts: Excerpts) -> Generator[Any, Non
                     if native.is_corrupt:
                         raise _refuse(reader, found)
                     decoded[found.index] = Frame(
-                        native, found.time, found.index, is_key=native.key_frame
+                        native,
+                        found.time,
+                        found.index,
+                        duration=native.duration * reader.info.time_base,
+                        is_key=native.key_frame,
                     )
             if number == group[-1]:
                 group = next(groups, range(0))

@@ -432,7 +432,7 @@ def _hold(stretch: Stretch, before: Frame, after: Frame) -> Iterator[Frame]:
         yield dataclasses.replace(before, time=stretch.kept)
     for time in stretch.times:
         near = before if time - before.time <= after.time - time or after is before else after
-        yield dataclasses.replace(near, time=time)
+        yield dataclasses.replace(near, time=time, duration=Fraction(0))  # as of a new one
 
 
 def make_report(

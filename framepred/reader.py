@@ -404,6 +404,7 @@ class VideoReader:
             native=native,
             time=when.value,
             index=index,
+            duration=native.duration * self.info.time_base,
             is_corrupt=is_corrupt,
             is_key=native.key_frame and (self.info.codec != "av1" or name in self._keys),
             lacks_reference=name is not None and name in self._baseless,

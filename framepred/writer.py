@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import math
 import os
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import av
 from av.codec.context import Flags
@@ -47,6 +49,11 @@ __all__ = ["VideoWriter"]
 _log = logging.getLogger(__name__)
 
 _TIME_CODED = MP4_FAMILY | {"matroska"}  # where the tag of a video becomes one, or stays
+# Where a pixel aspect ratio stays: containers that take an encoder's, codecs that write it.
+_ASPECT_IN_HEADER = MP4_FAMILY | {"asf", "ogg"}
+_ASPECT_IN_PICTURES = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "png")
+_BLOCKLESS = ("mp3", "ac3")  # FFmpeg's own tool does the same for these two
+_DESCRIBING = 32  # packets
 _LATEST_TICK = 2**60  # a time stamp has 63 bits, and FFmpeg reckons with it
 _COVERS = {"mjpeg": "jpg", "png": "png", "gif": "gif", "webp": "webp", "bmp": "bmp"}
 
@@ -182,8 +189,7 @@ class VideoWriter:
                 "give the video new times"
             )
         # Unknown in frames that were made, and another where the rate is.
-        duration = native.duration if frame.index >= 0 and self._rate is None else 0
-        length = duration * self._like.info.time_base
+        length = frame.duration if frame.index >= 0 and self._rate is None else Fraction(0)
         if self._pending is not None:
             before = self._pending.pts or 0
             if frame.time <= self._last_time:
@@ -421,10 +427,10 @@ class VideoWriter:
             losses.append("the views of a multi-view video beside the base view")
         if info.has_dolby_vision:
             losses.append("Dolby Vision metadata")
-        keeps_aspect = self.encoder.codec not in ("vp8", "vp9", "av1")
         aspect = info.sample_aspect_ratio
-        if aspect not in (None, 1) and muxer in ("matroska", "webm") and not keeps_aspect:
-            losses.append(f"pixel aspect ratio {aspect} (PyAV sets none in Matroska's header)")
+        keeps_aspect = muxer in _ASPECT_IN_HEADER or self.encoder.codec in _ASPECT_IN_PICTURES
+        if aspect not in (None, 1) and not keeps_aspect:
+            losses.append(f"pixel aspect ratio {aspect} (PyAV writes none into this header)")
         carries_hdr = self.encoder.codec in ("h264", "hevc", "av1")
         if (info.hdr.mastering or info.hdr.light) and not carries_hdr:
             losses.append("HDR mastering metadata")
@@ -503,7 +509,7 @@ class VideoWriter:
                     f"{self.path}: this container keeps no times of {name_codec(stream)} sound, "
                     "so it cannot move with the pictures; write .mkv, or say --sound keep"
                 )
-            made = add_copy(container, stream)
+            made = self._add_copy(container, stream)
             copy_metadata(stream.metadata, made.metadata, muxer)
             self._streams[stream.index] = made
             end = read_end(stream)
@@ -522,6 +528,25 @@ class VideoWriter:
             for name in ("start", "end")
         }
         return {**chapter, **places}
+
+    def _add_copy(self, container: OutputContainer, stream: Stream) -> Stream:
+        """``add_copy``, but in AVI sound whose packets differ in size is not said to be of blocks.
+
+        The size of a block, which PyAV neither shows nor sets, would come from the input's header,
+        and players would count packets by it: described by its first packets, a stream has none.
+        """
+        kind = name_codec(stream)
+        if container.format.name == "avi" and kind in _BLOCKLESS:
+            with open_input(self._like.path) as again:
+                packets = demux(again, again.streams[stream.index])
+                start = b"".join(bytes(packet) for packet in islice(packets, _DESCRIBING))
+            with contextlib.suppress(FFmpegError), av.open(io.BytesIO(start), format=kind) as bare:
+                made: Any = add_copy(container, bare.streams.audio[0])
+                made.disposition = stream.disposition
+                source: Any = stream.codec_context
+                made.codec_context.bit_rate = source.bit_rate or 0
+                return cast(Stream, made)
+        return add_copy(container, stream)
 
     def _attach_cover(self, container: OutputContainer, stream: Stream) -> bool:
         """Matroska keeps cover art as an attachment, which must be known before the header."""
