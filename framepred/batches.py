@@ -30,6 +30,7 @@ class Batch:
 
     terminal: Terminal
     inputs: Sequence[Path]
+    json: str | None = None  # where the reports go
     errors: dict[Path, str] = field(default_factory=dict)
     reports: dict[Path, Report] = field(default_factory=dict)
 
@@ -51,6 +52,8 @@ class Batch:
                 with self.terminal.follow(path) as on_progress:
                     report = work(path, on_progress)
                 self.reports[path] = report
+                if self.json not in (None, "-") and len(self.inputs) == 1:
+                    self._write()  # before anything is shown to somebody who may have gone away
                 if show is not None:
                     show(report)
                 self.terminal.finish(path, getattr(report, "output", None))
@@ -63,17 +66,21 @@ class Batch:
             self.errors[path] = str(error)
             self.terminal.fail(str(error), source=path)
 
-    def finish(self, json: str | None) -> None:
-        """Write the JSON report, and leave with the exit code of what failed."""
-        if json is not None and len(self.inputs) > 1:
-            results = [report.as_dict() for report in self.reports.values()]
-            failed = [{"input": str(path), "error": error} for path, error in self.errors.items()]
-            self.terminal.write_json(json, {"results": results, "failed": failed})
-        elif json is not None:
-            for report in self.reports.values():
-                self.terminal.write_json(json, report.as_dict())
+    def finish(self) -> None:
+        """Write the JSON report, if it is not there yet; leave with the exit code of failures."""
+        if self.json == "-" or len(self.inputs) > 1:
+            self._write()
         if self.errors:
             raise typer.Exit(3 if self.reports else 1)
+
+    def _write(self) -> None:
+        if self.json is not None and len(self.inputs) > 1:
+            results = [report.as_dict() for report in self.reports.values()]
+            failed = [{"input": str(path), "error": error} for path, error in self.errors.items()]
+            self.terminal.write_json(self.json, {"results": results, "failed": failed})
+        elif self.json is not None:
+            for report in self.reports.values():
+                self.terminal.write_json(self.json, report.as_dict())
 
 
 def name_outputs(inputs: Sequence[Path], output: Path | None, word: str) -> dict[Path, Path]:

@@ -45,7 +45,7 @@ app = typer.Typer(
 
 
 def run() -> None:
-    """Entry point of the console script."""
+    """Read the command line and do what it says."""
     for stream in (sys.stdout, sys.stderr):
         # Arrows that a code page lacks, and bytes of names that are no text, are better spelt out
         # than an end of the work.
@@ -236,7 +236,7 @@ def fill_gaps(
             if not dry_run:
                 check_output(path, outputs[path], overwrite=overwrite)
 
-        batch = Batch(terminal, inputs)
+        batch = Batch(terminal, inputs, json)
         batch.check(check)
         predictor = None
         if not dry_run and batch.remaining:
@@ -272,7 +272,7 @@ def fill_gaps(
             ),
             show=partial(summaries.show_fill, terminal),
         )
-        batch.finish(json)
+        batch.finish()
 
 
 @app.command("forecast", epilog=EXIT_CODES)
@@ -355,7 +355,7 @@ def forecast(
                     check_output(path, target, overwrite=overwrite)
             views[path].check(path, (*inputs, *targets, to_path(json)))
 
-        batch = Batch(terminal, inputs)
+        batch = Batch(terminal, inputs, json)
         batch.check(check)
         predictor = None
         if batch.remaining:
@@ -387,7 +387,7 @@ def forecast(
             )
 
         batch.work(work, show=partial(summaries.show_forecast, terminal, with_scores=json != "-"))
-        batch.finish(json)
+        batch.finish()
 
 
 @app.command("interpolate", epilog=EXIT_CODES)
@@ -459,7 +459,7 @@ def interpolate(
             if not dry_run:
                 check_output(path, outputs[path], overwrite=overwrite)
 
-        batch = Batch(terminal, inputs)
+        batch = Batch(terminal, inputs, json)
         batch.check(check)
         predictor = None
         if not dry_run and batch.remaining:
@@ -485,7 +485,7 @@ def interpolate(
             ),
             show=partial(summaries.show_interpolation, terminal),
         )
-        batch.finish(json)
+        batch.finish()
 
 
 @app.command("scan", epilog=EXIT_CODES)
@@ -509,7 +509,7 @@ def scan(
         from . import scanning, summaries, video
 
         named = _read_gaps(gap or [], gaps)
-        batch = Batch(terminal, inputs)
+        batch = Batch(terminal, inputs, json)
         batch.check(lambda path: video.probe(path))
         batch.work(
             lambda path, on_progress: scanning.scan(
@@ -522,7 +522,7 @@ def scan(
             ),
             show=None if json == "-" else partial(summaries.show_scan, terminal),
         )
-        batch.finish(json)
+        batch.finish()
 
 
 for _study in (studies.train, studies.evaluate, studies.compare, studies.benchmark, studies.info):

@@ -163,10 +163,12 @@ def _narrow(pix_fmt: str) -> str:
 
 
 def _find(name: str) -> av.Codec | None:
+    """The encoder of this name, if it is one of pictures."""
     try:
-        return av.Codec(name, "w")
+        found = av.Codec(name, "w")
     except UnknownCodecError:
         return None
+    return found if found.type == "video" else None
 
 
 def _can_be_lossless(name: str) -> bool:

@@ -62,7 +62,9 @@ def describe_error(error: Exception) -> str:
 
 
 def check_counts(**counts: int) -> None:
-    """ValueError for the first that is below 1."""
+    """ValueError for the first that is no whole number, or below 1."""
     for name, n in counts.items():
+        if not isinstance(n, int):
+            raise ValueError(f"{name} must be a whole number, got {n!r}")
         if n < 1:
             raise ValueError(f"{name} must be at least 1, got {n}")

@@ -373,7 +373,7 @@ class _Ledger:
             n_short={column: n_short.get(column, 0) for column in n_windows},
             methods=tuple(methods),
             confidence=self.confidence.report() if self.confidence is not None else None,
-            diversity=float(np.mean(self.apart)) if self.apart else None,
+            diversity=float(np.mean(self.apart)) if len(self.futures) > 1 else None,
         )
 
 

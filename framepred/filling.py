@@ -409,9 +409,7 @@ class _Filler:
             after = [self._shown[slot] for slot in range(task.stop, task.last)]
             for slot in slots:
                 near = _nearest(slot, task, before, after)
-                made = dataclasses.replace(
-                    near, time=self._slots[slot].time, duration=Fraction(0)
-                )
+                made = dataclasses.replace(near, time=self._slots[slot].time, duration=Fraction(0))
                 self._keep(slot, made, to_rgb(made) if self._truth else None, task)
         else:
             self._fill(task)

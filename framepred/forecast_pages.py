@@ -136,8 +136,10 @@ def _tile_forecast(
     if futures is not None:
         tiles = [
             make_tile("futures", str(len(reports)), f"of {count(first.frames_made, 'frame')}"),
-            make_tile("how far they differ", f"{futures.diversity:.2f}", "of 255 grey levels"),
         ]
+        if futures.diversity is not None:
+            apart = f"{futures.diversity:.2f}"
+            tiles.append(make_tile("how far they differ", apart, "of 255 grey levels"))
     psnr = [frame.psnr for report in reports for frame in report.frames if frame.psnr is not None]
     ssim = [frame.ssim for report in reports for frame in report.frames if frame.ssim is not None]
     held = [frame.held_psnr for frame in first.frames if frame.held_psnr is not None]

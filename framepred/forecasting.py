@@ -28,7 +28,7 @@ from .scoring import Score, mean_score, score_image
 from .splicing import Wish, list_wishes
 from .stages import VideoSink, read_video, write_video
 from .tasks import Runs, Task
-from .timeline import Gap, Plan, PlannedGap, Slot, format_time
+from .timeline import MOST_AHEAD, Gap, Plan, PlannedGap, Slot, format_time
 from .video import Frame, Unread, from_rgb, plan_graft, to_rgb
 from .views import Views, Watch
 
@@ -76,7 +76,7 @@ def forecast(
         input: the video; it is only read.
         output: the new video, or a folder for it; default: ``clip.forecast.mp4`` beside
             ``clip.mp4``, and with ``hold_out`` none.
-        n_frames: how many frames to make, at least 1.
+        n_frames: how many frames to make, 1 to 1000.
         start: seconds on the file's clock; the last frame up to then is the last one kept.
         only_new: write the new frames alone, from time 0, without other streams.
         hold_out: forecast frames that are there, and score the forecast against them.
@@ -99,6 +99,8 @@ def forecast(
         ModelError: the packaged network cannot be loaded.
     """
     check_counts(n_frames=n_frames, context=context)
+    if n_frames > MOST_AHEAD:
+        raise ValueError(f"n_frames must be at most {MOST_AHEAD}, got {n_frames}")
     source = Path(input)
     target = name_output(source, "forecast", output=None if output is None else Path(output))
     writes = output is not None or not hold_out

@@ -96,7 +96,7 @@ def draw_futures(
         best_ssim=None if best is None else best[1].ssim,
         mean_psnr=mean.psnr,
         mean_ssim=mean.ssim,
-        diversity=spread.read(),
+        diversity=spread.read() if n_samples > 1 else None,
     )
     all_views.show_futures(report)
     return report

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from .errors import GapError
 from .ranges import is_pair
@@ -208,6 +208,8 @@ def choose_sound(
     Raises:
         GapError: the rule is "auto", and no end of the sound is known.
     """
+    if rule not in get_args(SoundRule):
+        raise ValueError(f"the rule for sound is one of {get_args(SoundRule)}, got {rule!r}")
     if rule == "keep":
         return SoundChoice(False, "other streams keep their times, as asked")
     if rule == "move":

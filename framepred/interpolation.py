@@ -25,7 +25,7 @@ import numpy as np
 from .errors import MediaError, OutputError, check_counts
 from .fields import by_fields
 from .outputs import check_output, name_output
-from .rates import ConstantRate, Conversion, Multiple, Stretch, parse_rate
+from .rates import ConstantRate, Conversion, Multiple, Stretch, check_choice, read_rate
 from .reports import HeldReport, InterpolateReport, OnProgress, Progress, StageClock
 from .rereading import Rereading
 from .rhythm import Clock
@@ -52,7 +52,7 @@ def interpolate(
     input: str | Path,
     output: str | Path | None = None,
     *,
-    rate: Fraction | int | str | None = None,
+    rate: Fraction | float | str | None = None,
     times: int | None = None,
     predictor: Predictor | None = None,
     device: str = "auto",
@@ -101,10 +101,9 @@ def interpolate(
         ValueError: neither ``rate`` nor ``times`` is given, or both, or ``times`` is below 2; or
             ``context`` is below 1.
     """
-    if (rate is None) == (times is None) or (times is not None and times < 2):
-        raise ValueError(f"give a rate, or times of at least 2: got {rate} and {times}")
+    check_choice(rate, times)
     check_counts(max_gap=max_gap, context=context)
-    wanted = None if rate is None else parse_rate(str(rate))
+    wanted = None if rate is None else read_rate(rate)
     source = Path(input)
     target = name_output(source, "interpolated", output=None if output is None else Path(output))
     if codec == "copy":
@@ -236,7 +235,14 @@ class _Script:
         tick = _find_tick(plan, times, base)
         conversion: Conversion
         if rate is not None:
-            conversion = ConstantRate(rate, start=times[0], tick=tick, usual=usual, max_gap=max_gap)
+            conversion = ConstantRate(
+                rate,
+                start=times[0],
+                tick=tick,
+                usual=usual,
+                max_gap=max_gap,
+                rounding=base if plan.step is None else None,
+            )
         else:
             assert multiple is not None
             conversion = Multiple(

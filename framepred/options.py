@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .timeline import Kind
+from .timeline import MOST_AHEAD, Kind
 
 __all__ = [
     "FILE",
@@ -341,6 +341,7 @@ NFrames = Annotated[
         "--frames",
         metavar="N",
         min=1,
+        max=MOST_AHEAD,
         help="How many frames to forecast.",
         show_default=False,
         rich_help_panel=WHAT,

@@ -28,6 +28,7 @@ __all__ = [
     "PipeWriter",
     "choose_pictures",
     "describe_pictures",
+    "list_losses",
     "open_stdin",
     "open_stdout",
 ]
@@ -143,8 +144,15 @@ class PipeWriter:
 
     n_streams_copied = 0
 
-    def __init__(self, stream: BinaryIO, pictures: PictureFormat, *, raw: bool = False) -> None:
-        """Write the header; with ``raw`` there is none.
+    def __init__(
+        self,
+        stream: BinaryIO,
+        pictures: PictureFormat,
+        *,
+        raw: bool = False,
+        losses: tuple[str, ...] = (),
+    ) -> None:
+        """Write the header; with ``raw`` there is none. losses: what a pipe lacks of the input.
 
         Raises:
             OutputError: y4m cannot hold such pictures, or nobody reads.
@@ -153,6 +161,7 @@ class PipeWriter:
         self._is_raw = raw
         header = b"" if raw else format_header(pictures)
         self._pictures = pictures
+        self._losses = losses
         self._start: Fraction | None = None
         self._last: bytes = b""
         self.n_frames = 0
@@ -175,8 +184,9 @@ class PipeWriter:
     def left_out(self) -> tuple[str, ...]:
         """What a pipe cannot hold, in words."""
         if not self.n_repeated:
-            return ()
-        return (f"time stamps ({self.n_repeated} frames repeated where there is none)",)
+            return self._losses
+        repeated = f"time stamps ({self.n_repeated} frames repeated where there is none)"
+        return (*self._losses, repeated)
 
     def write(self, frame: Frame) -> None:
         """Send a frame.
@@ -284,6 +294,16 @@ def choose_pictures(info: VideoInfo, rate: Fraction | None) -> PictureFormat:
         return dataclasses.replace(pictures, pix_fmt=name)
     format_header(pictures)
     return pictures
+
+
+def list_losses(info: VideoInfo) -> tuple[str, ...]:
+    """What of a video's pictures no pipe holds, in words."""
+    losses = []
+    if info.rotation:
+        losses.append(f"rotation ({info.rotation} degrees: the pictures are as they are stored)")
+    if info.hdr.mastering or info.hdr.light:
+        losses.append("HDR mastering metadata")
+    return tuple(losses)
 
 
 _PLANAR = ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "gray")

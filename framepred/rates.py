@@ -30,8 +30,10 @@ __all__ = [
     "EvenTimes",
     "Multiple",
     "Stretch",
+    "check_choice",
     "choose_places",
     "parse_rate",
+    "read_rate",
 ]
 
 _LOWEST, _HIGHEST = Fraction(1), Fraction(1000)  # frames a second
@@ -61,6 +63,23 @@ def parse_rate(text: str) -> Fraction:
     if not _LOWEST <= rate <= _HIGHEST:
         raise GapError(f"no frame rate {text!r}: write 60, 59.94 or 60000/1001, from 1 to 1000")
     return rate
+
+
+def read_rate(rate: Fraction | float | str) -> Fraction:
+    """``parse_rate`` of numbers too; a float is as good as its six decimals.
+
+    Raises:
+        GapError: as ``parse_rate``.
+    """
+    return parse_rate(f"{rate:.6f}" if isinstance(rate, float) else str(rate))
+
+
+def check_choice(rate: object, times: object) -> None:
+    """ValueError unless either a rate is given, or ``times``, a whole number of at least 2."""
+    if (rate is None) == (times is None):
+        raise ValueError(f"give either a rate or times, got {rate} and {times}")
+    if times is not None and (not isinstance(times, int) or times < 2):
+        raise ValueError(f"times must be a whole number of at least 2, got {times!r}")
 
 
 @dataclass(frozen=True)
@@ -108,13 +127,17 @@ class Stretch:
 class Conversion(ABC):
     """Turns the times of real frames, given in order, into stretches.
 
-    :param tick: seconds by which times may be off.
+    :param tick: seconds by which a real frame may be off a new time, and is shown there.
+    :param rounding: seconds by which times were rounded, if that is less.
     :param usual: seconds from frame to frame, as a rule.
     :param max_gap: a pause in which more than so many of the usual frames are missing is not made.
     """
 
-    def __init__(self, *, tick: Fraction, usual: Fraction, max_gap: int) -> None:
+    def __init__(
+        self, *, tick: Fraction, usual: Fraction, max_gap: int, rounding: Fraction | None = None
+    ) -> None:
         self.tick = tick
+        self._rounding = tick if rounding is None else min(tick, rounding)
         self._usual = usual
         self._max_gap = max_gap
         self._n_new = 0
@@ -135,7 +158,7 @@ class Conversion(ABC):
         length = following - time
         if length / self._usual - Fraction(1, 2) > self._max_gap + 1:
             return Stretch(kept, times, "pause")
-        near = max(_NEAR_ENOUGH, self.tick / length)
+        near = max(_NEAR_ENOUGH, self._rounding / length)
         n_places, steps, off = choose_places([(t - time) / length for t in times], near=near)
         return Stretch(kept, times, None, n_places - 1, steps, max(moved, off * length))
 
@@ -174,9 +197,16 @@ class ConstantRate(Conversion):
     """
 
     def __init__(
-        self, rate: Fraction, *, start: Fraction, tick: Fraction, usual: Fraction, max_gap: int
+        self,
+        rate: Fraction,
+        *,
+        start: Fraction,
+        tick: Fraction,
+        usual: Fraction,
+        max_gap: int,
+        rounding: Fraction | None = None,
     ) -> None:
-        super().__init__(tick=tick, usual=usual, max_gap=max_gap)
+        super().__init__(tick=tick, usual=usual, max_gap=max_gap, rounding=rounding)
         self._reach = min(max(tick, usual * _NEAR_ENOUGH), 1 / rate / 4)
         self._step = 1 / rate
         self._start = start

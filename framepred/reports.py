@@ -365,7 +365,8 @@ class FuturesReport(Report):
     best_ssim: float | None  # of that sample
     mean_psnr: float | None  # dB, over the samples
     mean_ssim: float | None
-    diversity: float  # grey levels of 255: deviation over the samples, mean over all pixels
+    # Grey levels of 255: deviation over the samples, mean over all pixels; None: of one sample.
+    diversity: float | None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .concealment import mark_frames, read_twins
 from .excerpts import Excerpts, read_excerpts
 from .insertion import NO_DELAY, Delay
 from .outputs import is_pipe
-from .pipes import PipeWriter, choose_pictures, open_stdout
+from .pipes import PipeWriter, choose_pictures, list_losses, open_stdout
 from .relay import Behind, read_ahead, write_behind
 from .reports import StageClock
 from .video import Frame, Graft, Grafter, Unread, VideoInfo, VideoReader, VideoWriter
@@ -111,7 +111,7 @@ def write_video(
     def open_writer() -> Iterator[VideoWriter | PipeWriter]:
         if is_pipe(target):
             pictures = choose_pictures(like, None if step is None else 1 / step)
-            with PipeWriter(open_stdout(), pictures) as pipe:
+            with PipeWriter(open_stdout(), pictures, losses=list_losses(like)) as pipe:
                 yield pipe
             return
         with VideoReader(like.path, copy_streams=copy_streams, info=like) as reader:

@@ -87,7 +87,7 @@ def run_stream(
     from .pipes import open_stdin, open_stdout
 
     pictures = _parse_raw(raw)
-    batch = Batch(terminal, [Path("-")])
+    batch = Batch(terminal, [Path("-")], json)
 
     def stream(_: Path, on_progress: OnProgress) -> Report:
         return work(
@@ -99,7 +99,7 @@ def run_stream(
         )
 
     batch.work(stream, show=show)
-    batch.finish(json)
+    batch.finish()
 
 
 def _parse_raw(text: str | None) -> PictureFormat | None:

@@ -27,10 +27,10 @@ from .filling import fill_gaps
 from .forecasting import forecast
 from .interpolation import Interpolator, choose_base, make_report
 from .observations import Observer
-from .outputs import check_output
-from .pipes import PipeReader, PipeWriter
+from .outputs import check_output, is_pipe
+from .pipes import PipeReader, PipeWriter, open_stdout
 from .ranges import GapLike, SlotRange, parse_gaps, to_slots
-from .rates import ConstantRate, Conversion, Multiple, parse_rate
+from .rates import ConstantRate, Conversion, Multiple, check_choice, read_rate
 from .reports import (
     FillReport,
     ForecastReport,
@@ -44,7 +44,7 @@ from .reports import (
 from .stages import VideoSink, write_video
 from .timeline import CONTEXT
 from .video import Frame, VideoReader, probe, read_thumbnail
-from .y4m import PictureFormat
+from .y4m import PictureFormat, parse_raw
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -61,7 +61,7 @@ def fill_stream(
     output: BinaryIO | str | Path,
     *,
     gaps: str | Iterable[GapLike],
-    raw: PictureFormat | None = None,
+    raw: PictureFormat | str | None = None,
     predictor: Predictor | None = None,
     device: str = "auto",
     max_gap: int = 16,
@@ -79,7 +79,8 @@ def fill_stream(
         input: y4m, or raw pictures.
         output: where the same goes, or the name of a video file.
         gaps: of frames counted from 0, or of times from 0; nothing else is looked for.
-        raw: what the pictures are, where no header says it; the output has none then either.
+        raw: what the pictures are, where no header says it, also as text
+            (``640x360:yuv420p:25``); the output has none then either.
         codec, crf, lossless, overwrite: of a video file, which is FFV1 in Matroska and other
             containers of archives, else H.264, unless said otherwise.
         on_progress: called with the stage "fill".
@@ -92,7 +93,7 @@ def fill_stream(
     """
     check_counts(max_gap=max_gap, context=context)
     clock = StageClock()
-    reader = PipeReader(input, raw=raw)
+    reader = _open_reader(input, raw)
     named = _list_ranges(gaps, reader.pictures.rate)
     predictor = predictor or _load(device)
     found: list[GapReport] = []
@@ -175,7 +176,7 @@ def forecast_stream(
     *,
     n_frames: int,
     only_new: bool = False,
-    raw: PictureFormat | None = None,
+    raw: PictureFormat | str | None = None,
     predictor: Predictor | None = None,
     device: str = "auto",
     context: int = 8,
@@ -191,7 +192,7 @@ def forecast_stream(
     """
     check_counts(n_frames=n_frames, context=context)
     clock = StageClock()
-    reader = PipeReader(input, raw=raw)
+    reader = _open_reader(input, raw)
     rate = reader.pictures.rate
     predictor = predictor or _load(device)
     tail: deque[Frame] = deque(maxlen=context + _NEAR)
@@ -242,9 +243,9 @@ def interpolate_stream(
     input: BinaryIO,
     output: BinaryIO | str | Path,
     *,
-    rate: Fraction | int | str | None = None,
+    rate: Fraction | float | str | None = None,
     times: int | None = None,
-    raw: PictureFormat | None = None,
+    raw: PictureFormat | str | None = None,
     predictor: Predictor | None = None,
     device: str = "auto",
     context: int = 2,
@@ -259,18 +260,18 @@ def interpolate_stream(
 
     The other arguments and the errors are those of ``fill_stream``.
     """
-    if (rate is None) == (times is None) or (times is not None and times < 2):
-        raise ValueError(f"give a rate, or times of at least 2: got {rate} and {times}")
+    check_choice(rate, times)
     check_counts(max_gap=max_gap, context=context)
     clock = StageClock()
-    reader = PipeReader(input, raw=raw)
+    reader = _open_reader(input, raw)
     step = 1 / reader.pictures.rate
     conversion: Conversion
     if times is not None:
         wanted = times / step
         conversion = Multiple(times, tick=Fraction(0), usual=step, is_steady=True, max_gap=max_gap)
     else:
-        wanted = parse_rate(str(rate))
+        assert rate is not None
+        wanted = read_rate(rate)
         conversion = ConstantRate(
             wanted, start=Fraction(0), tick=Fraction(0), usual=step, max_gap=max_gap
         )
@@ -444,6 +445,8 @@ def _open_sink(
     """The frames of a stream, and where they go: to a stream, or encoded into a file."""
     pictures = reader.pictures
     frames = clock.iterate("decode", reader.read())
+    if isinstance(output, str | Path) and is_pipe(output):
+        output = open_stdout()
     if not isinstance(output, str | Path):
         shown = dataclasses.replace(pictures, rate=rate or pictures.rate)
         with PipeWriter(output, shown, raw=reader.is_raw) as writer:
@@ -473,6 +476,15 @@ def _open_sink(
             )
         )
         yield chain([first], frames), sink
+
+
+def _open_reader(stream: BinaryIO, raw: PictureFormat | str | None) -> PipeReader:
+    if not hasattr(stream, "readline"):
+        raise TypeError(
+            f"input must be a stream of bytes, such as open(path, 'rb'), got {stream!r}; "
+            "fill_gaps and the like take files by name"
+        )
+    return PipeReader(stream, raw=parse_raw(raw) if isinstance(raw, str) else raw)
 
 
 def _load(device: str) -> Predictor:

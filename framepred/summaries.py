@@ -276,10 +276,11 @@ def show_interpolation(terminal: Terminal, report: InterpolateReport) -> None:
 def _show_futures(terminal: Terminal, report: FuturesReport, *, with_scores: bool) -> None:
     for sample in report.samples:
         show_forecast(terminal, sample, with_scores=False)
-    terminal.say(
-        f"{report.input}: {count(len(report.samples), 'future')}, which differ by "
-        f"{report.diversity:.2f} of 255 grey levels"
-    )
+    if report.diversity is not None:
+        terminal.say(
+            f"{report.input}: {count(len(report.samples), 'future')}, which differ by "
+            f"{report.diversity:.2f} of 255 grey levels"
+        )
     if report.best is not None and with_scores:
         sheet = Sheet(("future", "PSNR dB", "SSIM"))
         for number, sample in enumerate(report.samples, 1):

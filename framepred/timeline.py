@@ -23,6 +23,7 @@ from .rhythm import Clock, Rhythm, find_rhythm, find_runs
 
 __all__ = [
     "CONTEXT",
+    "MOST_AHEAD",
     "MOST_MISSING",
     "Action",
     "Gap",
@@ -45,6 +46,7 @@ Action = Literal["fill", "forecast", "backcast", "split", "hold", "leave"]
 # Known frames that are shown on each side of a gap. A fourth makes it no better, as the model card
 # shows, and takes its time.
 CONTEXT = 3
+MOST_AHEAD = 1000  # frames of a forecast, which are all made before the first is written
 MOST_MISSING = 2**22  # in all holes together: two days at 25 a second
 
 

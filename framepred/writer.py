@@ -449,6 +449,8 @@ class VideoWriter:
             self._base = info.time_base
         stream.time_base = self._base
         context.time_base, context.framerate = choose_clock(encoder, rate, self._base)
+        if encoder.codec == "hevc" and container.format.name in MP4_FAMILY:
+            context.codec_tag = "hvc1"  # FFmpeg's own choice, hev1, some players do not take
         context.thread_type = "AUTO"  # not slices: they cost quality
         context.flags |= Flags.frame_duration
         if info.interlaced and encoder.codec in ("h264", "mpeg2video", "mpeg4"):

@@ -238,8 +238,8 @@ def test_scores_against_a_reference(tmp_path: Path) -> None:
     [
         ({"rate": "fast"}, GapError, "no frame rate 'fast'"),
         ({"times": 2, "codec": "copy"}, OutputError, "leave --codec copy out"),
-        ({}, ValueError, "a rate, or times"),
-        ({"rate": 60, "times": 2}, ValueError, "a rate, or times"),
+        ({}, ValueError, "a rate or times"),
+        ({"rate": 60, "times": 2}, ValueError, "a rate or times"),
         ({"times": 1}, ValueError, "at least 2"),
     ],
 )

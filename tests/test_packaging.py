@@ -65,4 +65,4 @@ def test_wheel_and_source_archive(tmp_path: Path) -> None:
     assert str(installed / "framepred" / "__init__.py") in done.stdout
     assert "default.safetensors" in done.stdout
     (commands,) = installed.glob("framepred-*.dist-info/entry_points.txt")
-    assert "framepred = framepred.cli:run" in commands.read_text()
+    assert "framepred = framepred.__main__:main" in commands.read_text()
