@@ -71,7 +71,9 @@ def read_rate(rate: Fraction | float | str) -> Fraction:
     Raises:
         GapError: as ``parse_rate``.
     """
-    return parse_rate(f"{rate:.6f}" if isinstance(rate, float) else str(rate))
+    if isinstance(rate, float):
+        rate = f"{rate:.6f}".rstrip("0").rstrip(".")
+    return parse_rate(str(rate))
 
 
 def check_choice(rate: object, times: object) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from synthetic import write_gappy_clip
+from synthetic import write_clip, write_gappy_clip
 
 from framepred.console import Sheet, Terminal
 from framepred.errors import OutputError
@@ -275,6 +275,21 @@ def test_no_progress_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
         with Terminal(mode).follow(Path("clip.mp4")) as on_progress:
             assert on_progress is None
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are a matter of POSIX")
+def test_a_report_in_a_file_stays_where_nobody_reads_the_rest(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 6)
+    arguments = ["scan", str(clip), "--json", str(tmp_path / "report.json")]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        subprocess.run(
+            [sys.executable, "-m", "framepred", *arguments], stdout=writing, stderr=writing
+        )
+    finally:
+        os.close(writing)
+    assert json.loads((tmp_path / "report.json").read_text())["frames_in"] == 6
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk here that is always full")

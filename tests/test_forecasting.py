@@ -119,6 +119,11 @@ def test_a_context_is_needed(clip: Path) -> None:
             call()
 
 
+def test_a_forecast_has_a_bound(clip: Path) -> None:
+    with pytest.raises(ValueError, match="at most 1000, got 1001"):
+        forecast(clip, n_frames=1001, predictor=BlendPredictor())
+
+
 def test_a_forecast_has_one_view(clip: Path, tmp_path: Path) -> None:
     for views in (Views(frames_dir=tmp_path / "x"), Views(preview=tmp_path / "x.mp4")):
         with pytest.raises(ValueError, match="none of the other views"):

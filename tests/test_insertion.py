@@ -292,3 +292,8 @@ def test_command_line(tmp_path: Path) -> None:
     assert "other streams keep their times" in said
     bad = CliRunner().invoke(app, ["fill-gaps", str(path), "-n", "--insert", "x"])
     assert bad.exit_code == 2
+
+
+def test_a_rule_for_sound_that_nobody_knows() -> None:
+    with pytest.raises(ValueError, match=r"is one of .* got 'loud'"):
+        choose_sound("loud", [], Fraction(1), Fraction(1))  # type: ignore[arg-type]

@@ -43,6 +43,33 @@ def times_of(path: Path) -> list[Fraction]:
     return [time for time, _ in read_planes(path)]
 
 
+def write_uneven(path: Path) -> Path:
+    """17 frames of no rate, most of them 1/25 s apart."""
+    steps = [3600, 4100, 3600, 5200, 3600, 3600, 4700, 3600] * 2
+    ticks = [sum(steps[:k]) for k in range(17)]
+    times = [Fraction(tick, 90_000) for tick in ticks]
+    return write_clip(path, len(ticks), times=times, rate=24, time_base=Fraction(1, 90_000))
+
+
+@pytest.mark.parametrize("times", [2, 3, 5])
+def test_a_variable_rate_ends_when_it_did(ffprobe: Any, tmp_path: Path, times: int) -> None:
+    source = write_uneven(tmp_path / "clip.mp4")
+    end = times_of(source)[-1] + Fraction(1, 25)
+    report = run(source, tmp_path / "out.mp4", times=times)
+    assert report.rate_in is None
+    assert report.frames_held == (HeldReport("end of the video", times - 1),)
+    (stream,) = ffprobe(tmp_path / "out.mp4")["streams"]
+    assert float(stream["duration"]) == pytest.approx(float(end), abs=0.001)
+
+
+def test_new_frames_of_a_variable_rate_are_made_where_they_are_shown(tmp_path: Path) -> None:
+    source = write_uneven(tmp_path / "clip.mp4")
+    report = run(source, tmp_path / "out.mp4", rate=60)
+    assert report.rate_in is None
+    # Kept frames lie at most a tenth of the shortest interval off; made ones a fiftieth.
+    assert report.largest_shift <= Fraction(1, 25) / 10
+
+
 def test_twice_as_many_frames_keep_all_that_there_are(tmp_path: Path) -> None:
     source, output = tmp_path / "clip.mkv", tmp_path / "out.mkv"
     write_clip(source, 12, codec="ffv1", audio=True)

@@ -13,7 +13,7 @@ import pytest
 from synthetic import digest_planes, make_frames, read_planes, write_clip
 
 from framepred.errors import MediaError, OutputError
-from framepred.pipes import PipeReader, PipeWriter, choose_pictures
+from framepred.pipes import PipeReader, PipeWriter, choose_pictures, list_losses
 from framepred.video import Frame, probe
 from framepred.y4m import PictureFormat, parse_raw
 
@@ -181,3 +181,11 @@ def test_planes_of_a_file_go_through(tmp_path: Path) -> None:
     with clip.open("rb") as file:
         digests = [digest_planes(frame.native) for frame in PipeReader(file).read()]
     assert len(digests) == len(read_planes(clip)) == 3
+
+
+def test_what_of_a_video_no_pipe_holds_is_named(tmp_path: Path) -> None:
+    turned = write_clip(tmp_path / "turned.mp4", 3, rotation=90)
+    assert [loss.partition(" (")[0] for loss in list_losses(probe(turned))] == ["rotation"]
+    assert list_losses(probe(write_clip(tmp_path / "plain.mp4", 3))) == ()
+    writer = PipeWriter(io.BytesIO(), choose_pictures(probe(turned), Fraction(25)), losses=("it",))
+    assert writer.left_out == ("it",)

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framepred.errors import GapError, MediaError
-from framepred.rates import ConstantRate, EvenTimes, Multiple, Stretch, choose_places, parse_rate
+from framepred.rates import (
+    ConstantRate,
+    EvenTimes,
+    Multiple,
+    Stretch,
+    choose_places,
+    parse_rate,
+    read_rate,
+)
 
 RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(50)]
 
@@ -182,3 +190,32 @@ def test_pauses_of_days_take_no_room_and_more_is_refused() -> None:
     triple = Multiple(300, tick=Fraction(0), usual=second / 25, is_steady=True, max_gap=16)
     with pytest.raises(MediaError, match="split the video at its long pauses"):
         triple.pass_frame(Fraction(0), 3600 * second, is_cut=False)
+
+
+def test_a_slack_for_kept_frames_is_none_for_new_ones() -> None:
+    step = Fraction(1, 24)
+    wide = ConstantRate(
+        Fraction(60),
+        start=Fraction(0),
+        tick=step / 10,
+        usual=step,
+        max_gap=16,
+        rounding=Fraction(1, 90_000),
+    )
+    one, two = (wide.pass_frame(k * step, (k + 1) * step, is_cut=False) for k in (0, 1))
+    assert (one.n_frames, one.steps, one.shift) == (4, (2, 4), 0)
+    assert (two.n_frames, two.steps, two.shift) == (4, (1, 3), 0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "found"),
+    [
+        (60, Fraction(60)),
+        (Fraction(24000, 1001), Fraction(24000, 1001)),
+        (59.94, Fraction(60000, 1001)),
+        (120000 / 1001, Fraction(120000, 1001)),
+        ("25", Fraction(25)),
+    ],
+)
+def test_rates_as_programs_give_them(rate: Fraction | float | str, found: Fraction) -> None:
+    assert read_rate(rate) == found

@@ -22,7 +22,7 @@ from framepred.pipes import PipeReader, PipeWriter
 from framepred.reports import Progress
 from framepred.streaming import fill_stream, forecast_stream, interpolate_stream
 from framepred.video import Frame, VideoReader, read_thumbnail
-from framepred.y4m import PictureFormat
+from framepred.y4m import PictureFormat, parse_header
 
 N = 90
 SHOTS = [*make_frames(50, seed=1), *(255 - frame for frame in make_frames(40, seed=5))]
@@ -56,6 +56,26 @@ def read_file(path: Path) -> list[tuple[Fraction, bytes]]:
 
 
 GAPS = ["20:24", "26:27", "46:49", "0:1", "0.4-0.48", "88:90"]
+
+
+def test_streams_as_programs_give_them(
+    sent: bytes, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    header, first = sent.index(b"\n") + 1, sent.index(b"\n") + 1 + len(b"FRAME\n")
+    size = sent.index(b"FRAME", first) - first
+    pictures = b"".join(
+        sent[k + len(b"FRAME\n") :][:size] for k in range(header, len(sent), size + len(b"FRAME\n"))
+    )
+    shape = parse_header(sent[: header - 1])
+    described = f"{shape.width}x{shape.height}:{shape.pix_fmt}:25"
+    for raw in (described, PictureFormat(shape.width, shape.height, Fraction(25), shape.pix_fmt)):
+        report = fill_stream(
+            io.BytesIO(pictures), "-", gaps="5:6", raw=raw, predictor=BlendPredictor()
+        )
+        assert (report.frames_in, report.frames_replaced) == (N, 1)
+        assert len(capfdbinary.readouterr().out) == len(pictures)
+    with pytest.raises(TypeError, match="must be a stream of bytes"):
+        fill_stream("clip.y4m", io.BytesIO(), gaps="5:6", predictor=BlendPredictor())  # type: ignore[arg-type]
 
 
 def test_a_stream_needs_a_context() -> None:
@@ -200,7 +220,7 @@ def test_what_is_wrong_with_a_stream_is_said_of_it(sent: bytes) -> None:
     header, first = sent[: sent.index(b"\n") + 1], sent.index(b"\n") + 1
     size = sent.index(b"FRAME", first + 5) - first
     one = header + sent[first : first + size]
-    with pytest.raises(MediaError, match=r"^standard input: has 1 frame"):
+    with pytest.raises(MediaError, match=r"^standard input: has only one frame"):
         forecast_stream(io.BytesIO(one), io.BytesIO(), n_frames=2, predictor=BlendPredictor())
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -550,6 +551,77 @@ def test_the_file_ends_when_the_original_ends(tmp_path: Path, ffprobe: Ffprobe) 
     copy_video(source, tmp_path / "b.mp4")
     a, b = ffprobe(source), ffprobe(tmp_path / "b.mp4")
     assert b["streams"][0]["duration"] == a["streams"][0]["duration"]
+
+
+@pytest.mark.parametrize("codec", ["mp3", "ac3"])
+def test_sound_of_uneven_packets_is_no_row_of_blocks_in_avi(tmp_path: Path, codec: str) -> None:
+    """Players count packets by the size of a block that the header gives; FFmpeg's tool gives 0."""
+    source = tmp_path / "a.avi"
+    with av.open(str(source), "w") as container:
+        assert isinstance(container, av.container.OutputContainer)
+        video = container.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = container.add_stream(codec if codec == "ac3" else "libmp3lame", rate=48_000)
+        sound.layout = "mono"
+        for k, image in enumerate(make_frames(10)):
+            frame = av.VideoFrame.from_ndarray(image[:48, :64].copy(), format="rgb24")
+            frame.pts = k
+            container.mux(video.encode(frame))
+            samples = np.sin(np.arange(1920, dtype=np.float32) / 9)[None]
+            tone = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            tone.sample_rate, tone.pts = 48_000, 1920 * k
+            container.mux(sound.encode(tone))
+        container.mux([*video.encode(None), *sound.encode(None)])
+    copy_video(source, tmp_path / "b.avi")
+
+    def read_header(path: Path) -> tuple[int, int]:
+        data = path.read_bytes()
+        header = data[data.index(b"auds") :][:56]
+        return struct.unpack_from("<I", header, 32)[0], struct.unpack_from("<I", header, 44)[0]
+
+    n_packets = len(read_packets(tmp_path / "b.avi")[1])
+    assert n_packets == len(read_packets(source)[1]) > 5
+    assert read_header(tmp_path / "b.avi") == read_header(source) == (n_packets, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "is_kept"),
+    [
+        ("b.mkv", "ffv1", "yuv420p", False),
+        ("b.mkv", "libvpx-vp9", "yuv420p", False),
+        ("b.mkv", "libx264", "yuv420p", True),
+        ("b.mov", "prores_ks", "yuv422p10le", True),
+        ("b.avi", "huffyuv", "yuv422p", False),
+        ("b.avi", "mpeg4", "yuv420p", True),
+    ],
+)
+def test_a_pixel_aspect_is_kept_or_named(
+    ffprobe: Any, tmp_path: Path, name: str, codec: str, pix_fmt: str, is_kept: bool
+) -> None:
+    source = write_clip(
+        tmp_path / "a.mov", 4, pix_fmt=pix_fmt, sample_aspect_ratio=Fraction(16, 15)
+    )
+    writer = copy_video(source, tmp_path / name, codec=codec)
+    found = ffprobe(tmp_path / name)["streams"][0].get("sample_aspect_ratio", "N/A")
+    assert (found == "16:15") == is_kept
+    told = [loss for loss in writer.left_out if loss.startswith("pixel aspect ratio 16/15")]
+    assert bool(told) != is_kept
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_hevc_has_the_name_that_all_players_take(tmp_path: Path, suffix: str) -> None:
+    source = write_clip(tmp_path / "a.mkv", 4, codec="libx265")
+    copy_video(source, tmp_path / f"b{suffix}")
+    with av.open(str(tmp_path / f"b{suffix}")) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "hvc1"
+        assert len(list(container.decode(video=0))) == 4
+
+
+def test_a_sound_codec_is_no_encoder_of_pictures(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mkv", 3)
+    with pytest.raises(OutputError, match="no encoder for aac"):
+        copy_video(source, tmp_path / "b.mkv", codec="aac")
+    assert not (tmp_path / "b.mkv").exists()
 
 
 def test_two_frames_of_one_time_are_refused(tmp_path: Path) -> None:
