@@ -624,6 +624,19 @@ def test_a_sound_codec_is_no_encoder_of_pictures(tmp_path: Path) -> None:
     assert not (tmp_path / "b.mkv").exists()
 
 
+def test_a_frame_shown_again_lasts_as_long_as_before(ffprobe: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 3, time_base=Fraction(1, 90_000))
+    with VideoReader(source) as reader:
+        frame = next(iter(reader.read()))
+        assert frame.duration == Fraction(1, 25)
+        fine = Fraction(1, 450_000)
+        with VideoWriter(tmp_path / "b.mp4", like=reader, time_base=fine) as writer:
+            for k in range(6):
+                writer.write(dataclasses.replace(frame, time=Fraction(2 * k)))
+    (stream,) = ffprobe(tmp_path / "b.mp4")["streams"]
+    assert float(stream["duration"]) == pytest.approx(10.04, abs=1e-6)
+
+
 def test_two_frames_of_one_time_are_refused(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mkv", 3)
     with VideoReader(source) as reader:
