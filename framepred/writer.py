@@ -40,6 +40,7 @@ from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError, describe_error
 from .inputs import demux, open_input
 from .insertion import NO_DELAY, Delay
+from .matroska import set_aspect
 from .outputs import check_output, create_temporary, find_place, translate_errors
 from .reader import VideoReader, name_codec, read_end
 from .stamps import to_fraction
@@ -249,7 +250,9 @@ class VideoWriter:
         try:
             self._finish_video()
             with translate_errors(self.path, FFmpegError):
+                muxer = self._container.format.name
                 self._container.close()
+                self._keep_aspect(muxer)
                 with self._temporary.open("rb") as file:
                     os.fsync(file.fileno())
                 # Another program may have taken the name meanwhile.
@@ -427,14 +430,21 @@ class VideoWriter:
             losses.append("the views of a multi-view video beside the base view")
         if info.has_dolby_vision:
             losses.append("Dolby Vision metadata")
-        aspect = info.sample_aspect_ratio
-        keeps_aspect = muxer in _ASPECT_IN_HEADER or self.encoder.codec in _ASPECT_IN_PICTURES
-        if aspect not in (None, 1) and not keeps_aspect:
-            losses.append(f"pixel aspect ratio {aspect} (PyAV writes none into this header)")
         carries_hdr = self.encoder.codec in ("h264", "hevc", "av1")
         if (info.hdr.mastering or info.hdr.light) and not carries_hdr:
             losses.append("HDR mastering metadata")
         return tuple(losses)
+
+    def _keep_aspect(self, muxer: str) -> None:
+        """Write how wide pixels are where the encoder's word for it goes nowhere, or say so."""
+        aspect = self._like.info.sample_aspect_ratio
+        if aspect in (None, 1) or muxer in _ASPECT_IN_HEADER:
+            return
+        if self.encoder.codec in _ASPECT_IN_PICTURES:
+            return
+        is_matroska = muxer in ("matroska", "webm")
+        if not (is_matroska and set_aspect(self._temporary, aspect)):
+            self.left_out += (f"pixel aspect ratio {aspect} (PyAV writes none into this header)",)
 
     def _add_video(self, container: OutputContainer, encoder: Encoder) -> VideoStream:
         info = self._like.info

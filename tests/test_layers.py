@@ -35,6 +35,7 @@ LAYERS = (
         "reports",
         "rhythm",
         "inputs",
+        "matroska",
         "outputs",
         "memory",
         "relay",
