@@ -332,6 +332,8 @@ class Grafter(VideoWriter):
     The copied pictures are read through ``like``, at the pace at which the frames come.
     """
 
+    _copies_pictures = True
+
     def __init__(
         self, path: str | Path, *, like: VideoReader, graft: Graft, overwrite: bool = False
     ) -> None:
@@ -381,6 +383,8 @@ class Grafter(VideoWriter):
         stream = container.add_stream_from_template(source, opaque=True)
         stream.codec_context.framerate = choose_rate(source)
         stream.codec_context.extradata = self._graft.header
+        if self._like.info.sample_aspect_ratio is not None:  # the pictures may say another
+            stream.codec_context.sample_aspect_ratio = self._like.info.sample_aspect_ratio
         if container.format.name != "matroska":
             stream.codec_context.codec_tag = self._choose_tag(source)
         copy_metadata(source.metadata, stream.metadata, container.format.name, rewritten=True)

@@ -77,6 +77,8 @@ class VideoWriter:
     of the other streams, and what PyAV cannot hand on, is listed in ``left_out``.
     """
 
+    _copies_pictures = False  # which then say of themselves what they said before
+
     def __init__(
         self,
         path: str | Path,
@@ -440,7 +442,7 @@ class VideoWriter:
         aspect = self._like.info.sample_aspect_ratio
         if aspect in (None, 1) or muxer in _ASPECT_IN_HEADER:
             return
-        if self.encoder.codec in _ASPECT_IN_PICTURES:
+        if self.encoder.codec in _ASPECT_IN_PICTURES and not self._copies_pictures:
             return
         is_matroska = muxer in ("matroska", "webm")
         if not (is_matroska and set_aspect(self._temporary, aspect)):

@@ -31,6 +31,7 @@ from framepred.cli import app
 from framepred.errors import OutputError
 from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
+from framepred.matroska import set_aspect
 from framepred.metrics import psnr
 from framepred.parameter_sets import read_sps
 from framepred.reports import CopyReport, FillReport
@@ -410,6 +411,21 @@ def test_nothing_to_fill_is_copied_whole(tmp_path: Path, ffmpeg: str) -> None:
     payloads = [[row[3] for row in read_packets(path)[0]] for path in (source, other)]
     assert payloads[0] == payloads[1]
     assert read_planes(source) == read_planes(other)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("own", [None, Fraction(16, 15)])
+def test_the_pixel_aspect_is_that_of_the_container(
+    tmp_path: Path, ffprobe: Any, own: Fraction | None, suffix: str
+) -> None:
+    """Also where copied pictures say nothing of it, or something else."""
+    source = make_clip(tmp_path / "clip.mkv", "libx264", sample_aspect_ratio=own)
+    assert set_aspect(source, Fraction(5, 4))
+    assert probe(source).sample_aspect_ratio == Fraction(5, 4)
+    output = tmp_path / f"out{suffix}"
+    fill(source, output, gaps=["20:22"])
+    assert ffprobe(output)["streams"][0]["sample_aspect_ratio"] == "5:4"
+    assert probe(output).sample_aspect_ratio == Fraction(5, 4)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
