@@ -342,7 +342,7 @@ NFrames = Annotated[
         metavar="N",
         min=1,
         max=MOST_AHEAD,
-        help="How many frames to forecast.",
+        help=f"How many frames to forecast, {MOST_AHEAD} at most.",
         show_default=False,
         rich_help_panel=WHAT,
     ),

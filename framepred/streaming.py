@@ -365,6 +365,8 @@ def _cut_out(
 ) -> int:
     """Write frames of a stream as a clip of their own; return their number."""
     n_frames = 0
+    if pictures.interlacing == "m":  # of which FFmpeg reads none
+        pictures = dataclasses.replace(pictures, interlacing="p")
     with clip.open("wb") as file, PipeWriter(file, pictures) as writer:
         for frame in frames:
             writer.write(dataclasses.replace(frame, time=n_frames / pictures.rate))

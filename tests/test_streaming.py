@@ -78,6 +78,16 @@ def test_streams_as_programs_give_them(
         fill_stream("clip.y4m", io.BytesIO(), gaps="5:6", predictor=BlendPredictor())  # type: ignore[arg-type]
 
 
+def test_mixed_interlacing_goes_through(sent: bytes) -> None:
+    mixed = sent.replace(b" Ip", b" Im", 1)
+    assert mixed != sent
+    out = io.BytesIO()
+    report = forecast_stream(io.BytesIO(mixed), out, n_frames=2, predictor=BlendPredictor())
+    assert report.frames_made == 2
+    assert out.getvalue().startswith(mixed[: mixed.index(b"\n") + 1])
+    fill_stream(io.BytesIO(mixed), out, gaps="5:6", predictor=BlendPredictor())
+
+
 def test_a_stream_needs_a_context() -> None:
     for call in (fill_stream, interpolate_stream):
         how = {"gaps": ["2"]} if call is fill_stream else {"times": 2}
