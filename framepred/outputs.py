@@ -194,10 +194,12 @@ def _replace_with(output: Path, write: Callable[[Path], object]) -> None:
 def create_temporary(output: Path, *, is_folder: bool = False) -> Path:
     """An empty file beside ``output``, or a folder, to be given its name when all is in it.
 
+    Its path is absolute: FFmpeg takes none for a URL then, whatever colons are in the name.
+
     Raises:
         OSError: the folder is missing or not writable.
     """
-    place = find_place(output)
+    place = find_place(output).absolute()
     temporary = place.with_name(f".{shorten_name(place.name)}.{secrets.token_hex(4)}.part")
     if is_folder:
         temporary.mkdir()

@@ -149,7 +149,7 @@ class VideoWriter:
             with translate_errors(self.path, FFmpegError):
                 options = make_container_options(muxer, like, self._time_base)
                 self._container = av.open(
-                    str(self._temporary.absolute()), "w", format=muxer, container_options=options
+                    str(self._temporary), "w", format=muxer, container_options=options
                 )
                 self._stream = self._add_video(self._container, self.encoder)
                 if like.copy_streams:

@@ -10,6 +10,7 @@ from framepred.outputs import (
     begins_with,
     check_output,
     copy_file,
+    create_temporary,
     is_same_place,
     name_output,
     shorten_name,
@@ -105,6 +106,16 @@ def test_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert target.read_text() == "new"
     assert names(tmp_path) == ["link.json", "pipe.mp4", "target.json"]
+
+
+def test_temporary_files_are_told_by_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    temporary = create_temporary(Path("pipe:1.mp4"))
+    assert temporary.parent == tmp_path
+    assert temporary.name.startswith(".pipe:1.mp4.")
+    assert temporary.read_bytes() == b""
 
 
 def test_names_that_are_too_long(tmp_path: Path) -> None:
