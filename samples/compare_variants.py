@@ -63,9 +63,9 @@ from framepred.predictor import Predictor
 from framepred.protocol import (
     FILL_GAPS,
     FORECAST_STEPS,
-    Score,
     Task,
     Window,
+    WindowScore,
     average_scores,
     load_windows,
     score_window,
@@ -233,14 +233,14 @@ def run_training(comparison: Comparison, variant: Variant) -> tuple[float, Path]
 
 def score(comparison: Comparison, predictor: Predictor, path: Path) -> dict[Task, dict[int, float]]:
     """Mean PSNR by gap length and by forecast step; window after window is noted in a file."""
-    known: dict[tuple[Any, ...], Score] = {}
+    known: dict[tuple[Any, ...], WindowScore] = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 *key, psnr = json.loads(line)
             except ValueError:  # the line that was being written when it was stopped
                 continue
-            known[tuple(key)] = Score(tuple(psnr), ())
+            known[tuple(key)] = WindowScore(tuple(psnr), ())
     wanted = [window for task in TASKS for window in comparison.windows[task]]
     by_clip: dict[str, list[Window]] = {}
     for window in wanted:
@@ -260,7 +260,7 @@ def score(comparison: Comparison, predictor: Predictor, path: Path) -> dict[Task
         windows = comparison.windows[task]
         psnrs = [known[_key(window)].psnr for window in windows]
         # The average wants an SSIM beside every PSNR.
-        scores = [Score(psnr, (float("nan"),) * len(psnr)) for psnr in psnrs]
+        scores = [WindowScore(psnr, (float("nan"),) * len(psnr)) for psnr in psnrs]
         tables[task] = {key: one for key, (one, _, _) in average_scores(windows, scores).items()}
     return tables
 
