@@ -342,7 +342,7 @@ NFrames = Annotated[
         metavar="N",
         min=1,
         max=MOST_AHEAD,
-        help=f"How many frames to forecast, {MOST_AHEAD} at most.",
+        help="How many frames to forecast.",
         show_default=False,
         rich_help_panel=WHAT,
     ),
