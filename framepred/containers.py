@@ -5,21 +5,31 @@ from __future__ import annotations
 import io
 import math
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import av
 from av.container import OutputContainer
 from av.error import FFmpegError
-from av.stream import Stream
+from av.packet import Packet
+from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from .encoders import Encoder
+from .inputs import open_bytes
 from .reader import VideoInfo, VideoReader, name_codec
 from .stamps import to_fraction
 
 __all__ = [
+    "ASPECT_IN_HEADER",
+    "ASPECT_IN_PICTURES",
+    "CHAPTERED",
+    "COVERED",
+    "INTERLACED",
     "MP4_FAMILY",
     "NO_NEGATIVE",
+    "ROTATED",
     "add_copy",
     "adopt_look",
     "can_hold",
@@ -28,6 +38,7 @@ __all__ = [
     "choose_clock",
     "choose_rate",
     "copy_metadata",
+    "is_chapter_track",
     "make_container_options",
 ]
 
@@ -42,11 +53,33 @@ _HELD = {
     # H.264 in ASF loses its times: FFmpeg parses it there, one packet late.
     "asf": frozenset({"msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "mpeg4", "mjpeg", "ffv1"}),
 }
+# FFmpeg writes anything into a transport stream; of this a reader knows what it is.
+_HELD_BESIDE_TS = frozenset(
+    [
+        *("mp1", "mp2", "mp3", "aac", "aac_latm", "ac3", "eac3", "ac4", "dts", "truehd", "opus"),
+        *("pcm_bluray", "s302m", "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"),
+        *("hdmv_text_subtitle", "klv", "timed_id3", "scte_35"),
+    ]
+)
+_OF_THE_OLD = ("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION", "ALPHA_MODE")  # tags
+_SYNC = 0x47  # the first byte of a transport stream's packet
+_NO_DESCRIPTION = b"\0\0\0\x10stsd"
 _MPEG_RATES = tuple(
     Fraction(r) for r in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")
 )
 NO_NEGATIVE = frozenset({"mpegts", "mpeg", "vob", "svcd", "dvd"})
 MP4_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp", "3g2", "psp", "ismv"})
+# Where a pixel aspect ratio stays: containers that take an encoder's, codecs that write it.
+ASPECT_IN_HEADER = MP4_FAMILY | {"asf", "ogg"}
+ASPECT_IN_PICTURES = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "png")
+# Containers that keep covers, chapters, a rotation; codecs whose field order is kept.
+COVERED = MP4_FAMILY - {"mov"} | {"matroska", "asf"}
+CHAPTERED = MP4_FAMILY | {"matroska", "webm", "asf", "ogg", "nut"}
+ROTATED = MP4_FAMILY | {"matroska", "webm"}
+INTERLACED = (
+    *("h264", "mpeg2video", "mpeg4", "prores", "mjpeg", "rawvideo", "v210", "dnxhd"),
+    *("ffv1", "huffyuv", "ffvhuff", "utvideo"),
+)
 
 
 def adopt_look(context: VideoCodecContext, info: VideoInfo, encoder: Encoder) -> None:
@@ -79,14 +112,33 @@ def can_hold_encoder(muxer: str, name: str) -> bool:
 
 
 def can_hold(muxer: str, stream: Stream) -> bool:
-    """Whether the container takes this stream: tried on a header that goes nowhere."""
+    """Whether the container takes this stream: tried on a file that goes nowhere."""
+    if muxer == "mpegts" and stream.type != "video":
+        return name_codec(stream) in _HELD_BESIDE_TS
+    is_described = muxer in MP4_FAMILY and stream.type == "data"
+    file = io.BytesIO()
     try:
-        with av.open(io.BytesIO(), "w", format=muxer) as container:
-            add_copy(container, stream)
+        with av.open(file, "w", format=muxer) as container:
+            made = add_copy(container, stream)
             container.start_encoding()
+            if is_described:
+                packet: Packet[Any] = Packet(bytes(8))
+                packet.stream, packet.pts, packet.dts, packet.duration = made, 0, 0, 1
+                container.mux_one(packet)
+        if not is_described:
+            return True
+        # Of data that it does not know the muxer writes no track, or one without a description.
+        written = file.getvalue()
+        with av.open(io.BytesIO(written)) as again:
+            return bool(again.streams.data) and _NO_DESCRIPTION not in written
     except (FFmpegError, ValueError):
         return False
-    return True
+
+
+def is_chapter_track(stream: Stream, n_chapters: int) -> bool:
+    """Whether data is QuickTime's track of chapters: as many packets, and not enabled."""
+    is_on = bool(stream.disposition & Disposition.default)
+    return name_codec(stream) == "bin_data" and 0 < stream.frames == n_chapters and not is_on
 
 
 def can_pause(muxer: str, stream: Stream) -> bool:
@@ -105,7 +157,7 @@ def copy_metadata(
         name = key.upper()
         if name in ("ENCODER", "MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "DURATION"):
             continue
-        if rewritten and name.startswith(("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION")):
+        if rewritten and name.startswith(_OF_THE_OLD):
             continue
         target[key] = value
 
@@ -129,9 +181,14 @@ def choose_clock(encoder: Encoder, rate: Fraction, base: Fraction) -> tuple[Frac
     return base, rate
 
 
-def make_container_options(muxer: str, like: VideoReader, time_base: Fraction) -> dict[str, str]:
+def make_container_options(
+    muxer: str, like: VideoReader, time_base: Fraction, *, suffix: str
+) -> dict[str, str]:
     if muxer == "mpegts":
-        return {"mpegts_copyts": "1"}  # else it adds 1.4 s to all times
+        options = {"mpegts_copyts": "1"}  # else it adds 1.4 s to all times
+        if suffix == ".m2ts" or (suffix == ".mts" and _has_long_packets(like.path)):
+            options["mpegts_m2ts_mode"] = "1"  # FFmpeg's own choice, by a name it does not see
+        return options
     if muxer in NO_NEGATIVE:
         return {"preload": "0"}  # else it moves everything by up to half a second
     if muxer in MP4_FAMILY:
@@ -149,5 +206,14 @@ def make_container_options(muxer: str, like: VideoReader, time_base: Fraction) -
                 scale = math.lcm(1000, like.info.time_base.denominator)
             if scale <= 2**31 - 1:
                 options["movie_timescale"] = str(scale)
+        if any("." in key for key in like.container.metadata):  # com.apple.quicktime.make
+            options["movflags"] = "use_metadata_tags"
         return options
     return {}
+
+
+def _has_long_packets(path: Path) -> bool:
+    """Whether a transport stream is of packets with a clock before each, as cameras write it."""
+    with open_bytes(path) as file:
+        start = file.read(200)
+    return len(start) == 200 and start[4] == start[196] == _SYNC

@@ -81,7 +81,7 @@ _LOSSLESS_MODE = {
 _CRF: dict[str, tuple[int, int, dict[str, str]]] = {
     "libx264": (16, 51, {"preset": "medium"}),
     "libx264rgb": (16, 51, {"preset": "medium"}),
-    "libx265": (16, 51, {"preset": "medium"}),
+    "libx265": (16, 51, {"preset": "medium", "a53cc": "1"}),
     "libvpx-vp9": (18, 63, {"b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"}),
     "libvpx": (4, 63, {"b": "100000000", "deadline": "good", "cpu-used": "3"}),
     "libsvtav1": (18, 63, {"preset": "7"}),

@@ -262,6 +262,7 @@ def describe_pictures(pictures: PictureFormat) -> VideoInfo:
         is_bottom_first=pictures.interlacing == "b",
         hdr=Hdr(),
         has_dolby_vision=False,
+        picture_metadata=(),
         other_streams=(),
     )
 

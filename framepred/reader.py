@@ -86,6 +86,7 @@ class VideoInfo:
 
     Times are Fraction seconds. Colour tags are FFmpeg's numbers (2 = unspecified; range: 0
     unspecified, 1 limited, 2 full). ``rotation`` is counter-clockwise, in degrees, as PyAV has it.
+    ``picture_metadata``: what the first picture carries that no encoder takes, in words.
     """
 
     path: Path
@@ -110,6 +111,7 @@ class VideoInfo:
     is_bottom_first: bool  # interlaced: its lower field is the earlier one
     hdr: Hdr
     has_dolby_vision: bool
+    picture_metadata: tuple[str, ...]
     other_streams: tuple[OtherStream, ...]
 
 
@@ -484,6 +486,7 @@ def _describe(path: Path) -> VideoInfo:
             is_bottom_first=context.field_order in _BOTTOM_FIRST,
             hdr=_read_hdr(side_data),
             has_dolby_vision=any(name.startswith("DOVI") for name in side_data),
+            picture_metadata=tuple(_UNWRITTEN[name] for name in _UNWRITTEN if name in side_data),
             other_streams=others,
         )
 
@@ -530,6 +533,10 @@ def _choose_options(path: Path, codec: str) -> dict[str, str]:
                 if stream.decode(packet):
                     return options
     return {}
+
+
+# Side data of pictures that no encoder here takes, in words.
+_UNWRITTEN = {"DYNAMIC_HDR_PLUS": "HDR10+ metadata", "AFD": "active format description"}
 
 
 def _read_side_data(native: VideoFrame | None) -> dict[str, bytes]:

@@ -24,8 +24,14 @@ from av.video.stream import VideoStream
 
 from .colour import Frame, find_loss, limit_samples, repack
 from .containers import (
+    ASPECT_IN_HEADER,
+    ASPECT_IN_PICTURES,
+    CHAPTERED,
+    COVERED,
+    INTERLACED,
     MP4_FAMILY,
     NO_NEGATIVE,
+    ROTATED,
     add_copy,
     adopt_look,
     can_hold,
@@ -34,6 +40,7 @@ from .containers import (
     choose_clock,
     choose_rate,
     copy_metadata,
+    is_chapter_track,
     make_container_options,
 )
 from .encoders import Encoder, choose_encoder
@@ -50,9 +57,6 @@ __all__ = ["VideoWriter"]
 _log = logging.getLogger(__name__)
 
 _TIME_CODED = MP4_FAMILY | {"matroska"}  # where the tag of a video becomes one, or stays
-# Where a pixel aspect ratio stays: containers that take an encoder's, codecs that write it.
-_ASPECT_IN_HEADER = MP4_FAMILY | {"asf", "ogg"}
-_ASPECT_IN_PICTURES = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "png")
 _BLOCKLESS = ("mp3", "ac3")  # FFmpeg's own tool does the same for these two
 _DESCRIBING = 32  # packets
 _LATEST_TICK = 2**60  # a time stamp has 63 bits, and FFmpeg reckons with it
@@ -147,7 +151,9 @@ class VideoWriter:
         self._container: OutputContainer | None = None
         try:
             with translate_errors(self.path, FFmpegError):
-                options = make_container_options(muxer, like, self._time_base)
+                options = make_container_options(
+                    muxer, like, self._time_base, suffix=self.path.suffix.lower()
+                )
                 self._container = av.open(
                     str(self._temporary), "w", format=muxer, container_options=options
                 )
@@ -432,6 +438,15 @@ class VideoWriter:
             losses.append("the views of a multi-view video beside the base view")
         if info.has_dolby_vision:
             losses.append("Dolby Vision metadata")
+        if not self._copies_pictures:
+            losses += info.picture_metadata
+        tags = {key.upper(): value for key, value in self._like.stream.metadata.items()}
+        if tags.get("ALPHA_MODE") == "1" and info.pix_fmt in ("yuv420p", "yuv420p10le"):
+            losses.append("the alpha channel (FFmpeg decodes none of this codec)")
+        if info.interlaced and self.encoder.codec not in INTERLACED:
+            losses.append(f"the mark of interlacing ({self.encoder.name} sets none)")
+        if info.rotation and muxer not in ROTATED:
+            losses.append(f"rotation ({info.rotation} degrees)")
         carries_hdr = self.encoder.codec in ("h264", "hevc", "av1")
         if (info.hdr.mastering or info.hdr.light) and not carries_hdr:
             losses.append("HDR mastering metadata")
@@ -440,9 +455,9 @@ class VideoWriter:
     def _keep_aspect(self, muxer: str) -> None:
         """Write how wide pixels are where the encoder's word for it goes nowhere, or say so."""
         aspect = self._like.info.sample_aspect_ratio
-        if aspect in (None, 1) or muxer in _ASPECT_IN_HEADER:
+        if aspect in (None, 1) or muxer in ASPECT_IN_HEADER:
             return
-        if self.encoder.codec in _ASPECT_IN_PICTURES and not self._copies_pictures:
+        if self.encoder.codec in ASPECT_IN_PICTURES and not self._copies_pictures:
             return
         is_matroska = muxer in ("matroska", "webm")
         if not (is_matroska and set_aspect(self._temporary, aspect)):
@@ -465,9 +480,12 @@ class VideoWriter:
             context.codec_tag = "hvc1"  # FFmpeg's own choice, hev1, some players do not take
         context.thread_type = "AUTO"  # not slices: they cost quality
         context.flags |= Flags.frame_duration
+        if info.interlaced and encoder.codec in INTERLACED:
+            context.field_order = source.codec_context.field_order
         if info.interlaced and encoder.codec in ("h264", "mpeg2video", "mpeg4"):
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
-            context.field_order = source.codec_context.field_order
+        elif info.interlaced and encoder.codec == "prores":
+            context.flags |= Flags.interlaced_dct
         if encoder.qscale is not None:
             context.flags |= Flags.qscale
             context.global_quality = encoder.qscale * 118  # FF_QP2LAMBDA
@@ -501,8 +519,8 @@ class VideoWriter:
         for stream in source.streams:
             if stream.index == self._like.stream.index:
                 continue
-            if chapters and stream.type == "data" and name_codec(stream) == "bin_data":
-                continue  # QuickTime's chapter track; the muxer writes it anew
+            if stream.type == "data" and is_chapter_track(stream, len(chapters)):
+                continue  # the muxer writes it anew
             code = stream.metadata.get("timecode") if stream.type == "data" else None
             if code is not None and muxer in _TIME_CODED:
                 # A track of one number, which the video's own tag says too.
@@ -514,6 +532,9 @@ class VideoWriter:
                     self.n_streams_copied += 1
                 else:
                     left_out.append(f"stream {stream.index} (cover art)")
+                continue
+            if stream.disposition & Disposition.attached_pic and muxer not in COVERED:
+                left_out.append(f"stream {stream.index} (cover art)")
                 continue
             if not can_hold(muxer, stream):
                 left_out.append(f"stream {stream.index} ({stream.type}, {name_codec(stream)})")
@@ -528,6 +549,8 @@ class VideoWriter:
             self._streams[stream.index] = made
             end = read_end(stream)
             self._ends[stream.index] = None if end is None else end + self._sound_delay.total
+        if chapters and muxer not in CHAPTERED:
+            left_out.append(f"{len(chapters)} chapters")
         self.left_out += tuple(left_out)
         self.n_streams_copied += len(self._streams)
         if chapters:

@@ -617,6 +617,111 @@ def test_hevc_has_the_name_that_all_players_take(tmp_path: Path, suffix: str) ->
         assert len(list(container.decode(video=0))) == 4
 
 
+def test_packets_of_cameras_keep_the_clock_before_them(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.m2ts", 6, audio=True)
+    shutil.copyfile(source, tmp_path / "a.MTS")
+    plain = write_clip(tmp_path / "plain.ts", 6)
+    shutil.copyfile(plain, tmp_path / "plain.mts")
+    for name, first in (("a.m2ts", 4), ("a.MTS", 4), ("plain.mts", 0)):
+        copy_video(tmp_path / name, target := tmp_path / f"b-{name}")
+        for path in (tmp_path / name, target):
+            assert [k for k in (0, 4) if path.read_bytes()[k] == 0x47] == [first]
+        assert len(read_planes(target)) == 6
+
+
+def test_what_a_phone_says_of_place_and_camera_is_kept(tmp_path: Path) -> None:
+    source = tmp_path / "a.mov"
+    tags = {
+        "com.apple.quicktime.location.ISO6709": "+48.1+011.5/",
+        "com.apple.quicktime.make": "Apple",
+        "title": "A title",
+    }
+    with av.open(
+        str(source), "w", container_options={"movflags": "use_metadata_tags"}
+    ) as container:
+        assert isinstance(container, av.container.OutputContainer)
+        container.metadata.update(tags)
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for k, image in enumerate(make_frames(3)):
+            frame = av.VideoFrame.from_ndarray(image[:48, :64].copy(), format="rgb24")
+            frame.pts = k
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    copy_video(source, tmp_path / "b.mov")
+    with av.open(str(tmp_path / "b.mov")) as container:
+        assert container.metadata.items() >= tags.items()
+
+
+@pytest.mark.parametrize("codec", ["prores_ks", "libx264"])
+def test_interlacing_is_kept(ffprobe: Any, tmp_path: Path, codec: str) -> None:
+    source = tmp_path / "a.mov"
+    with av.open(str(source), "w") as container:
+        assert isinstance(container, av.container.OutputContainer)
+        video = container.add_stream(codec, rate=25)
+        context = video.codec_context
+        context.width, context.height = 64, 48
+        context.pix_fmt = "yuv422p10le" if codec == "prores_ks" else "yuv420p"
+        context.flags |= av.codec.context.Flags.interlaced_dct
+        context.field_order = 2  # top field first
+        for k, image in enumerate(make_frames(4)):
+            frame = av.VideoFrame.from_ndarray(image[:48, :64].copy(), format="rgb24")
+            frame.pts = k
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    assert probe(source).interlaced
+    writer = copy_video(source, tmp_path / "b.mov")
+    assert writer.left_out == ()
+    assert probe(tmp_path / "b.mov").interlaced
+    orders = [
+        ffprobe(path)["streams"][0].get("field_order") for path in (source, tmp_path / "b.mov")
+    ]
+    assert orders[0] == orders[1] != "progressive"
+    writer = copy_video(source, tmp_path / "b.mkv", codec="libx265")
+    assert writer.left_out == ("the mark of interlacing (libx265 sets none)",)
+
+
+def test_what_a_transport_stream_does_not_hold_is_named(tmp_path: Path) -> None:
+    source = write_clip(
+        tmp_path / "a.mkv", 6, audio=True, subtitles=TEXTS, chapters=True, attachment=b"a font",
+        rotation=90,
+    )  # fmt: skip
+    writer = copy_video(source, tmp_path / "b.ts")
+    told = sorted(loss.partition(" (")[0] + loss[-8:] for loss in writer.left_out)
+    assert writer.n_streams_copied == 1
+    assert sum("subrip)" in loss for loss in told) == 1
+    assert sum("chapters" in loss for loss in writer.left_out) == 1
+    assert sum("attachment" in loss for loss in writer.left_out) == 1
+    with av.open(str(tmp_path / "b.ts")) as container:
+        assert sorted(stream.type for stream in container.streams) == ["audio", "video"]
+
+
+def test_a_rotation_that_a_container_lacks_is_named(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", 4, rotation=90)
+    assert copy_video(source, tmp_path / "b.avi").left_out == ("rotation (90 degrees)",)
+    assert copy_video(source, tmp_path / "b.mkv").left_out == ()
+
+
+def test_an_alpha_channel_that_is_not_decoded_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "a.webm"
+    with av.open(str(source), "w") as container:
+        assert isinstance(container, av.container.OutputContainer)
+        video = container.add_stream("libvpx-vp9", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuva420p"
+        video.metadata["alpha_mode"] = "1"
+        for k in range(3):
+            frame = av.VideoFrame(64, 48, "yuva420p")
+            for plane in frame.planes:
+                plane.update(bytes([90 + k]) * plane.buffer_size)
+            frame.pts = k
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    writer = copy_video(source, tmp_path / "b.webm")
+    assert writer.left_out == ("the alpha channel (FFmpeg decodes none of this codec)",)
+    with av.open(str(tmp_path / "b.webm")) as container:
+        assert "alpha_mode" not in {key.lower() for key in container.streams.video[0].metadata}
+
+
 def test_a_sound_codec_is_no_encoder_of_pictures(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mkv", 3)
     with pytest.raises(OutputError, match="no encoder for aac"):
