@@ -673,9 +673,8 @@ def test_interlacing_is_kept(ffprobe: Any, tmp_path: Path, codec: str) -> None:
     writer = copy_video(source, tmp_path / "b.mov")
     assert writer.left_out == ()
     assert probe(tmp_path / "b.mov").interlaced
-    orders = [
-        ffprobe(path)["streams"][0].get("field_order") for path in (source, tmp_path / "b.mov")
-    ]
+    both = (source, tmp_path / "b.mov")
+    orders = [ffprobe(path)["streams"][0].get("field_order") for path in both]
     assert orders[0] == orders[1] != "progressive"
     writer = copy_video(source, tmp_path / "b.mkv", codec="libx265")
     assert writer.left_out == ("the mark of interlacing (libx265 sets none)",)
@@ -687,11 +686,10 @@ def test_what_a_transport_stream_does_not_hold_is_named(tmp_path: Path) -> None:
         rotation=90,
     )  # fmt: skip
     writer = copy_video(source, tmp_path / "b.ts")
-    told = sorted(loss.partition(" (")[0] + loss[-8:] for loss in writer.left_out)
     assert writer.n_streams_copied == 1
-    assert sum("subrip)" in loss for loss in told) == 1
-    assert sum("chapters" in loss for loss in writer.left_out) == 1
-    assert sum("attachment" in loss for loss in writer.left_out) == 1
+    for word in ("subrip)", "chapters", "(attachment", "rotation (90"):
+        assert sum(word in loss for loss in writer.left_out) == 1, word
+    assert len(writer.left_out) == 4
     with av.open(str(tmp_path / "b.ts")) as container:
         assert sorted(stream.type for stream in container.streams) == ["audio", "video"]
 
