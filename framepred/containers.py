@@ -78,7 +78,7 @@ CHAPTERED = MP4_FAMILY | {"matroska", "webm", "asf", "ogg", "nut"}
 ROTATED = MP4_FAMILY | {"matroska", "webm"}
 INTERLACED = (
     *("h264", "mpeg2video", "mpeg4", "prores", "mjpeg", "rawvideo", "v210", "dnxhd"),
-    *("ffv1", "huffyuv", "ffvhuff", "utvideo"),
+    *("ffv1", "huffyuv", "ffvhuff", "utvideo", "dvvideo"),
 )
 
 

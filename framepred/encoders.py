@@ -81,7 +81,7 @@ _LOSSLESS_MODE = {
 _CRF: dict[str, tuple[int, int, dict[str, str]]] = {
     "libx264": (16, 51, {"preset": "medium"}),
     "libx264rgb": (16, 51, {"preset": "medium"}),
-    "libx265": (16, 51, {"preset": "medium", "a53cc": "1"}),
+    "libx265": (16, 51, {"preset": "medium"}),
     "libvpx-vp9": (18, 63, {"b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1"}),
     "libvpx": (4, 63, {"b": "100000000", "deadline": "good", "cpu-used": "3"}),
     "libsvtav1": (18, 63, {"preset": "7"}),
@@ -102,6 +102,7 @@ _QSCALE = frozenset(
 )
 _FIXED: dict[str, dict[str, str]] = {
     "ffv1": {"level": "3", "slicecrc": "1"},
+    "libx265": {"a53cc": "1"},  # captions, which libx264 keeps by itself
     "prores_ks": {"vendor": "apl0"},
     "jpeg2000": {"pred": "1"},
 }
