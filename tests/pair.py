@@ -9,6 +9,7 @@ the processes to places that are gone.
 from __future__ import annotations
 
 import dataclasses
+import faulthandler
 import itertools
 import json
 import math
@@ -107,6 +108,8 @@ def interrupt(loss: torch.Tensor) -> torch.Tensor:
     return loss
 
 
+# Should they wait for each other without end: say where, and leave no process behind.
+faulthandler.dump_traceback_later(200, exit=True)
 session.choose_precision = lambda _: torch.float32  # the same on every processor
 train("whole")
 with only_in_the_second(2, interrupt), mock.patch.object(session, "_SAVE_AFTER", -1):
