@@ -40,6 +40,7 @@ __all__ = [
     "copy_metadata",
     "is_chapter_track",
     "make_container_options",
+    "name_losses",
 ]
 
 # Containers that FFmpeg lets write anything, readable or not.
@@ -217,3 +218,32 @@ def _has_long_packets(path: Path) -> bool:
     with open_bytes(path) as file:
         start = file.read(200)
     return len(start) == 200 and start[4] == start[196] == _SYNC
+
+
+def name_losses(
+    muxer: str, like: VideoReader, encoder: Encoder, *, copies_pictures: bool
+) -> tuple[str, ...]:
+    """What of a video's pictures its copy cannot have, in words."""
+    info = like.info
+    losses = []
+    if encoder.is_narrowed:
+        losses.append(f"bits beyond {encoder.pix_fmt} (of {info.pix_fmt})")
+    if muxer == "mxf":
+        losses.append("a start other than 0 (MXF counts frames)")
+    if like.stream.disposition & Disposition.multilayer:
+        losses.append("the views of a multi-view video beside the base view")
+    if info.has_dolby_vision:
+        losses.append("Dolby Vision metadata")
+    if not copies_pictures:
+        losses += info.picture_metadata
+        if info.interlaced and encoder.codec not in INTERLACED:
+            losses.append(f"the mark of interlacing ({encoder.name} sets none)")
+    tags = {key.upper(): value for key, value in like.stream.metadata.items()}
+    if tags.get("ALPHA_MODE") == "1" and info.pix_fmt in ("yuv420p", "yuv420p10le"):
+        losses.append("the alpha channel (FFmpeg decodes none of this codec)")
+    if info.rotation and muxer not in ROTATED:
+        losses.append(f"rotation ({info.rotation} degrees)")
+    carries_hdr = encoder.codec in ("h264", "hevc", "av1")
+    if (info.hdr.mastering or info.hdr.light) and not carries_hdr:
+        losses.append("HDR mastering metadata")
+    return tuple(losses)

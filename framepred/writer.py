@@ -31,7 +31,6 @@ from .containers import (
     INTERLACED,
     MP4_FAMILY,
     NO_NEGATIVE,
-    ROTATED,
     add_copy,
     adopt_look,
     can_hold,
@@ -42,6 +41,7 @@ from .containers import (
     copy_metadata,
     is_chapter_track,
     make_container_options,
+    name_losses,
 )
 from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError, describe_error
@@ -134,7 +134,9 @@ class VideoWriter:
             f" ({', '.join(told)})" if told else "",
             f"the input's {like.info.codec}" if codec is None else f"the codec asked for, {codec}",
         )
-        self.left_out = self._list_losses(muxer)
+        self.left_out = name_losses(
+            muxer, like, self.encoder, copies_pictures=self._copies_pictures
+        )
         self._streams: dict[int, Stream] = {}
         self._last_dts: dict[int, int] = {}
         self._ends: dict[int, Fraction | None] = {}
@@ -426,31 +428,6 @@ class VideoWriter:
             )
         except OutputError as error:
             raise OutputError(f"{self.path}: {error}") from error
-
-    def _list_losses(self, muxer: str) -> tuple[str, ...]:
-        info = self._like.info
-        losses = []
-        if self.encoder.is_narrowed:
-            losses.append(f"bits beyond {self.encoder.pix_fmt} (of {info.pix_fmt})")
-        if muxer == "mxf":
-            losses.append("a start other than 0 (MXF counts frames)")
-        if self._like.stream.disposition & Disposition.multilayer:
-            losses.append("the views of a multi-view video beside the base view")
-        if info.has_dolby_vision:
-            losses.append("Dolby Vision metadata")
-        if not self._copies_pictures:
-            losses += info.picture_metadata
-        tags = {key.upper(): value for key, value in self._like.stream.metadata.items()}
-        if tags.get("ALPHA_MODE") == "1" and info.pix_fmt in ("yuv420p", "yuv420p10le"):
-            losses.append("the alpha channel (FFmpeg decodes none of this codec)")
-        if info.interlaced and self.encoder.codec not in INTERLACED:
-            losses.append(f"the mark of interlacing ({self.encoder.name} sets none)")
-        if info.rotation and muxer not in ROTATED:
-            losses.append(f"rotation ({info.rotation} degrees)")
-        carries_hdr = self.encoder.codec in ("h264", "hevc", "av1")
-        if (info.hdr.mastering or info.hdr.light) and not carries_hdr:
-            losses.append("HDR mastering metadata")
-        return tuple(losses)
 
     def _keep_aspect(self, muxer: str) -> None:
         """Write how wide pixels are where the encoder's word for it goes nowhere, or say so."""
