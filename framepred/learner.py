@@ -324,14 +324,18 @@ class Learner:
                         for key, value in stored.tensors.items()
                         if key.startswith(prefix)
                     }
+                    moments = {}
                     for key, value in state.items():
-                        like = value if key == "step" else parameter
-                        _check_like(like, value, f"{key} of {name}")
-                    # A fused optimizer counts its steps on the device, others on the CPU.
-                    self.optimizer.state[parameter] = {
-                        key: value.to("cpu" if key == "step" and not fused else self.device)
-                        for key, value in state.items()
-                    }
+                        if key == "step":
+                            _check_like(value, value, f"{key} of {name}")
+                            # A fused optimizer counts on the device, others on the CPU.
+                            moments[key] = value.to(self.device if fused else "cpu")
+                        else:
+                            # Laid out in memory as the parameter is: a file knows of no layouts,
+                            # and a fused optimizer on CUDA takes no two.
+                            _check_like(parameter, value, f"{key} of {name}")
+                            moments[key] = torch.empty_like(parameter).copy_(value)
+                    self.optimizer.state[parameter] = moments
             self.generator.set_state(stored.tensors["generator"])
             if count > 1:
                 self.windows.set_state(stored.tensors[f"windows.{self.processes.rank}"])

@@ -524,6 +524,23 @@ def test_a_hostile_state(start: Any, tmp_path: Path, spoil: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("deferred", [False, True])
+def test_moments_lie_in_memory_as_what_they_are_of(tmp_path: Path, deferred: bool) -> None:
+    run, again = make_run(deferred=deferred), make_run(deferred=deferred)
+    run.learn(make_batch(), [1], torch.float32)
+    run.save(tmp_path)
+    again.restore(tmp_path)
+    n_moments = n_rearranged = 0
+    for name, parameter in again.model.named_parameters():
+        for key, value in again.optimizer.state[parameter].items():
+            if key != "step":
+                assert value.stride() == parameter.stride(), (name, key)
+                n_moments += 1
+                n_rearranged += not value.is_contiguous()
+    assert n_moments > n_rearranged > 0
+    again.learn(make_batch(), [1], torch.float32)
+
+
 # ---- what goes wrong --------------------------------------------------------------------------
 
 
