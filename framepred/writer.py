@@ -23,9 +23,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .colour import Frame, find_loss, limit_samples, repack
+from .container_headers import amend_header
 from .containers import (
-    ASPECT_IN_HEADER,
-    ASPECT_IN_PICTURES,
     CHAPTERED,
     COVERED,
     INTERLACED,
@@ -47,7 +46,6 @@ from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError, describe_error
 from .inputs import demux, open_input
 from .insertion import NO_DELAY, Delay
-from .matroska import set_aspect
 from .outputs import check_output, create_temporary, find_place, translate_errors
 from .reader import VideoReader, name_codec, read_end
 from .stamps import to_fraction
@@ -262,7 +260,13 @@ class VideoWriter:
             with translate_errors(self.path, FFmpegError):
                 muxer = self._container.format.name
                 self._container.close()
-                self._keep_aspect(muxer)
+                self.left_out += amend_header(
+                    self._temporary,
+                    muxer,
+                    self._like,
+                    self.encoder,
+                    copies_pictures=self._copies_pictures,
+                )
                 with self._temporary.open("rb") as file:
                     os.fsync(file.fileno())
                 # Another program may have taken the name meanwhile.
@@ -428,17 +432,6 @@ class VideoWriter:
             )
         except OutputError as error:
             raise OutputError(f"{self.path}: {error}") from error
-
-    def _keep_aspect(self, muxer: str) -> None:
-        """Write how wide pixels are where the encoder's word for it goes nowhere, or say so."""
-        aspect = self._like.info.sample_aspect_ratio
-        if aspect in (None, 1) or muxer in ASPECT_IN_HEADER:
-            return
-        if self.encoder.codec in ASPECT_IN_PICTURES and not self._copies_pictures:
-            return
-        is_matroska = muxer in ("matroska", "webm")
-        if not (is_matroska and set_aspect(self._temporary, aspect)):
-            self.left_out += (f"pixel aspect ratio {aspect} (PyAV writes none into this header)",)
 
     def _add_video(self, container: OutputContainer, encoder: Encoder) -> VideoStream:
         info = self._like.info
