@@ -41,7 +41,7 @@ __all__ = [
     "save_state",
 ]
 
-FORMAT = "framepred-weights-7"
+FORMAT = "framepred-weights-8"
 STATE_FORMAT = "framepred-training-1"
 
 Network = FramePredictor | PixelForecaster

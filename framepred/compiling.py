@@ -40,7 +40,7 @@ def compile_parts(
         trial = torch.compile(lambda x: x.sin() + 1, backend=backend, fullgraph=True, dynamic=False)
         trial(torch.ones(16, device=device))
     decoders = [part for part in network.modules() if isinstance(part, Decoder)]
-    for part in (network.pyramid, network.forecaster, *decoders):
+    for part in (network.pyramid, network.survey, network.forecaster, *decoders):
         part.compile(backend=backend, fullgraph=True, dynamic=part is network.pyramid)
 
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from .cells import RecursiveFilter, State, build_cell
 from .composition import Sketch, compose, find_sources
 from .grids import choose_scale, fill_plane, pad, read_size
-from .layers import Decoder, FeaturePyramid, Levels, build_conv, build_zero_conv
+from .layers import Decoder, FeaturePyramid, Hourglass, Levels, build_conv, build_zero_conv
 from .motion import (
     AGREEMENT_FLOOR,
     CAUTION_FILL,
@@ -74,7 +74,8 @@ class ModelConfig:
 
     n_features: tuple[int, int] = (24, 48)  # channels at 1/2 and 1/4 of the resolution
     n_seen: int = 16  # channels of what the forecaster sees of a picture, at 1/8
-    n_hidden: int = 24  # channels of hidden and of cell state, at 1/8
+    n_hidden: int = 48  # channels of hidden and of cell state, at 1/8
+    n_broad: tuple[int, int] = (64, 96)  # of the forecaster's survey, at 1/16 and 1/32
     n_carried: int = 32  # channels handed from the state to the decoder, and from level to level
     n_coarse: int = 64  # width of the decoder at 1/4
     n_fine: int = 48  # width of the decoder at 1/2
@@ -111,8 +112,13 @@ class FramePredictor(nn.Module):
         self.surprise = RecursiveFilter(hidden, 2, (_SURPRISE_GAIN,))
         # Given: appearance, mismatch across the gap, agreement, D/T, v, flag, how the speed beyond
         # the gap differs from v, its deviation, t, T, how steady and lasting speed differ from v,
-        # deviation.
-        self.forecaster = build_cell(config.cell, 2 * seen + 18, hidden)
+        # deviation; and what the survey has made of it.
+        given = 2 * seen + 18
+        self.forecaster = build_cell(config.cell, given + hidden, hidden)
+        # A point rarely moves alone: what is given, and the state, looked at from farther away.
+        self.survey = nn.Sequential(
+            build_conv(given - 2 + hidden, hidden), Hourglass(hidden, config.n_broad)
+        )
         # Per point: damping, curvature (2), change of speed (2), log-scales of both axes and of the
         # deviation.
         self.motion = nn.Sequential(build_conv(hidden, hidden), build_zero_conv(hidden, 8))
@@ -131,8 +137,8 @@ class FramePredictor(nn.Module):
         """Let nothing be learnt but the paths, and make frames of these alone."""
         self.ablation |= {"refinement"}
         kept = (
-            *(self.glance, self.encoder, self.speeds, self.surprise, self.forecaster),
-            self.motion,
+            *(self.glance, self.encoder, self.speeds, self.surprise),
+            *(self.survey, self.forecaster, self.motion),
         )
         learning = {id(weights) for part in kept for weights in part.parameters()}
         for weights in self.parameters():
@@ -223,11 +229,13 @@ class FramePredictor(nn.Module):
         gap's length.
         """
         grid = (fixed.shape[-2] * 4, fixed.shape[-1] * 4)
-        state = near.state
+        state = self._forget(near.state)
+        broad = self.survey(torch.cat((fixed, history, state[0].to(fixed.dtype)), 1))
         for clock in clocks:
             plane = fill_plane(fixed, *clock).expand(-1, -1, *fixed.shape[-2:])
-            inputs = torch.cat((fixed, plane.to(fixed.dtype), history), 1)
-            hidden, state = self.forecaster(inputs, self._forget(state))
+            inputs = torch.cat((fixed, plane.to(fixed.dtype), history, broad), 1)
+            hidden, state = self.forecaster(inputs, state)
+            state = self._forget(state)
             learned = self.motion(hidden).float()
             yield resize(learned, grid), self.state_view(hidden)
 

@@ -20,7 +20,14 @@ Map = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[object, object]
 
 # Large enough for every code path, small enough for a test.
 TINY = ModelConfig(
-    n_features=(6, 8), n_seen=5, n_hidden=12, n_carried=5, n_coarse=10, n_fine=8, n_deep=(8, 6, 6)
+    n_features=(6, 8),
+    n_seen=5,
+    n_hidden=12,
+    n_broad=(7, 6),
+    n_carried=5,
+    n_coarse=10,
+    n_fine=8,
+    n_deep=(8, 6, 6),
 )
 
 

@@ -272,7 +272,7 @@ def test_a_file_too_large(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_weights_are_no_state_and_states_are_no_weights(tmp_path: Path, sound: Path) -> None:
     assert "expected 'framepred-training-1'" in refuse(sound, load_state)
     save_state(tmp_path / "state", {"x": torch.zeros(1)}, {})
-    assert "expected 'framepred-weights-7'" in refuse(tmp_path / "state")
+    assert "expected 'framepred-weights-8'" in refuse(tmp_path / "state")
 
 
 def drop(key: str) -> Change:

@@ -137,7 +137,7 @@ def test_default_sizes_are_those_of_the_stored_weights() -> None:
     with torch.device("meta"):
         network = FramePredictor()
     assert network.config == ModelConfig()
-    assert sum(p.numel() for p in network.parameters()) == 2_324_126
+    assert sum(p.numel() for p in network.parameters()) == 3_079_190
 
 
 # ---- what is made -----------------------------------------------------------------------------
@@ -198,6 +198,29 @@ def test_a_gap_is_judged_by_the_speed_beyond_it(plain: FramePredictor) -> None:
     assert take(2)[:2] == pytest.approx([(13 / 4 - 20 / 8) / 8, 0], abs=0.03)
     assert take(3) == [0, 0, 0, 0], "nothing is known behind the only frame of the other side"
     assert take(4) == [0, 0, 0, 0], "a forecast has no other side"
+
+
+def test_the_forecaster_hears_of_far_places(plain: FramePredictor, stirred: FramePredictor) -> None:
+    given = torch.randn(1, 2 * TINY.n_seen + 16 + TINY.n_hidden, 16, 16)
+    other = given.clone()
+    other[..., 0, 0] += 3
+    assert not plain.survey(given).any()  # before it has learnt
+    change = (stirred.survey(other) - stirred.survey(given)).abs().amax(1)
+    assert change[0, 0, 0] > 0
+    assert change[0, 15, 15] > 0
+
+
+def test_what_is_surveyed_of_the_past_is_the_state(stirred: FramePredictor) -> None:
+    surveyed: list[Tensor] = []
+    network = copy.deepcopy(stirred)
+    network.survey.register_forward_pre_hook(lambda _, parts: surveyed.append(parts[0]))
+    frames = clip(6, 64, 80)
+    for ablation in ((), ("hidden",)):
+        network.ablation = frozenset(ablation)
+        network(frames[:, :3], frames[:, 4:], 1)
+    known, forgotten = (surveyed[k][:, -TINY.n_hidden :] for k in (0, -1))
+    assert known.any()
+    assert not forgotten.any()
 
 
 def test_deterministic(stirred: FramePredictor) -> None:
@@ -561,15 +584,15 @@ PLACES = [(10, 10), (40, 100), (68, 76), (52, 66), (130, 145)]
         (
             "fill",
             [
-                [0.4441, 0.6229, 0.1525, 0.2275, 0.2724],
-                [0.6016, 0.4415, 0.0865, 0.0858, 0.1668],
+                [0.3762, 0.4851, 0.2797, 0.1410, 0.8294],
+                [0.5442, 0.4603, 0.0644, 0.1888, 0.6235],
             ],
         ),
         (
             "forecast",
             [
-                [0.5663, 0.5827, 0.5527, 0.5742, 0.4435],
-                [0.6267, 0.5336, 0.4273, 0.4166, 0.3398],
+                [0.3499, 0.4017, 0.4469, 0.4964, 0.8122],
+                [0.6045, 0.5543, 0.4291, 0.4563, 0.5796],
             ],
         ),
     ],
@@ -591,13 +614,13 @@ def test_stored_weights_keep_their_meaning(task: str, expected: list[list[float]
     [
         (
             "fill",
-            [0.0413, 0.6311, -0.2869, -0.0404, 0.2600],
+            [0.0308, 0.3923, -0.2888, -0.0055, 0.1591],
             [0.5231, 1.6028, -0.1630, -0.0450, 0.6974],
         ),
         (
             "forecast",
-            [0.1092, 0.6826, -0.2496, -0.0292, 0.2242],
-            [0.4909, 1.6347, -0.1660, -0.0425, 0.6781],
+            [0.0979, 0.5990, -0.2402, -0.0109, 0.1903],
+            [0.5321, 1.5965, -0.1627, -0.0450, 0.6937],
         ),
     ],
 )
