@@ -397,7 +397,7 @@ def test_only_the_paths_learn() -> None:
     changed = {name.split(".")[0] for name, now in copy_weights(run).items()
                if not torch.equal(now, before[name])}  # fmt: skip
     # The forecaster's look at the frame is among them; the surprise needs three frames.
-    assert changed == {"glance", "encoder", "speeds", "forecaster", "motion"}
+    assert changed == {"glance", "encoder", "speeds", "survey", "forecaster", "motion"}
     whole = build_network(strength=0.02)
     assert not torch.equal(
         whole(batch.before, batch.after, 1), run.model(batch.before, batch.after, 1)
