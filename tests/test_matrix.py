@@ -713,11 +713,11 @@ def share_out(*parts: Any) -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", share_out(*range(12)))
+@pytest.mark.parametrize("first", share_out(*range(24)))
 def test_all_formats(
     tmp_path: Path, ffprobe: Ffprobe, capsys: pytest.CaptureFixture[str], first: int
 ) -> None:
-    cases = [*FORMATS, *FEATURES][first::12]
+    cases = [*FORMATS, *FEATURES][first::24]
     counts = try_formats(cases, tmp_path, ffprobe)
     assert counts["refused"] == sum(str(case) in REFUSED for case in cases)
     with capsys.disabled():

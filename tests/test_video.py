@@ -365,7 +365,11 @@ def _awkward_table() -> list[tuple[str, int, int]]:
     return rows
 
 
-@pytest.mark.parametrize("threads", [True, False], ids=["threads", "in order"])
+@pytest.mark.parametrize(
+    "threads",
+    [True, pytest.param(False, marks=pytest.mark.exhaustive)],
+    ids=["threads", "in order"],
+)
 def test_awkward_files_give_their_frames(awkward: Path, threads: bool) -> None:
     wrong = []
     for name, expected, n_errors in _awkward_table():
