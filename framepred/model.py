@@ -11,10 +11,11 @@ One network fills gaps and forecasts::
 Every state lives on the grid of the known frame nearest the gap on its side. It is what the network
 knows of the past: hidden and cell state of a ConvLSTM, and a Kalman filter's two moments of every
 point's motion, whose gains the hidden state sets: its speed, as filters of several rates remember
-it, and how far off they have been. Of far frames nothing but their motion is looked at. A
-forecaster step says where the points of the nearest frame have gone, and how sure that is. Those
-paths are inverted into backward flows, refined coarse to fine against features of both sides, and
-the two warped frames are blended (``composition.py``).
+it, and how far off they have been. Of far frames nothing but their motion is looked at. The
+forecaster is given all that at every point, and a survey of it from farther away; each of its steps
+says where the points of the nearest frame have gone, and how sure that is. Those paths are inverted
+into backward flows, refined coarse to fine against features of both sides, and the two warped frames
+are blended (``composition.py``).
 
 Without training the network is already a sound estimator: its last layers start at zero, and what
 remains is the parameter-free motion of ``motion.py``.

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 __all__ = ["Marks", "read_marks", "write_marks"]
 
-_TO_ENTRY = (b"mdia", b"minf", b"stbl", b"stsd")
+_TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 _IN_ENTRY = (b"st3d", b"sv3d")
 # Of Spherical Video V1: XML in a box of this name, in the track.
 _IN_TRACK = b"uuid" + bytes.fromhex("ffcc8263f8554a938814587a02521fdd")
@@ -130,16 +130,16 @@ def _read_number(data: bytes, track: _Box) -> int:
     return int.from_bytes(data[at : at + 4], "big")
 
 
-def _find_entries(data: bytes, track: _Box) -> _Box:
-    """The list of sample entries of a track."""
-    box = track
-    for kind in _TO_ENTRY:
-        box = _find(data, box, kind)
-    return box
+def _descend(data: bytes, track: _Box) -> list[_Box]:
+    """A track and what is in it, down to the list of its sample entries."""
+    boxes = [track]
+    for kind in _TO_ENTRIES:
+        boxes.append(_find(data, boxes[-1], kind))
+    return boxes
 
 
 def _collect(data: bytes, track: _Box) -> Marks:
-    table = _find_entries(data, track)
+    table = _descend(data, track)[-1]
     entry = next(_walk(data, table.body + _STSD_FIELDS, table.stop), None)
     if entry is None:
         raise ValueError("no sample entry")
@@ -167,9 +167,7 @@ def _mark(header: bytes, marks: Marks) -> bytes:
         handler = _find(header, _find(header, track, b"mdia"), b"hdlr")
         if header[handler.body + 8 : handler.body + 12] != b"vide":
             continue
-        parents = [track]
-        for kind in _TO_ENTRY:
-            parents.append(_find(header, parents[-1], kind))
+        parents = _descend(header, track)
         entries = list(_walk(header, parents[-1].body + _STSD_FIELDS, parents[-1].stop))
         if not entries:
             break
@@ -185,8 +183,8 @@ def _mark(header: bytes, marks: Marks) -> bytes:
             grown = _write_box(child.kind, content)
             content = header[box.body : child.start] + grown + header[child.stop : box.stop]
             child = box
-        track_grown = _write_box(track.kind, content + marks.in_track)
-        return header[: track.start] + track_grown + header[track.stop :]
+        grown = _write_box(track.kind, content + marks.in_track)
+        return header[: track.start] + grown + header[track.stop :]
     raise ValueError("no video track")
 
 
