@@ -14,8 +14,8 @@ point's motion, whose gains the hidden state sets: its speed, as filters of seve
 it, and how far off they have been. Of far frames nothing but their motion is looked at. The
 forecaster is given all that at every point, and a survey of it from farther away; each of its steps
 says where the points of the nearest frame have gone, and how sure that is. Those paths are inverted
-into backward flows, refined coarse to fine against features of both sides, and the two warped frames
-are blended (``composition.py``).
+into backward flows, refined coarse to fine against features of both sides, and the two warped
+frames are blended (``composition.py``).
 
 Without training the network is already a sound estimator: its last layers start at zero, and what
 remains is the parameter-free motion of ``motion.py``.
