@@ -7,25 +7,32 @@ from pathlib import Path
 from .containers import ASPECT_IN_HEADER, ASPECT_IN_PICTURES, MP4_FAMILY
 from .encoders import Encoder
 from .matroska import set_aspect
-from .mp4_marks import read_marks, write_marks
-from .reader import VideoReader
+from .mp4_marks import Marks, write_marks
+from .reader import VideoInfo
 
 __all__ = ["amend_header"]
 
 
 def amend_header(
-    path: Path, muxer: str, like: VideoReader, encoder: Encoder, *, copies_pictures: bool
+    path: Path,
+    muxer: str,
+    info: VideoInfo,
+    marks: Marks,
+    encoder: Encoder,
+    *,
+    copies_pictures: bool,
 ) -> tuple[str, ...]:
-    """Write what ``like`` says of its pixels and is not in the file; names what cannot be."""
+    """Write what a video says of its pixels and is not in its copy; names what cannot be.
+
+    info, marks: of the video; path, muxer, encoder: of the copy.
+    """
     losses = []
-    aspect = like.info.sample_aspect_ratio
+    aspect = info.sample_aspect_ratio
     is_in_pictures = encoder.codec in ASPECT_IN_PICTURES and not copies_pictures
     if aspect not in (None, 1) and muxer not in ASPECT_IN_HEADER and not is_in_pictures:
         is_matroska = muxer in ("matroska", "webm")
         if not (is_matroska and set_aspect(path, aspect)):
             losses.append(f"pixel aspect ratio {aspect} (PyAV writes none into this header)")
-    if "mp4" in like.info.container.split(","):
-        marks = read_marks(like.path, like.stream.id)
-        if marks and not (muxer in MP4_FAMILY and write_marks(path, marks)):
-            losses.append("the mark of 360 degree or stereo video (.mp4 and .mov keep it)")
+    if marks and not (muxer in MP4_FAMILY and write_marks(path, marks)):
+        losses.append("the mark of 360 degree or stereo video (.mp4 and .mov keep it)")
     return tuple(losses)

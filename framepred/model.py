@@ -117,6 +117,7 @@ class FramePredictor(nn.Module):
         given = 2 * seen + 18
         self.forecaster = build_cell(config.cell, given + hidden, hidden)
         # A point rarely moves alone: what is given, and the state, looked at from farther away.
+        # It is made once for all steps, and so is not told t and T.
         self.survey = nn.Sequential(
             build_conv(given - 2 + hidden, hidden), Hourglass(hidden, config.n_broad)
         )

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from .errors import MediaError, describe_error
+
 __all__ = ["Marks", "read_marks", "write_marks"]
 
 _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
@@ -52,6 +54,9 @@ def read_marks(path: Path, track: int) -> Marks:
     """The marks of a track, by its number; none if the file is no MP4 or has another layout.
 
     Source: Spherical Video V1 and V2 (Google); ISO/IEC 14496-12.
+
+    Raises:
+        MediaError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -61,6 +66,8 @@ def read_marks(path: Path, track: int) -> Marks:
                 return _collect(header, box)
     except ValueError:
         pass
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({describe_error(error)})") from error
     return Marks()
 
 
@@ -155,7 +162,7 @@ def _collect(data: bytes, track: _Box) -> Marks:
     ]
     marks = Marks(b"".join(inside), b"".join(beside))
     if len(marks.in_entry) + len(marks.in_track) > _LONGEST_MARK:
-        raise ValueError("marks are short")
+        raise ValueError("no marks are as long as that")
     return marks
 
 

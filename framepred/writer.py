@@ -46,6 +46,7 @@ from .encoders import Encoder, choose_encoder
 from .errors import MediaError, OutputError, describe_error
 from .inputs import demux, open_input
 from .insertion import NO_DELAY, Delay
+from .mp4_marks import Marks, read_marks
 from .outputs import check_output, create_temporary, find_place, translate_errors
 from .reader import VideoReader, name_codec, read_end
 from .stamps import to_fraction
@@ -123,6 +124,9 @@ class VideoWriter:
         self._place = find_place(self.path)
         if not like.info.pix_fmt:
             raise MediaError(f"{like.path}: not one picture could be decoded")
+        # Now, as whoever writes for hours should not find the input gone at the end.
+        is_mp4 = "mp4" in like.info.container.split(",")
+        self._marks = read_marks(like.path, like.stream.id) if is_mp4 else Marks()
         muxer = self._find_muxer()
         self.encoder = self._choose(muxer, codec, crf, lossless)
         told = [f"{name}={value}" for name, value in self.encoder.options.items()]
@@ -263,7 +267,8 @@ class VideoWriter:
                 self.left_out += amend_header(
                     self._temporary,
                     muxer,
-                    self._like,
+                    self._like.info,
+                    self._marks,
                     self.encoder,
                     copies_pictures=self._copies_pictures,
                 )

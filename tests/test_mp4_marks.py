@@ -13,6 +13,7 @@ import pytest
 from synthetic import read_packets, read_planes, write_clip
 
 from framepred import fill_gaps
+from framepred.errors import MediaError
 from framepred.mp4_marks import Marks, read_marks, write_marks
 
 _NOTHING = b"\0\0\0\0"  # version and flags
@@ -165,3 +166,9 @@ def test_any_damage_is_no_mark_or_a_mark(marked: Path) -> None:
     assert 0 < n_found < 400
     path.write_bytes(b"")
     assert not read_marks(path, 1)
+
+
+def test_what_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="cannot be read") as caught:
+        read_marks(tmp_path / "gone.mp4", 1)
+    assert "\n" not in str(caught.value)
