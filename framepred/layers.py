@@ -42,7 +42,7 @@ class _Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu_(x + self.body(x), 0.1)
+        return F.leaky_relu_(self.body(x).add_(x), 0.1)
 
 
 class FeaturePyramid(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .grids import list_values
 
-__all__ = ["is_plain_on_cpu", "rescale_flow", "rescale_flows", "resize", "warp", "warp_spread"]
+__all__ = ["rescale_flow", "rescale_flows", "resize", "warp", "warp_spread"]
 
 _MARGIN = 2  # pixels from a point to the farthest that a bicubic sample takes
 _MANY_CHANNELS = 8  # from which on it pays to sample a point's channels together
@@ -26,16 +26,13 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     if (height, width) == size:
         return images
     if size[0] <= height and size[1] <= width:
-        if (height, width) == (2 * size[0], 2 * size[1]) and is_plain_on_cpu(images):
-            pairs = images[..., 0::2] + images[..., 1::2]  # five times as fast
-            return (pairs[..., 0::2, :] + pairs[..., 1::2, :]) * 0.25
+        is_halved = (height, width) == (2 * size[0], 2 * size[1])
+        if is_halved and images.device.type == "cpu" and not images.requires_grad:
+            # Five times as fast, but not to learn through.
+            pairs = images[..., 0::2, :] + images[..., 1::2, :]
+            return (pairs[..., 0::2] + pairs[..., 1::2]).mul_(0.25)
         return F.interpolate(images, size=size, mode="area")
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-
-
-def is_plain_on_cpu(images: Tensor) -> bool:
-    """Whether a few sums of shifted copies are the fastest way; to learn through them is not."""
-    return images.device.type == "cpu" and not images.requires_grad
 
 
 def rescale_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
