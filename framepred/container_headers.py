@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 from .containers import ASPECT_IN_HEADER, ASPECT_IN_PICTURES, MP4_FAMILY
@@ -20,15 +21,16 @@ def amend_header(
     marks: Marks,
     encoder: Encoder,
     *,
-    copies_pictures: bool,
+    told_aspect: Fraction | None,
 ) -> tuple[str, ...]:
     """Write what a video says of its pixels and is not in its copy; names what cannot be.
 
-    info, marks: of the video; path, muxer, encoder: of the copy.
+    info, marks: of the video; path, muxer, encoder: of the copy. told_aspect: the pixel aspect
+    ratio that its pictures tell, if their codec can.
     """
     losses = []
     aspect = info.sample_aspect_ratio
-    is_in_pictures = encoder.codec in ASPECT_IN_PICTURES and not copies_pictures
+    is_in_pictures = encoder.codec in ASPECT_IN_PICTURES and told_aspect == aspect
     if aspect not in (None, 1) and muxer not in ASPECT_IN_HEADER and not is_in_pictures:
         is_matroska = muxer in ("matroska", "webm")
         if not (is_matroska and set_aspect(path, aspect)):
