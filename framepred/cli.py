@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import __version__, options, stream_options, studies
+from . import __version__, encoding_options, options, stream_options, studies
 from .batches import Batch, check_json, check_log, name_outputs, name_views, to_path
 from .errors import GapError
 from .interrupts import heed_signals
@@ -152,9 +152,10 @@ def fill_gaps(
     dry_run: options.DryRun = False,
     output: options.Output = None,
     overwrite: options.Overwrite = False,
-    codec: options.Codec = None,
-    crf: options.Crf = None,
-    lossless: options.Lossless = False,
+    codec: encoding_options.Codec = None,
+    crf: encoding_options.Crf = None,
+    preset: encoding_options.Preset = None,
+    lossless: encoding_options.Lossless = False,
     raw: stream_options.Raw = None,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
@@ -215,6 +216,7 @@ def fill_gaps(
                 self_check=self_check,
                 codec=codec,
                 crf=crf,
+                preset=preset,
                 lossless=lossless,
                 overwrite=overwrite,
             )
@@ -261,6 +263,7 @@ def fill_gaps(
                 reference=reference,
                 codec=codec,
                 crf=crf,
+                preset=preset,
                 lossless=lossless,
                 dry_run=dry_run,
                 overwrite=overwrite,
@@ -285,9 +288,10 @@ def forecast(
     hold_out: options.HoldOut = False,
     output: options.Output = None,
     overwrite: options.Overwrite = False,
-    codec: options.Codec = None,
-    crf: options.Crf = None,
-    lossless: options.Lossless = False,
+    codec: encoding_options.Codec = None,
+    crf: encoding_options.Crf = None,
+    preset: encoding_options.Preset = None,
+    lossless: encoding_options.Lossless = False,
     raw: stream_options.Raw = None,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
@@ -340,6 +344,7 @@ def forecast(
                 context=context,
                 codec=codec,
                 crf=crf,
+                preset=preset,
                 lossless=lossless,
                 overwrite=overwrite,
             )
@@ -380,6 +385,7 @@ def forecast(
                 seed=seed,
                 codec=codec,
                 crf=crf,
+                preset=preset,
                 lossless=lossless,
                 overwrite=overwrite,
                 views=views[path],
@@ -400,9 +406,10 @@ def interpolate(
     dry_run: options.DryRun = False,
     output: options.Output = None,
     overwrite: options.Overwrite = False,
-    codec: options.Codec = None,
-    crf: options.Crf = None,
-    lossless: options.Lossless = False,
+    codec: encoding_options.Codec = None,
+    crf: encoding_options.Crf = None,
+    preset: encoding_options.Preset = None,
+    lossless: encoding_options.Lossless = False,
     raw: stream_options.Raw = None,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
@@ -449,6 +456,7 @@ def interpolate(
                 context=context,
                 codec=codec,
                 crf=crf,
+                preset=preset,
                 lossless=lossless,
                 overwrite=overwrite,
             )
@@ -478,6 +486,7 @@ def interpolate(
                 reference=reference,
                 codec=codec,
                 crf=crf,
+                preset=preset,
                 lossless=lossless,
                 dry_run=dry_run,
                 overwrite=overwrite,

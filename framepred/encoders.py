@@ -17,7 +17,30 @@ from av.codec.codec import UnknownCodecError
 from .colour import find_equal_layouts
 from .errors import OutputError
 
-__all__ = ["Encoder", "Hdr", "choose_encoder"]
+__all__ = ["PRESETS", "Encoder", "Encoding", "Hdr", "choose_encoder"]
+
+# How fast an encoder works, in the words of x264 and x265. What is faster is worse or larger.
+PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What a caller wishes of an encoder; None: what follows the input, visually lossless."""
+
+    codec: str | None = None  # an encoder's or a codec's name
+    crf: int | None = None  # on the encoder's own scale
+    preset: str | None = None  # of PRESETS
+    lossless: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +109,14 @@ _CRF: dict[str, tuple[int, int, dict[str, str]]] = {
     "libvpx": (4, 63, {"b": "100000000", "deadline": "good", "cpu-used": "3"}),
     "libsvtav1": (18, 63, {"preset": "7"}),
 }
+# The presets in an encoder's own words or numbers.
+_PACE_BY_NAME = frozenset({"libx264", "libx264rgb", "libx265"})
+_PACE_BY_NUMBER: dict[str, tuple[str, tuple[int, ...]]] = {
+    "libvpx-vp9": ("cpu-used", (8, 7, 6, 5, 4, 3, 2, 1, 0)),
+    "libvpx": ("cpu-used", (12, 9, 6, 5, 4, 3, 2, 1, 0)),
+    "libsvtav1": ("preset", (12, 11, 10, 9, 8, 7, 6, 4, 2)),
+}
+_MOST_GOOD = 5  # of cpu-used: faster is only "realtime"
 _QSCALE = frozenset(
     [
         "mpeg4",
@@ -117,20 +148,18 @@ def choose_encoder(
     *,
     holds: Callable[[str], bool],
     container: str,
-    wanted: str | None = None,
-    crf: int | None = None,
-    lossless: bool = False,
+    encoding: Encoding,
     hdr: Hdr | None = None,
 ) -> Encoder:
     """Choose the encoder that follows ``codec`` and ``pix_fmt`` of an input.
 
-    holds: whether the container takes an encoder's stream, by the encoder's name. wanted: an
-    encoder's or a codec's name that is to be used instead of ``codec``.
+    holds: whether the container takes an encoder's stream, by the encoder's name.
 
     Raises:
         OutputError: there is no such encoder, it cannot hold these samples, the container cannot
-            hold its stream, or it knows no ``crf``; the message names what would do.
+            hold its stream, or it knows no ``crf`` or ``preset``; the message names what would do.
     """
+    wanted, lossless = encoding.codec, encoding.lossless
     names = [wanted or codec]
     if codec == "h264" and wanted in (None, "h264"):
         names = ["libx264", "libx264rgb"]  # RGB in H.264 has an encoder of its own
@@ -150,10 +179,10 @@ def choose_encoder(
         elif not holds(found.name):
             reason = reason or f"a {container} file cannot hold {found.canonical_name}"
         elif pixels := _match(found, pix_fmt):
-            return _set_up(found, pixels, crf, lossless, hdr or Hdr())
+            return _set_up(found, pixels, encoding, hdr or Hdr())
         elif found.name == "prores_ks" and (pixels := _match(found, _narrow(pix_fmt))):
             # FFmpeg decodes ProRes 4444 to 12 bits and encodes it from 10.
-            return replace(_set_up(found, pixels, crf, lossless, hdr or Hdr()), is_narrowed=True)
+            return replace(_set_up(found, pixels, encoding, hdr or Hdr()), is_narrowed=True)
         else:
             reason = reason or f"{found.name} cannot hold {pix_fmt} pictures"
     raise OutputError(f"{reason}; {_suggest(pix_fmt, holds, lossless)}")
@@ -198,14 +227,14 @@ def _suggest(pix_fmt: str, holds: Callable[[str], bool], lossless: bool) -> str:
     return "name the output .mkv and use --codec ffv1"
 
 
-def _set_up(codec: av.Codec, pix_fmt: str, crf: int | None, lossless: bool, hdr: Hdr) -> Encoder:
-    name = codec.name
+def _set_up(codec: av.Codec, pix_fmt: str, encoding: Encoding, hdr: Hdr) -> Encoder:
+    name, crf = codec.name, encoding.crf
     options = dict(_FIXED.get(name, {}))
     qscale = None
-    if crf is not None and (lossless or name not in _CRF):
-        why = "--lossless leaves nothing to choose" if lossless else f"{name} has no crf"
+    if crf is not None and (encoding.lossless or name not in _CRF):
+        why = "--lossless leaves nothing to choose" if encoding.lossless else f"{name} has no crf"
         raise OutputError(f"{why}; leave --crf out")
-    if lossless:
+    if encoding.lossless:
         options.update(_LOSSLESS_MODE.get(name, {}))
         if name in ("libx264", "libx264rgb", "libx265"):
             options["preset"] = "fast"  # the same samples, in a third of the time
@@ -226,6 +255,8 @@ def _set_up(codec: av.Codec, pix_fmt: str, crf: int | None, lossless: bool, hdr:
             "yuv422p": "dnxhr_hq",
             "yuv422p10le": "dnxhr_hqx",
         }.get(pix_fmt, "dnxhr_444")
+    if encoding.preset is not None:
+        options.update(_name_pace(name, encoding.preset))
     _add_parameters(name, options, hdr)
     return Encoder(
         name=name,
@@ -233,8 +264,26 @@ def _set_up(codec: av.Codec, pix_fmt: str, crf: int | None, lossless: bool, hdr:
         pix_fmt=pix_fmt,
         options=options,
         qscale=qscale,
-        is_lossless=lossless or name in _ALWAYS_LOSSLESS,
+        is_lossless=encoding.lossless or name in _ALWAYS_LOSSLESS,
     )
+
+
+def _name_pace(name: str, preset: str) -> dict[str, str]:
+    """An encoder's own options for a preset."""
+    if preset not in PRESETS:
+        raise OutputError(f"no preset {preset!r}; use one of {', '.join(PRESETS)}")
+    place = PRESETS.index(preset)
+    if name in _PACE_BY_NAME:
+        return {"preset": PRESETS[place]}  # plain text, where a kind of text may have been given
+    own = _PACE_BY_NUMBER.get(name)
+    if own is None:
+        raise OutputError(f"{name} has no presets; leave --preset out")
+    option, numbers = own
+    number = numbers[place]
+    if option != "cpu-used":
+        return {option: str(number)}
+    is_live = number > _MOST_GOOD  # what lies beyond is the same as the last to --deadline good
+    return {option: str(number), "deadline": "realtime" if is_live else "good"}
 
 
 def _add_parameters(name: str, options: dict[str, str], hdr: Hdr) -> None:

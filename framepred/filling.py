@@ -43,7 +43,7 @@ from .splicing import list_wishes
 from .stages import VideoSink, choose_crew_size, read_video, write_video
 from .tasks import Task, list_tasks
 from .timeline import CONTEXT, Kind, Plan, Slot
-from .video import Frame, Unread, VideoReader, from_rgb, plan_graft, to_rgb
+from .video import Encoding, Frame, Unread, VideoReader, from_rgb, plan_graft, to_rgb
 from .views import Views, Watch
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def fill_gaps(
     reference: str | Path | None = None,
     codec: str | None = None,
     crf: int | None = None,
+    preset: str | None = None,
     lossless: bool = False,
     overwrite: bool = False,
     resume: bool = False,
@@ -114,8 +115,9 @@ def fill_gaps(
             use it if it predicts hidden ones better; decodes the video once more.
         seed: of all random choices of ``adapt``.
         reference: the undamaged video, to score the made frames against; matched by time.
-        codec, crf, lossless, overwrite: as in ``video.VideoWriter``; or the codec "copy": packets
+        codec, crf, preset, lossless: as in ``video.Encoding``; or the codec "copy": packets
             of groups of pictures without a gap are copied, the others encoded to go with them.
+        overwrite: replace an output that exists.
         resume: go on from what an interrupted run on the same input has made, and keep what this
             one makes if it is interrupted too, see ``journal``; the output is the same.
         dry_run: decide everything, write no video, load no network.
@@ -134,6 +136,7 @@ def fill_gaps(
         ModelError: the packaged network cannot be loaded.
         EvaluationError: the reference has another size.
     """
+    encoding = Encoding(codec=codec, crf=crf, preset=preset, lossless=lossless)
     views = views or Views()
     insertions = parse_insertions(insert)
     if insertions and codec == "copy":
@@ -172,9 +175,7 @@ def fill_gaps(
     is_same = is_same and not is_pipe(target) and not is_sequence(source)
     graft = None
     if codec == "copy" and not is_same and (plan.n_to_make or output is not None):
-        graft = plan_graft(
-            scanned.info, list_wishes(plan), output=target, crf=crf, lossless=lossless
-        )
+        graft = plan_graft(scanned.info, list_wishes(plan), output=target, encoding=encoding)
     if on_plan is not None and not dry_run:
         on_plan(scanned)
     if dry_run:
@@ -239,9 +240,7 @@ def fill_gaps(
                 like=scanned.info,
                 copy_streams=True,
                 clock=clock,
-                codec=codec,
-                crf=crf,
-                lossless=lossless,
+                encoding=encoding,
                 overwrite=overwrite,
                 graft=graft,
                 step=plan.step,

@@ -29,7 +29,7 @@ from .splicing import Wish, list_wishes
 from .stages import VideoSink, read_video, write_video
 from .tasks import Runs, Task
 from .timeline import MOST_AHEAD, Gap, Plan, PlannedGap, Slot, format_time
-from .video import Frame, Unread, from_rgb, plan_graft, to_rgb
+from .video import Encoding, Frame, Unread, from_rgb, plan_graft, to_rgb
 from .views import Views, Watch
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def forecast(
     seed: int = 1,
     codec: str | None = None,
     crf: int | None = None,
+    preset: str | None = None,
     lossless: bool = False,
     overwrite: bool = False,
     views: Views | None = None,
@@ -86,8 +87,9 @@ def forecast(
         adapt: fine-tune a copy of the network for so many steps on the known frames up to where
             the forecast begins, and use it if it predicts hidden ones better.
         seed: of all random choices of ``adapt``.
-        codec, crf, lossless, overwrite: as in ``video.VideoWriter``; or the codec "copy": packets
+        codec, crf, preset, lossless: as in ``video.Encoding``; or the codec "copy": packets
             are copied as far as can be, and only what is new is encoded.
+        overwrite: replace an output that exists.
         views: a report for a person to see what was done; a forecast has no other views.
         on_progress: called with the stages "scan", "adapt" and "forecast".
         on_made: called once with the frames made, (n_frames, H, W, 3) RGB, uint8 or uint16.
@@ -111,6 +113,7 @@ def forecast(
         raise ValueError("of a forecast there is a report, but none of the other views")
     views.check(source, (target if writes else None,))
 
+    encoding = Encoding(codec=codec, crf=crf, preset=preset, lossless=lossless)
     clock = StageClock()
     with clock.measure("decode"):
         scanned = scan(source, context=context, on_progress=on_progress)
@@ -141,8 +144,7 @@ def forecast(
                 *(Wish(time, is_kept=False, is_made=True) for time in outlook.times),
             ],
             output=target,
-            crf=crf,
-            lossless=lossless,
+            encoding=encoding,
         )
     excerpts = None
     if graft is not None and not (scanned.is_damaged or views.are_any or outlook.truths):
@@ -181,9 +183,7 @@ def forecast(
                     like=scanned.info,
                     copy_streams=copy_streams,
                     clock=clock,
-                    codec=codec,
-                    crf=crf,
-                    lossless=lossless,
+                    encoding=encoding,
                     overwrite=overwrite,
                     graft=graft,
                     step=scanned.plan.step,

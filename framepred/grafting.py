@@ -25,7 +25,7 @@ from . import bitstream, parameter_sets
 from .bitstream import Header
 from .colour import Frame, Unread
 from .containers import adopt_look, choose_rate, copy_metadata
-from .encoders import Encoder, choose_encoder
+from .encoders import Encoder, Encoding, choose_encoder
 from .errors import MediaError, OutputError, describe_error
 from .inputs import demux
 from .outputs import translate_errors
@@ -33,6 +33,7 @@ from .parameter_sets import SpsFacts
 from .reader import VideoInfo, VideoReader
 from .reports import CopyReport, EncodedReport
 from .splicing import Coded, Copied, Encoded, Stretch, Wish, cut_stretches, lay_decode_ticks
+from .stamps import to_fraction
 from .timeline import to_ticks
 from .writer import VideoWriter
 
@@ -90,8 +91,7 @@ def plan_graft(
     wishes: Sequence[Wish],
     *,
     output: Path,
-    crf: int | None = None,
-    lossless: bool = False,
+    encoding: Encoding = Encoding(),  # noqa: B008 (it cannot be changed)
 ) -> Graft:
     """Decide what of a video can be copied; reads its packets and decodes nothing.
 
@@ -99,7 +99,7 @@ def plan_graft(
         OutputError: it cannot be done correctly; the message says why and what would do.
         MediaError: the file cannot be read any more.
     """
-    if lossless:
+    if encoding.lossless:
         raise _refuse(info, "what is encoded without loss does not go with them")
     _check_kind(info, output)
     with VideoReader(info.path) as reader:
@@ -108,7 +108,7 @@ def plan_graft(
             raise _refuse(info, "its packets have no room for the length of a large picture")
         # A file that was written this way before may hold the very sets that are wanted.
         number = bitstream.HEVC_NUMBER if survey.number is None else survey.number
-        encoder = _match_encoder(info, survey, number, crf)
+        encoder = _match_encoder(info, survey, number, encoding)
         sets = _read_sets(_open_encoder(reader, encoder), survey.codec)
         for unit in sets:
             if bitstream.name_set(survey.codec, unit)[0] == "sps":
@@ -247,7 +247,7 @@ class _Survey:
 # An encoder like the input's.
 
 
-def _match_encoder(info: VideoInfo, survey: _Survey, number: int, crf: int | None) -> Encoder:
+def _match_encoder(info: VideoInfo, survey: _Survey, number: int, encoding: Encoding) -> Encoder:
     """The encoder, and options that give pictures like the input's.
 
     They must make a decoder keep as many pictures as the input's: where that number changes, it
@@ -260,7 +260,7 @@ def _match_encoder(info: VideoInfo, survey: _Survey, number: int, crf: int | Non
             info.pix_fmt,
             holds=lambda name: name in ("libx264", "libx265"),
             container="mp4",
-            crf=crf,
+            encoding=replace(encoding, codec=None),
             hdr=info.hdr,
         )
     except OutputError as error:
@@ -374,8 +374,12 @@ class Grafter(VideoWriter):
             self._encode_frame(frame, self._stretch)
         self.n_frames += 1
 
-    def _choose(self, muxer: str, codec: str | None, crf: int | None, lossless: bool) -> Encoder:
+    def _choose(self, muxer: str, encoding: Encoding) -> Encoder:
         return self._graft.encoder
+
+    @property
+    def _told_aspect(self) -> Fraction | None:
+        return to_fraction(self._like.stream.codec_context.sample_aspect_ratio)
 
     def _add_video(self, container: OutputContainer, encoder: Encoder) -> VideoStream:
         source = self._like.stream

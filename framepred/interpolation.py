@@ -33,7 +33,7 @@ from .scanning import ScanReport, complain_of_one, scan
 from .scoring import ScoreMean, TrueFrames, align, check_same_size, score_image
 from .stages import read_video, write_video
 from .timeline import Plan
-from .video import Frame, Image, VideoReader, from_rgb, to_rgb
+from .video import Encoding, Frame, Image, VideoReader, from_rgb, to_rgb
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -61,6 +61,7 @@ def interpolate(
     reference: str | Path | None = None,
     codec: str | None = None,
     crf: int | None = None,
+    preset: str | None = None,
     lossless: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -88,7 +89,7 @@ def interpolate(
             where they are not evenly spaced.
         max_gap: a pause in which more frames than that are missing is not filled, but held.
         reference: the video as it should become, to score the made frames against, by time.
-        codec, crf, lossless, overwrite: as in ``video.VideoWriter``.
+        codec, crf, preset, lossless: as in ``video.Encoding``. overwrite: replace an output.
         dry_run: count everything, write nothing, load no network.
         on_progress: called with the stages "scan" and "interpolate".
 
@@ -113,6 +114,7 @@ def interpolate(
     if reference is not None:
         check_same_size(Path(reference), source)
 
+    encoding = Encoding(codec=codec, crf=crf, preset=preset, lossless=lossless)
     clock = StageClock()
     with clock.measure("decode"):
         scanned = scan(source, detect=("missing", "corrupt"), on_progress=on_progress)
@@ -156,9 +158,7 @@ def interpolate(
                 like=scanned.info,
                 copy_streams=True,
                 clock=clock,
-                codec=codec,
-                crf=crf,
-                lossless=lossless,
+                encoding=encoding,
                 overwrite=overwrite,
                 rate=script.rate,
                 time_base=choose_base(scanned.info.time_base, script.rate, times),

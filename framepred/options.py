@@ -17,11 +17,9 @@ __all__ = [
     "TALK",
     "WHAT",
     "Adapt",
-    "Codec",
     "Config",
     "ContactSheet",
     "Context",
-    "Crf",
     "Detect",
     "Device",
     "DeviceName",
@@ -36,7 +34,6 @@ __all__ = [
     "Insertions",
     "Json",
     "LogFile",
-    "Lossless",
     "MaxGap",
     "Mend",
     "Model",
@@ -425,40 +422,6 @@ Overwrite = Annotated[
         rich_help_panel=FILE,
     ),
 ]
-Codec = Annotated[
-    str | None,
-    typer.Option(
-        "--codec",
-        metavar="NAME",
-        help="FFmpeg's name of the video encoder. Default: the input's codec. 'copy' copies H.264 "
-        "and H.265 as they are, but for the groups of pictures with a gap.",
-        show_default=False,
-        rich_help_panel=FILE,
-    ),
-]
-Crf = Annotated[
-    int | None,
-    typer.Option(
-        "--crf",
-        metavar="N",
-        min=0,
-        max=63,
-        help="Constant quality of the encoder; smaller is better and larger.",
-        show_default=False,
-        rich_help_panel=FILE,
-    ),
-]
-Lossless = Annotated[
-    bool,
-    typer.Option(
-        "--lossless/--no-lossless",
-        metavar="",
-        help="Encode without loss: kept frames come out bit-identical.",
-        show_default=False,
-        rich_help_panel=FILE,
-    ),
-]
-
 ReportFile = Annotated[
     Path | None,
     typer.Option(

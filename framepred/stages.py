@@ -21,7 +21,7 @@ from .outputs import is_pipe
 from .pipes import PipeWriter, choose_pictures, list_losses, open_stdout
 from .relay import Behind, read_ahead, write_behind
 from .reports import StageClock
-from .video import Frame, Graft, Grafter, Unread, VideoInfo, VideoReader, VideoWriter
+from .video import Encoding, Frame, Graft, Grafter, Unread, VideoInfo, VideoReader, VideoWriter
 
 __all__ = ["VideoSink", "choose_crew_size", "choose_depth", "read_video", "write_video"]
 
@@ -86,9 +86,7 @@ def write_video(
     like: VideoInfo,
     copy_streams: bool,
     clock: StageClock,
-    codec: str | None = None,
-    crf: int | None = None,
-    lossless: bool = False,
+    encoding: Encoding = Encoding(),  # noqa: B008 (it cannot be changed)
     overwrite: bool = False,
     graft: Graft | None = None,
     delay: Delay = NO_DELAY,
@@ -100,8 +98,7 @@ def write_video(
     """Write as ``VideoWriter`` does, behind who hands over frames; the stage "encode".
 
     To standard output as ``PipeWriter`` does, a frame every ``step`` seconds; nothing of the
-    encoding applies there. With a ``graft`` as ``Grafter`` does; codec, crf and lossless are then
-    decided already.
+    encoding applies there. With a ``graft`` as ``Grafter`` does, which has its encoder already.
 
     What cannot be opened is refused at once. An error in writing is raised at a later call, or at
     the end of the block.
@@ -121,9 +118,7 @@ def write_video(
                 writer = VideoWriter(
                     target,
                     like=reader,
-                    codec=codec,
-                    crf=crf,
-                    lossless=lossless,
+                    encoding=encoding,
                     overwrite=overwrite,
                     delay=delay,
                     is_sound_moved=is_sound_moved,

@@ -32,7 +32,7 @@ Raw = Annotated[
     ),
 ]
 
-_ENCODING = ("codec", "crf", "lossless")
+_ENCODING = ("codec", "crf", "preset", "lossless")
 _NAMES = {"from_time": "--from"}  # of options whose parameters have others
 
 

@@ -43,7 +43,7 @@ from .reports import (
 )
 from .stages import VideoSink, write_video
 from .timeline import CONTEXT
-from .video import Frame, VideoReader, probe, read_thumbnail
+from .video import Encoding, Frame, VideoReader, probe, read_thumbnail
 from .y4m import PictureFormat, parse_raw
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def fill_stream(
     self_check: bool = True,
     codec: str | None = None,
     crf: int | None = None,
+    preset: str | None = None,
     lossless: bool = False,
     overwrite: bool = False,
     on_progress: OnProgress = None,
@@ -81,8 +82,8 @@ def fill_stream(
         gaps: of frames counted from 0, or of times from 0; nothing else is looked for.
         raw: what the pictures are, where no header says it, also as text
             (``640x360:yuv420p:25``); the output has none then either.
-        codec, crf, lossless, overwrite: of a video file, which is FFV1 in Matroska and other
-            containers of archives, else H.264, unless said otherwise.
+        codec, crf, preset, lossless, overwrite: of a video file, which is FFV1 in Matroska and
+            other containers of archives, else H.264, unless said otherwise.
         on_progress: called with the stage "fill".
 
     Raises:
@@ -102,7 +103,11 @@ def fill_stream(
     windows = deque(_list_windows(named, context, max_gap))
     with (
         _open_sink(
-            output, reader, clock, codec=codec, crf=crf, lossless=lossless, overwrite=overwrite
+            output,
+            reader,
+            clock,
+            encoding=Encoding(codec=codec, crf=crf, preset=preset, lossless=lossless),
+            overwrite=overwrite,
         ) as (frames, sink),
         tempfile.TemporaryDirectory(prefix="framepred-") as folder,
     ):
@@ -182,6 +187,7 @@ def forecast_stream(
     context: int = 8,
     codec: str | None = None,
     crf: int | None = None,
+    preset: str | None = None,
     lossless: bool = False,
     overwrite: bool = False,
     on_progress: OnProgress = None,
@@ -198,7 +204,11 @@ def forecast_stream(
     tail: deque[Frame] = deque(maxlen=context + _NEAR)
     with (
         _open_sink(
-            output, reader, clock, codec=codec, crf=crf, lossless=lossless, overwrite=overwrite
+            output,
+            reader,
+            clock,
+            encoding=Encoding(codec=codec, crf=crf, preset=preset, lossless=lossless),
+            overwrite=overwrite,
         ) as (frames, sink),
         tempfile.TemporaryDirectory(prefix="framepred-") as folder,
     ):
@@ -252,6 +262,7 @@ def interpolate_stream(
     max_gap: int = 16,
     codec: str | None = None,
     crf: int | None = None,
+    preset: str | None = None,
     lossless: bool = False,
     overwrite: bool = False,
     on_progress: OnProgress = None,
@@ -289,9 +300,7 @@ def interpolate_stream(
         reader,
         clock,
         rate=wanted,
-        codec=codec,
-        crf=crf,
-        lossless=lossless,
+        encoding=Encoding(codec=codec, crf=crf, preset=preset, lossless=lossless),
         overwrite=overwrite,
     ) as (frames, sink):
         for frame, is_cut in _mark_cuts(frames):
@@ -439,9 +448,7 @@ def _open_sink(
     clock: StageClock,
     *,
     rate: Fraction | None = None,
-    codec: str | None,
-    crf: int | None,
-    lossless: bool,
+    encoding: Encoding,
     overwrite: bool,
 ) -> Iterator[tuple[Iterator[Frame], PipeWriter | VideoSink]]:
     """The frames of a stream, and where they go: to a stream, or encoded into a file."""
@@ -469,9 +476,11 @@ def _open_sink(
                 like=info,
                 copy_streams=False,
                 clock=clock,
-                codec=codec or ("ffv1" if target.suffix.lower() in _ARCHIVAL else "h264"),
-                crf=crf,
-                lossless=lossless,
+                encoding=dataclasses.replace(
+                    encoding,
+                    codec=encoding.codec
+                    or ("ffv1" if target.suffix.lower() in _ARCHIVAL else "h264"),
+                ),
                 overwrite=overwrite,
                 rate=rate,
                 time_base=None if rate is None else choose_base(base, rate, None),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .video import VideoReader, VideoWriter, from_rgb
+from .video import Encoding, VideoReader, VideoWriter, from_rgb
 
 __all__ = ["Footage", "draw_frame"]
 
@@ -91,6 +91,8 @@ class Footage:
 
     def write(self, clip: Path) -> None:
         """Encode as ``fill-gaps`` would encode an H.264 video."""
-        with VideoWriter(clip, like=self._like, codec="libx264", overwrite=True) as writer:
+        with VideoWriter(
+            clip, like=self._like, encoding=Encoding(codec="libx264"), overwrite=True
+        ) as writer:
             for frame in self._frames:
                 writer.write(frame)

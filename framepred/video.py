@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .colour import Frame, Image, Unread, from_rgb, read_thumbnail, to_rgb
-from .encoders import Encoder, Hdr
+from .encoders import Encoder, Encoding, Hdr
 from .grafting import Graft, Grafter, plan_graft
 from .reader import RAW, OtherStream, Packet, VideoInfo, VideoReader, probe
 from .writer import VideoWriter
@@ -21,6 +21,7 @@ from .writer import VideoWriter
 __all__ = [
     "RAW",
     "Encoder",
+    "Encoding",
     "Frame",
     "Graft",
     "Grafter",

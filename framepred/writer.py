@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import os
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -42,7 +43,7 @@ from .containers import (
     make_container_options,
     name_losses,
 )
-from .encoders import Encoder, choose_encoder
+from .encoders import Encoder, Encoding, choose_encoder
 from .errors import MediaError, OutputError, describe_error
 from .inputs import demux, open_input
 from .insertion import NO_DELAY, Delay
@@ -87,9 +88,7 @@ class VideoWriter:
         path: str | Path,
         *,
         like: VideoReader,
-        codec: str | None = None,
-        crf: int | None = None,
-        lossless: bool = False,
+        encoding: Encoding = Encoding(),  # noqa: B008 (it cannot be changed)
         overwrite: bool = False,
         delay: Delay = NO_DELAY,
         is_sound_moved: bool = False,
@@ -98,12 +97,12 @@ class VideoWriter:
     ) -> None:
         """Open the encoder and write the container's header, so that all that can fail fails now.
 
-        codec: an encoder's or a codec's name instead of the input's. crf: the encoder's own scale
-        (default: visually lossless). Streams, chapters and attachments are copied when ``like``
-        was opened with ``copy_streams``. delay: how much later the frames come than in ``like``,
-        for those who move them. is_sound_moved: the packets and chapters are moved so too, except
-        those of a second video. rate: frames a second where they are not the input's, a hint;
-        time_base: seconds of a tick that holds the times, where the container lets choose.
+        encoding: which encoder, if not the input's, how good and how fast. Streams, chapters and
+        attachments are copied when ``like`` was opened with ``copy_streams``. delay: how much later
+        the frames come than in ``like``, for those who move them. is_sound_moved: the packets and
+        chapters are moved so too, except those of a second video. rate: frames a second where they
+        are not the input's, a hint; time_base: seconds of a tick that holds the times, where the
+        container lets choose.
 
         Raises:
             OutputError: the file exists (and not ``overwrite``), is the input, cannot be written,
@@ -128,13 +127,15 @@ class VideoWriter:
         is_mp4 = "mp4" in like.info.container.split(",")
         self._marks = read_marks(like.path, like.stream.id) if is_mp4 else Marks()
         muxer = self._find_muxer()
-        self.encoder = self._choose(muxer, codec, crf, lossless)
+        self.encoder = self._choose(muxer, encoding)
         told = [f"{name}={value}" for name, value in self.encoder.options.items()]
         _log.info(
             "%s: encoded by %s in %s%s, for %s",
             *(self.path, self.encoder.name, self.encoder.pix_fmt),
             f" ({', '.join(told)})" if told else "",
-            f"the input's {like.info.codec}" if codec is None else f"the codec asked for, {codec}",
+            f"the input's {like.info.codec}"
+            if encoding.codec is None
+            else f"the codec asked for, {encoding.codec}",
         )
         self.left_out = name_losses(
             muxer, like, self.encoder, copies_pictures=self._copies_pictures
@@ -270,7 +271,7 @@ class VideoWriter:
                     self._like.info,
                     self._marks,
                     self.encoder,
-                    copies_pictures=self._copies_pictures,
+                    told_aspect=self._told_aspect,
                 )
                 with self._temporary.open("rb") as file:
                     os.fsync(file.fileno())
@@ -397,6 +398,11 @@ class VideoWriter:
             self._container = None
         self._temporary.unlink(missing_ok=True)
 
+    @property
+    def _told_aspect(self) -> Fraction | None:
+        """The pixel aspect ratio that the written pictures tell, if their codec can."""
+        return self._like.info.sample_aspect_ratio
+
     def _find_muxer(self) -> str:
         """The container by the output's ending; the input's own where the endings agree."""
         names = [f"any{self.path.suffix}"]
@@ -421,18 +427,18 @@ class VideoWriter:
             "name it .mkv, .mp4, .mov, .webm, .avi or .ts"
         )
 
-    def _choose(self, muxer: str, codec: str | None, crf: int | None, lossless: bool) -> Encoder:
+    def _choose(self, muxer: str, encoding: Encoding) -> Encoder:
         info = self._like.info
+        if encoding.codec is None and self._like.images is not None:
+            # What is no lossless video yet is not made a lossy one unasked.
+            encoding = replace(encoding, codec="ffv1")
         try:
             return choose_encoder(
                 info.codec,
                 info.pix_fmt,
                 holds=lambda name: can_hold_encoder(muxer, name),
                 container=muxer,
-                # What is no lossless video yet is not made a lossy one unasked.
-                wanted=codec if codec or self._like.images is None else "ffv1",
-                crf=crf,
-                lossless=lossless,
+                encoding=encoding,
                 hdr=info.hdr,
             )
         except OutputError as error:

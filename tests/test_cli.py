@@ -515,7 +515,8 @@ def test_help_names_every_option(run: Run) -> None:
     said = run("fill-gaps", "--help").out
     for option in (
         "--gap", "--gaps", "--detect", "--max-gap", "--context", "--model", "--device",
-        "--self-check", "--tile", "--resume", "--reference", "--codec", "--crf", "--lossless",
+        "--self-check", "--tile", "--resume", "--reference", "--codec", "--crf", "--preset",
+        "--lossless",
         "--dry-run",
         "--overwrite", "--json", "--progress", "--output",
     ):  # fmt: skip

@@ -22,7 +22,7 @@ from framepred.salvage import choose_nearer, keep_plausible, salvage_picture
 from framepred.scanning import scan
 from framepred.smears import find_mendable
 from framepred.timeline import Gap, Slot
-from framepred.video import Frame, VideoReader, VideoWriter, to_rgb
+from framepred.video import Encoding, Frame, VideoReader, VideoWriter, to_rgb
 from framepred.views import Views
 
 Images = NDArray[np.uint8]
@@ -505,7 +505,10 @@ def test_an_error_while_two_decoders_run_leaves_nothing(
 def test_samples_beyond_the_depth_do_not_spoil_what_is_written(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "in.mkv", make_frames(8), codec="ffv1", pix_fmt="yuv422p10le")
     output = tmp_path / "out.mkv"
-    with VideoReader(path) as reader, VideoWriter(output, like=reader, codec="ffv1") as writer:
+    with (
+        VideoReader(path) as reader,
+        VideoWriter(output, like=reader, encoding=Encoding(codec="ffv1")) as writer,
+    ):
         for frame in reader.read():
             if frame.index == 0:
                 native = av.VideoFrame(64, 48, "yuv422p10le")  # as decoders leave it

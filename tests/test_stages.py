@@ -19,7 +19,7 @@ from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
 from framepred.reports import StageClock
 from framepred.stages import choose_depth, read_video, write_video
-from framepred.video import Frame, VideoReader, VideoWriter, probe
+from framepred.video import Encoding, Frame, VideoReader, VideoWriter, probe
 
 HOLES = [8, 15, 16]
 
@@ -41,7 +41,9 @@ def _no_thread_is_left() -> Iterator[None]:
 def copy_in_threads(source: Path, target: Path, clock: StageClock) -> tuple[int, tuple[str, ...]]:
     info = probe(source)
     with (
-        write_video(target, like=info, copy_streams=True, clock=clock, lossless=True) as sink,
+        write_video(
+            target, like=info, copy_streams=True, clock=clock, encoding=Encoding(lossless=True)
+        ) as sink,
         read_video(info, copy_streams=True, clock=clock) as items,
     ):
         for item in items:
@@ -55,7 +57,7 @@ def copy_in_threads(source: Path, target: Path, clock: StageClock) -> tuple[int,
 def copy_step_by_step(source: Path, target: Path) -> tuple[int, tuple[str, ...]]:
     with (
         VideoReader(source, copy_streams=True) as reader,
-        VideoWriter(target, like=reader, lossless=True) as writer,
+        VideoWriter(target, like=reader, encoding=Encoding(lossless=True)) as writer,
     ):
         for item in reader.read():
             if isinstance(item, Frame):

@@ -35,10 +35,13 @@ from synthetic import (
     write_gappy_clip,
 )
 
+from framepred.encoders import PRESETS
+from framepred.encoding_options import PresetName
 from framepred.errors import MediaError, OutputError
 from framepred.scanning import scan
 from framepred.stamps import FrameQueue
 from framepred.video import (
+    Encoding,
     Frame,
     VideoReader,
     VideoWriter,
@@ -54,11 +57,14 @@ NTSC = Fraction(30000, 1001)
 TEXTS = [(Fraction(1, 10), Fraction(3, 10), "one"), (Fraction(4, 10), Fraction(6, 10), "two")]
 
 
-def copy_video(source: Path, target: Path, **options: Any) -> VideoWriter:
+def copy_video(
+    source: Path, target: Path, *, overwrite: bool = False, **wishes: Any
+) -> VideoWriter:
     """Decode and encode every frame, copy everything else."""
+    encoding = Encoding(**wishes)
     with (
         VideoReader(source, copy_streams=True) as reader,
-        VideoWriter(target, like=reader, **options) as writer,
+        VideoWriter(target, like=reader, encoding=encoding, overwrite=overwrite) as writer,
     ):
         for item in reader.read():
             if isinstance(item, Frame):
@@ -523,12 +529,60 @@ def test_crf_is_obeyed(tmp_path: Path) -> None:
     assert sizes[0] > 1.5 * sizes[1]
 
 
+def test_presets_are_those_of_the_command_line() -> None:
+    assert tuple(PresetName) == PRESETS
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "told"),
+    [
+        ("libx264", "mkv", "preset=ultrafast"),
+        ("libx265", "mkv", "preset=ultrafast"),
+        ("libvpx-vp9", "webm", "cpu-used=8, row-mt=1, crf=18"),
+        ("libvpx", "webm", "cpu-used=12"),
+        ("libsvtav1", "mkv", "preset=12"),
+    ],
+)
+def test_a_preset_is_named_in_the_encoders_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, codec: str, suffix: str, told: str
+) -> None:
+    source = write_clip(tmp_path / f"a.{suffix}", make_frames(8, width=128, height=96), codec=codec)
+    target = tmp_path / f"b.{suffix}"
+    with caplog.at_level("INFO", logger="framepred"):
+        copy_video(source, target, preset="ultrafast")
+    assert told in caplog.text
+    assert len(read_all(target)) == 8
+
+
+@pytest.mark.parametrize(
+    ("codec", "search"), [("libx264", (b"me=hex", b"me=dia")), ("libx265", (b"me=1", b"me=0"))]
+)
+def test_a_preset_decides_how_the_encoder_works(
+    tmp_path: Path, codec: str, search: tuple[bytes, bytes]
+) -> None:
+    # x264 and x265 write their settings into the stream, such as how motion is searched for.
+    source = write_clip(tmp_path / "a.mkv", make_frames(8, width=128, height=96), codec=codec)
+    usual, fastest = search
+    for preset, there, not_there in ((None, usual, fastest), ("ultrafast", fastest, usual)):
+        copy_video(source, tmp_path / "b.mkv", preset=preset, overwrite=True)
+        written = (tmp_path / "b.mkv").read_bytes()
+        assert there + b" " in written
+        assert not_there + b" " not in written
+
+
+def test_without_loss_a_preset_changes_no_sample(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mkv", make_frames(8, width=128, height=96))
+    target = tmp_path / "b.mkv"
+    copy_video(source, target, lossless=True, preset="ultrafast")
+    assert read_digests(target) == read_digests(source)
+
+
 def test_made_frames_take_their_place(tmp_path: Path) -> None:
     source, pictures = write_gappy_clip(tmp_path / "a.mkv", 16, [5, 6], b_frames=2, audio=True)
     target = tmp_path / "b.mkv"
     with (
         VideoReader(source, copy_streams=True) as reader,
-        VideoWriter(target, like=reader, lossless=True) as writer,
+        VideoWriter(target, like=reader, encoding=Encoding(lossless=True)) as writer,
     ):
         for item in reader.read():
             if not isinstance(item, Frame):
@@ -859,6 +913,8 @@ def test_the_input_is_never_the_output(tmp_path: Path, link: str) -> None:
         ("b.mkv", {"codec": "mpeg4", "lossless": True}, "no lossless mode"),
         ("b.mkv", {"codec": "ffv1", "crf": 20}, "has no crf"),
         ("b.mkv", {"crf": 99}, "from 0 to 51"),
+        ("b.mkv", {"codec": "ffv1", "preset": "fast"}, "ffv1 has no presets; leave --preset out"),
+        ("b.mkv", {"preset": "quick"}, "no preset 'quick'; use one of ultrafast, "),
     ],
 )
 def test_impossible_outputs_fail_at_once(
@@ -866,7 +922,7 @@ def test_impossible_outputs_fail_at_once(
 ) -> None:
     source = write_clip(tmp_path / "a.mkv", 3)
     with VideoReader(source) as reader, pytest.raises(OutputError, match=words) as caught:
-        VideoWriter(tmp_path / name, like=reader, **options)
+        VideoWriter(tmp_path / name, like=reader, encoding=Encoding(**options))
     assert "\n" not in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mkv"]
 
