@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from .filling import fill_gaps
 from .memory import free_bytes, high_water_bytes, reset_high_water
 from .metrics import psnr
 from .minterpolate import interpolate_gap
+from .operations import CONTEXT, GAPS, choose_width, count_parameters, read_gmac
 from .planes import to_images, to_planes
 from .predictor import Predictor, choose_precision
 from .replays import Replays
@@ -36,25 +36,19 @@ from .video import VideoReader
 
 __all__ = [
     "BenchmarkReport",
-    "Count",
-    "CountReport",
     "Measurement",
     "Skip",
     "Variant",
     "benchmark",
-    "choose_width",
-    "count_operations",
 ]
 
 Images = NDArray[np.uint8]
 Stage = Literal["model", "minterpolate", "encode", "decode", "fill-gaps"]
 
-_GAPS = (1, 4)  # missing frames
-_CONTEXT = 4  # known frames on each side of a gap
 # The test clip: 4 known, 1 missing, 4 known, 4 missing, and so on; 4 known at the end.
-_KNOWN_IN_PATTERN = _CONTEXT * len(_GAPS)
-_PATTERN = _KNOWN_IN_PATTERN + sum(_GAPS)  # slots
-_MOST_PATTERNS = 4
+_KNOWN_IN_PATTERN = CONTEXT * len(GAPS)
+_PATTERN = _KNOWN_IN_PATTERN + sum(GAPS)  # slots
+_MOST_PATTERNS = 16
 _FIRST_HEIGHT = 256  # always measured: the larger sizes are foretold from it
 _MOST_RUNS = 5
 _USABLE_SHARE = 0.9  # of the memory that is free
@@ -109,54 +103,11 @@ class BenchmarkReport(Report):
     parameters: int
     device: str
     hardware: str
+    preset: str | None  # of the encoder; None: its usual one
     ceilings: dict[str, float]  # 10^12 operations/s of a large matrix product, by precision
     measurements: tuple[Measurement, ...]
     skipped: tuple[Skip, ...]
     seconds: float
-
-
-@dataclass(frozen=True)
-class Count(Report):
-    """The network's work for one frame of a gap with four known frames on each side."""
-
-    height: int
-    width: int
-    n_missing: int
-    gmac_per_frame: float  # 10^9 multiply-adds of convolutions and matrix products
-
-
-@dataclass(frozen=True)
-class CountReport(Report):
-    """What ``count_operations`` counted."""
-
-    model: str
-    parameters: int
-    counts: tuple[Count, ...]
-
-
-def choose_width(height: int) -> int:
-    """The width that goes with a height in 16:9, a multiple of 16: 256 -> 448, 720 -> 1280."""
-    return height * 16 // 9 // 16 * 16
-
-
-def count_operations(predictor: Predictor, *, heights: Sequence[int] = (256, 1080)) -> CountReport:
-    """Count the network's multiply-adds for gaps of 1 and 4 frames at each height.
-
-    Nothing is computed: shapes alone go through the network, so that any size can be counted.
-    """
-    counts = []
-    for height in heights:
-        width = choose_width(height)
-        for n_missing in _GAPS:
-            with (
-                FakeTensorMode(allow_non_fake_inputs=True),
-                torch.inference_mode(),
-                FlopCounterMode(display=False) as counter,
-            ):
-                side = torch.empty(1, _CONTEXT, 3, height, width, device=predictor.device)
-                predictor.model(side, side, n_missing)
-            counts.append(Count(height, width, n_missing, _read_gmac(counter) / n_missing))
-    return CountReport(predictor.name, _count_parameters(predictor), tuple(counts))
 
 
 def benchmark(
@@ -165,6 +116,7 @@ def benchmark(
     heights: Sequence[int] = (256, 720, 1080, 2160),
     batches: Sequence[int] = (1,),
     seconds: float = 4.0,
+    preset: str | None = None,
     on_progress: OnProgress = None,
 ) -> BenchmarkReport:
     """Measure the stages of the tool, each alone, and the filling of a clip as a whole.
@@ -178,6 +130,7 @@ def benchmark(
         heights: even heights of 16:9 pictures; 256 is always measured, before the larger ones.
         batches: numbers of gaps that the network fills at once.
         seconds: most seconds for one measurement; what is foretold to need more is skipped.
+        preset: of the encoder, as in ``video.Encoding``.
         on_progress: called with the stage "benchmark".
 
     Raises:
@@ -185,7 +138,7 @@ def benchmark(
     """
     began = time.perf_counter()
     with TemporaryDirectory(prefix="framepred-") as folder:
-        bench = _Bench(predictor, batches, seconds, Path(folder))
+        bench = _Bench(predictor, batches, seconds, preset, Path(folder))
         steps = [
             step
             for height in sorted({_FIRST_HEIGHT, *heights})
@@ -197,9 +150,10 @@ def benchmark(
                 on_progress(Progress("benchmark", n_done, len(steps)))
     return BenchmarkReport(
         model=predictor.name,
-        parameters=_count_parameters(predictor),
+        parameters=count_parameters(predictor),
         device=predictor.device,
         hardware=bench.hardware,
+        preset=preset,
         ceilings=bench.ceilings,
         measurements=tuple(bench.measurements),
         skipped=tuple(bench.skipped.values()),
@@ -240,12 +194,18 @@ class _Bench:
     """Measures one thing after another, and remembers what each took for a pixel."""
 
     def __init__(
-        self, predictor: Predictor, batches: Sequence[int], seconds: float, folder: Path
+        self,
+        predictor: Predictor,
+        batches: Sequence[int],
+        seconds: float,
+        preset: str | None,
+        folder: Path,
     ) -> None:
         self._predictor = predictor
         self._device = torch.device(predictor.device)
         self._batches = batches
         self._seconds = seconds
+        self._preset = preset
         self._folder = folder
         half = choose_precision(self._device)  # what the hardware is made for
         self._precisions = list(dict.fromkeys((torch.float32, half)))
@@ -272,9 +232,9 @@ class _Bench:
                 partial(self._measure_model, picture, n_missing, batch, precision)
                 for batch in self._batches
                 for precision in self._precisions
-                for n_missing in _GAPS
+                for n_missing in GAPS
             ),
-            *(partial(self._measure_minterpolate, picture, n_missing) for n_missing in _GAPS),
+            *(partial(self._measure_minterpolate, picture, n_missing) for n_missing in GAPS),
             partial(self._measure_coding, picture),
             partial(self._measure_filling, picture),
         ]
@@ -288,8 +248,8 @@ class _Bench:
         n_made = n_missing * batch
         if not self._can_afford(variant, picture, n_made):
             return
-        film = picture.draw(range(2 * _CONTEXT + n_missing))
-        sides = (film[:_CONTEXT], film[_CONTEXT + n_missing :])
+        film = picture.draw(range(2 * CONTEXT + n_missing))
+        sides = (film[:CONTEXT], film[CONTEXT + n_missing :])
         # The same gap so many times.
         before, after = (to_planes(side, self._device).repeat(batch, 1, 1, 1, 1) for side in sides)
         counter = FlopCounterMode(display=False)
@@ -320,9 +280,9 @@ class _Bench:
             self._skip(variant, picture, "does not fit into the GPU's memory")
             return
         made = to_images(timing.result[0], film.dtype)
-        decibels = _mean_psnr(film[_CONTEXT : _CONTEXT + n_missing], made)
+        decibels = _mean_psnr(film[CONTEXT : CONTEXT + n_missing], made)
         exact = self._find(_name_model(n_missing, batch, torch.float32), picture)
-        gmac = _read_gmac(counter) / n_made
+        gmac = read_gmac(counter) / n_made
         rate = n_made / timing.seconds
         self._note(
             variant,
@@ -339,7 +299,7 @@ class _Bench:
         variant = Variant(stage="minterpolate", n_missing=n_missing)
         if not self._can_afford(variant, picture, n_missing):
             return
-        film = picture.draw(range(_CONTEXT - 2, _CONTEXT + n_missing + 2))  # it sees two a side
+        film = picture.draw(range(CONTEXT - 2, CONTEXT + n_missing + 2))  # it sees two a side
         run = partial(interpolate_gap, film[:2], film[-2:], n_missing)
         timing = self._time(variant, picture, n_missing, run, warm_up=run)
         decibels = _mean_psnr(film[2:-2], timing.result)
@@ -355,7 +315,7 @@ class _Bench:
             return
         clip = self._folder / "known.mkv"
         with Footage(self._folder, picture.height, picture.width, slots) as footage:
-            run = partial(footage.write, clip)
+            run = partial(footage.write, clip, preset=self._preset)
             timing = self._time(encode, picture, len(slots), run, warm_up=run)
         self._note(encode, picture, timing, len(slots), frames="written")
 
@@ -373,7 +333,7 @@ class _Bench:
             self._skip(variant, picture, "lacks the figure of one of its stages")
             return
         n_patterns = _choose_length(self._seconds, needed)
-        n_made = n_patterns * sum(_GAPS)
+        n_made = n_patterns * sum(GAPS)
         if not self._can_afford(variant, picture, n_made, needed=n_patterns * needed):
             return
         clip, output = self._folder / "gaps.mkv", self._folder / "filled.mkv"
@@ -385,7 +345,14 @@ class _Bench:
         def fill() -> FillReport:
             # One that has seen the clip before would remember what it worked out.
             fresh = Predictor(self._predictor.model, name=self._predictor.name, device=self._device)
-            return fill_gaps(clip, output, predictor=fresh, self_check=False, overwrite=True)
+            return fill_gaps(
+                clip,
+                output,
+                predictor=fresh,
+                self_check=False,
+                preset=self._preset,
+                overwrite=True,
+            )
 
         timing = self._time(variant, picture, n_made, fill)
         self._note(variant, picture, timing, timing.result.frames_made)
@@ -397,7 +364,7 @@ class _Bench:
         batch = min(self._batches)
         precision = choose_precision(self._device)
         stages = [
-            *((_name_model(n, batch, precision), n) for n in _GAPS),
+            *((_name_model(n, batch, precision), n) for n in GAPS),
             (Variant(stage="encode"), _PATTERN),
             (Variant(stage="decode"), 2 * _KNOWN_IN_PATTERN),  # it scans first
         ]
@@ -530,10 +497,10 @@ def _list_known(n_patterns: int) -> list[int]:
     known: list[int] = []
     start = 0
     for _ in range(n_patterns):
-        for n_missing in _GAPS:
-            known += range(start, start + _CONTEXT)
-            start += _CONTEXT + n_missing
-    return [*known, *range(start, start + _CONTEXT)]
+        for n_missing in GAPS:
+            known += range(start, start + CONTEXT)
+            start += CONTEXT + n_missing
+    return [*known, *range(start, start + CONTEXT)]
 
 
 def _choose_length(seconds: float, needed: float) -> int:
@@ -582,12 +549,3 @@ def _name_model(n_missing: int, batch: int, precision: torch.dtype) -> Variant:
 
 def _name(precision: torch.dtype) -> str:
     return str(precision).removeprefix("torch.")
-
-
-def _read_gmac(counter: FlopCounterMode) -> float:
-    """10^9 multiply-adds; the counter takes each for two operations."""
-    return counter.get_total_flops() / 2e9
-
-
-def _count_parameters(predictor: Predictor) -> int:
-    return sum(parameter.numel() for parameter in predictor.model.parameters())

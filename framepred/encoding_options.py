@@ -9,10 +9,10 @@ import typer
 
 from .options import FILE
 
-__all__ = ["Codec", "Crf", "Lossless", "Preset", "PresetName"]
+__all__ = ["Codec", "Crf", "Lossless", "PaceName", "Preset"]
 
 
-class PresetName(StrEnum):
+class PaceName(StrEnum):
     """How fast an encoder works, in the words of x264 and x265."""
 
     ultrafast = "ultrafast"
@@ -50,7 +50,7 @@ Crf = Annotated[
     ),
 ]
 Preset = Annotated[
-    PresetName | None,
+    PaceName | None,
     typer.Option(
         "--preset",
         help="How fast the encoder works, at the cost of quality and size. Default: medium.",

@@ -8,12 +8,13 @@ from .console import Sheet
 from .phrases import count, tell_scores
 
 if TYPE_CHECKING:
-    from .benchmark import BenchmarkReport, CountReport
+    from .benchmark import BenchmarkReport
     from .calibration import ConfidenceReport
     from .confidence import Agreement
     from .console import Terminal
     from .evaluation import EvaluationReport
     from .moving_mnist import DigitsReport
+    from .operations import CountReport
     from .reports import CompareReport, InstallationReport
     from .session import TrainReport
 
@@ -191,6 +192,7 @@ def show_benchmark(terminal: Terminal, report: BenchmarkReport) -> None:
     terminal.say(
         f"{report.model} ({report.parameters / 1e6:.2f} million parameters) on {report.device} "
         f"({report.hardware}), {report.seconds:.0f} s"
+        + ("" if report.preset is None else f"; encoder at {report.preset}")
     )
     headers = ("what", "size", "g", "batch", "precision", "frames/s", "frames", "peak GB")
     sheet = Sheet(

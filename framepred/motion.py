@@ -94,7 +94,9 @@ def _blur(images: Tensor, window: int) -> Tensor:
     total = F.pad(images, (window // 2,) * 4)
     for dimension in (3, 2):
         total = _add_neighbours(total, dimension, window)
-    height, width = (_count_inside(n, window) for n in images.shape[-2:])
+    height, width = (
+        list_values(_count_inside(n, window), device=images.device) for n in images.shape[-2:]
+    )
     return total.div_(height[:, None] * width)
 
 
@@ -109,11 +111,10 @@ def _add_neighbours(images: Tensor, dimension: int, window: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)
-def _count_inside(n: int, window: int) -> Tensor:
-    """How many of ``n`` pixels in a row lie in a window around each of them, (n,) on the CPU."""
-    place, half = torch.arange(n, dtype=torch.float32), window // 2
-    return (place + half).clamp_max(n - 1) - (place - half).clamp_min(0) + 1
+def _count_inside(n: int, window: int) -> tuple[float, ...]:
+    """How many of ``n`` pixels in a row lie in a window around each of them."""
+    half = window // 2
+    return tuple(float(min(k + half, n - 1) - max(k - half, 0) + 1) for k in range(n))
 
 
 def _normalize(gray: Tensor) -> Tensor:

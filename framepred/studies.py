@@ -300,6 +300,7 @@ def benchmark(
     sizes: study_options.Sizes = None,
     batch: study_options.Batches = "1",
     seconds: study_options.BenchmarkSeconds = 4.0,
+    preset: study_options.EncoderPreset = None,
     count: study_options.CountOnly = False,
     model: options.Model = "default",
     device: options.Device = options.DeviceName.auto,
@@ -321,7 +322,9 @@ def benchmark(
 
         predictor = Predictor.load(model, device=device.value)
         if count:
-            counted = bench.count_operations(predictor, heights=heights or (256, 1080))
+            from .operations import count_operations
+
+            counted = count_operations(predictor, heights=heights or (256, 1080))
             if json != "-":
                 findings.show_count(terminal, counted)
             if json is not None:
@@ -333,6 +336,7 @@ def benchmark(
                 heights=heights or (256, 720, 1080, 2160),
                 batches=batches,
                 seconds=seconds,
+                preset=preset,
                 on_progress=on_progress,
             )
         if json is not None:

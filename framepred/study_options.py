@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from .encoding_options import PaceName
 from .options import FILE, HOW, TALK, WHAT, complete_model
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Compile",
     "CountOnly",
     "Crop",
+    "EncoderPreset",
     "EvaluateContext",
     "ForecastShare",
     "Hidden",
@@ -488,6 +490,15 @@ BenchmarkSeconds = Annotated[
         metavar="S",
         min=0.1,
         help="Most time for one measurement; what needs more is skipped.",
+        rich_help_panel=HOW,
+    ),
+]
+EncoderPreset = Annotated[
+    PaceName | None,
+    typer.Option(
+        "--preset",
+        help="Pace of the encoder, as for fill-gaps. Default: medium.",
+        show_default=False,
         rich_help_panel=HOW,
     ),
 ]

@@ -89,10 +89,9 @@ class Footage:
     def __exit__(self, *_: object) -> None:
         self._like.close()
 
-    def write(self, clip: Path) -> None:
+    def write(self, clip: Path, *, preset: str | None = None) -> None:
         """Encode as ``fill-gaps`` would encode an H.264 video."""
-        with VideoWriter(
-            clip, like=self._like, encoding=Encoding(codec="libx264"), overwrite=True
-        ) as writer:
+        encoding = Encoding(codec="libx264", preset=preset)
+        with VideoWriter(clip, like=self._like, encoding=encoding, overwrite=True) as writer:
             for frame in self._frames:
                 writer.write(frame)

@@ -53,11 +53,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from framepred.benchmark import count_operations
 from framepred.clips import find_videos
 from framepred.errors import FramepredError, TrainingError
 from framepred.learner import TrainConfig
 from framepred.model import FramePredictor, ModelConfig
+from framepred.operations import count_operations
 from framepred.outputs import write_text
 from framepred.predictor import Predictor
 from framepred.protocol import (

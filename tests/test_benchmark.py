@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 
 from framepred import benchmark as bench
 from framepred import predictor
-from framepred.benchmark import BenchmarkReport, Variant, benchmark, choose_width, count_operations
+from framepred.benchmark import BenchmarkReport, Variant, benchmark
 from framepred.cli import app
 from framepred.model import ModelConfig
+from framepred.operations import choose_width, count_operations
 from framepred.predictor import Predictor, choose_precision
 
 CPU = torch.device("cpu")
@@ -83,7 +84,7 @@ def test_operations_are_counted_by_shape_alone() -> None:
 
 
 def test_the_network_can_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "_GAPS", (1,))
+    monkeypatch.setattr("framepred.operations.GAPS", (1,))
     network = build_network(config=TINY)
     (one,) = count_operations(wrap(network), heights=(64,)).counts
     counter = bench.FlopCounterMode(display=False)

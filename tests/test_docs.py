@@ -46,7 +46,7 @@ ELSEWHERE = {"--cut", "--nproc-per-node", "--every", "--only", "--misses", "--co
 # What a command calls in the end.
 _CALLED = (
     "framepred.benchmark.benchmark",
-    "framepred.benchmark.count_operations",
+    "framepred.operations.count_operations",
     "framepred.comparison.compare",
     "framepred.evaluation.evaluate",
     "framepred.filling.fill_gaps",

@@ -14,8 +14,8 @@ import pytest
 from scenery import film
 from synthetic import write_clip
 
-from framepred.benchmark import Count, CountReport
 from framepred.errors import TrainingError
+from framepred.operations import Count, CountReport
 from framepred.predictor import Predictor
 from framepred.protocol import load_windows, score_window
 from framepred.video import open_rgb_frames

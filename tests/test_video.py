@@ -36,7 +36,7 @@ from synthetic import (
 )
 
 from framepred.encoders import PRESETS
-from framepred.encoding_options import PresetName
+from framepred.encoding_options import PaceName
 from framepred.errors import MediaError, OutputError
 from framepred.scanning import scan
 from framepred.stamps import FrameQueue
@@ -530,7 +530,7 @@ def test_crf_is_obeyed(tmp_path: Path) -> None:
 
 
 def test_presets_are_those_of_the_command_line() -> None:
-    assert tuple(PresetName) == PRESETS
+    assert tuple(PaceName) == PRESETS
 
 
 @pytest.mark.parametrize(
