@@ -16,6 +16,7 @@ from av.stream import Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from .chroma_location import name_usual_location
 from .encoders import Encoder
 from .inputs import open_bytes
 from .reader import VideoInfo, VideoReader, name_codec
@@ -243,7 +244,19 @@ def name_losses(
         losses.append("the alpha channel (FFmpeg decodes none of this codec)")
     if info.rotation and muxer not in ROTATED:
         losses.append(f"rotation ({info.rotation} degrees)")
+    if not copies_pictures and not _tells_chroma_location(info, muxer, encoder.codec):
+        losses.append(f"where chroma lies ({info.chroma_location})")
     carries_hdr = encoder.codec in ("h264", "hevc", "av1")
     if (info.hdr.mastering or info.hdr.light) and not carries_hdr:
         losses.append("HDR mastering metadata")
     return tuple(losses)
+
+
+def _tells_chroma_location(info: VideoInfo, muxer: str, codec: str) -> bool:
+    """Whether a file in a codec says where chroma lies, or need not."""
+    location = info.chroma_location
+    if location is None or location == name_usual_location(codec):
+        return True
+    if codec == "av1" and location not in ("left", "topleft"):
+        return muxer in ("matroska", "webm")
+    return codec in ("h264", "hevc", "av1") or muxer in ("matroska", "webm")

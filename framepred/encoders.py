@@ -14,6 +14,7 @@ from fractions import Fraction
 import av
 from av.codec.codec import UnknownCodecError
 
+from .chroma_location import name_usual_location
 from .colour import find_equal_layouts
 from .errors import OutputError
 
@@ -149,11 +150,13 @@ def choose_encoder(
     holds: Callable[[str], bool],
     container: str,
     encoding: Encoding,
-    hdr: Hdr | None = None,
+    hdr: Hdr = Hdr(),
+    chroma_location: str | None = None,
 ) -> Encoder:
     """Choose the encoder that follows ``codec`` and ``pix_fmt`` of an input.
 
     holds: whether the container takes an encoder's stream, by the encoder's name.
+    chroma_location: of 4:2:0, in FFmpeg's words; some encoders and containers keep it.
 
     Raises:
         OutputError: there is no such encoder, it cannot hold these samples, the container cannot
@@ -179,10 +182,10 @@ def choose_encoder(
         elif not holds(found.name):
             reason = reason or f"a {container} file cannot hold {found.canonical_name}"
         elif pixels := _match(found, pix_fmt):
-            return _set_up(found, pixels, encoding, hdr or Hdr())
+            return _set_up(found, pixels, encoding, hdr, chroma_location)
         elif found.name == "prores_ks" and (pixels := _match(found, _narrow(pix_fmt))):
             # FFmpeg decodes ProRes 4444 to 12 bits and encodes it from 10.
-            return replace(_set_up(found, pixels, encoding, hdr or Hdr()), is_narrowed=True)
+            return replace(_set_up(found, pixels, encoding, hdr, chroma_location), is_narrowed=True)
         else:
             reason = reason or f"{found.name} cannot hold {pix_fmt} pictures"
     raise OutputError(f"{reason}; {_suggest(pix_fmt, holds, lossless)}")
@@ -227,7 +230,9 @@ def _suggest(pix_fmt: str, holds: Callable[[str], bool], lossless: bool) -> str:
     return "name the output .mkv and use --codec ffv1"
 
 
-def _set_up(codec: av.Codec, pix_fmt: str, encoding: Encoding, hdr: Hdr) -> Encoder:
+def _set_up(
+    codec: av.Codec, pix_fmt: str, encoding: Encoding, hdr: Hdr, chroma_location: str | None
+) -> Encoder:
     name, crf = codec.name, encoding.crf
     options = dict(_FIXED.get(name, {}))
     qscale = None
@@ -257,6 +262,8 @@ def _set_up(codec: av.Codec, pix_fmt: str, encoding: Encoding, hdr: Hdr) -> Enco
         }.get(pix_fmt, "dnxhr_444")
     if encoding.preset is not None:
         options.update(_name_pace(name, encoding.preset))
+    if chroma_location and chroma_location != name_usual_location(codec.canonical_name):
+        options["chroma_sample_location"] = chroma_location
     _add_parameters(name, options, hdr)
     return Encoder(
         name=name,

@@ -262,6 +262,7 @@ def _match_encoder(info: VideoInfo, survey: _Survey, number: int, encoding: Enco
             container="mp4",
             encoding=replace(encoding, codec=None),
             hdr=info.hdr,
+            chroma_location=info.chroma_location,
         )
     except OutputError as error:
         why, advises, _ = str(error).partition(";")

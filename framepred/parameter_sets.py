@@ -15,6 +15,7 @@ __all__ = [
     "Codec",
     "Numbering",
     "SpsFacts",
+    "read_chroma_location",
     "read_hevc_pps",
     "read_numbering",
     "read_pps",
@@ -40,6 +41,8 @@ _AVC_ROOM = {
     **dict.fromkeys((51, 52), 184320),
     **dict.fromkeys((60, 61, 62), 696320),
 }
+
+_MOST_SETS, _MOST_REFERENCES = 64, 16  # H.265, 7.4.3.2.1 and A.4.1
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,20 @@ def read_sps(codec: Codec, unit: bytes) -> SpsFacts:
     """
     bits = Bits(unescape(unit[1 if codec == "h264" else 2 :]))
     return _read_avc_sps(bits)[0] if codec == "h264" else _read_hevc_sps(bits)
+
+
+def read_chroma_location(codec: Codec, unit: bytes) -> int | None:
+    """Where a sequence parameter set says that chroma samples lie, if it does (H.264, figure E-1).
+
+    Raises:
+        ValueError: it is cut off or makes no sense.
+    """
+    bits = Bits(unescape(unit[1 if codec == "h264" else 2 :]))
+    if codec == "h264":
+        _read_avc_sps(bits, is_whole=False)
+    else:
+        _pass_hevc_sps(bits)
+    return _read_look(bits) if bits.read(1) else None
 
 
 def read_numbering(unit: bytes) -> Numbering:
@@ -118,7 +135,8 @@ def read_hevc_pps(unit: bytes) -> tuple[int, int, bool]:
     return number, n_spare, bool(bits.read(1))
 
 
-def _read_avc_sps(bits: Bits) -> tuple[SpsFacts, Numbering]:
+def _read_avc_sps(bits: Bits, *, is_whole: bool = True) -> tuple[SpsFacts, Numbering]:
+    """Read an SPS, or only up to where it says whether there is usability information."""
     profile, _, level = bits.read(8), bits.read(8), bits.read(8)
     bits.read_golomb()
     chroma, has_planes = 1, False
@@ -151,7 +169,7 @@ def _read_avc_sps(bits: Bits) -> tuple[SpsFacts, Numbering]:
     if bits.read(1):
         for _ in range(4):
             bits.read_golomb()
-    n_kept = _read_restriction(bits) if bits.read(1) else None
+    n_kept = _read_restriction(bits) if is_whole and bits.read(1) else None
     if n_kept is None:
         n_kept = min(_AVC_ROOM.get(level, 0) // (size * (1 + is_interlaced)), 16)
     return SpsFacts(profile, level, chroma, is_interlaced, n_references, n_kept), numbering
@@ -159,17 +177,7 @@ def _read_avc_sps(bits: Bits) -> tuple[SpsFacts, Numbering]:
 
 def _read_restriction(bits: Bits) -> int | None:
     """From the usability information of an H.264 SPS: how many pictures a decoder keeps."""
-    if bits.read(1) and bits.read(8) == 255:
-        bits.read(32)
-    if bits.read(1):
-        bits.read(1)
-    if bits.read(1):
-        bits.read(4)
-        if bits.read(1):
-            bits.read(24)
-    if bits.read(1):
-        bits.read_golomb()
-        bits.read_golomb()
+    _read_look(bits)
     if bits.read(1):
         bits.read(65)
     has_timing = [_skip_timing(bits) if bits.read(1) else False for _ in range(2)]
@@ -180,6 +188,22 @@ def _read_restriction(bits: Bits) -> int | None:
     for _ in range(5):
         bits.read_golomb()
     return bits.read_golomb()
+
+
+def _read_look(bits: Bits) -> int | None:
+    """Where chroma lies, from the head of usability information (H.264, E.1.1; H.265, E.2.1)."""
+    if bits.read(1) and bits.read(8) == 255:
+        bits.read(32)  # pixel aspect
+    if bits.read(1):
+        bits.read(1)
+    if bits.read(1):
+        bits.read(4)
+        if bits.read(1):
+            bits.read(24)  # colours
+    if not bits.read(1):
+        return None
+    top, _ = bits.read_golomb(), bits.read_golomb()
+    return top
 
 
 def _skip_timing(bits: Bits) -> bool:
@@ -204,8 +228,8 @@ def _skip_scaling(bits: Bits, n_lists: int) -> None:
                 last = following or last
 
 
-def read_profile(bits: Bits) -> tuple[int, int, bool, bool]:
-    """From the beginning of an H.265 SPS: (profile, level, is high tier, is interlaced).
+def read_profile(bits: Bits) -> tuple[int, int, bool, bool, int]:
+    """From the head of an H.265 SPS: (profile, level, is high tier, is interlaced, sub-layers).
 
     Raises:
         ValueError: it is cut off.
@@ -223,11 +247,20 @@ def read_profile(bits: Bits) -> tuple[int, int, bool, bool]:
         bits.read(2 * (8 - n_layers))
     for has_profile, has_level in flags:
         bits.read(88 * has_profile + 8 * has_level)
-    return profile, level, bool(is_high), bool(is_interlaced and not is_progressive)
+    may_hold_fields = bool(is_interlaced and not is_progressive)
+    return profile, level, bool(is_high), may_hold_fields, n_layers + 1
 
 
 def _read_hevc_sps(bits: Bits) -> SpsFacts:
-    profile, level, is_high, is_interlaced = read_profile(bits)
+    profile, level, is_high, is_interlaced, _ = read_profile(bits)
+    chroma, _ = _read_hevc_format(bits)
+    bits.read(1)
+    n_kept = bits.read_golomb()
+    return SpsFacts(profile, level, chroma, is_interlaced, n_kept, n_kept, is_high)
+
+
+def _read_hevc_format(bits: Bits) -> tuple[int, int]:
+    """The kind of chroma, and how many bits of a picture's number its slices have."""
     bits.read_golomb()
     chroma = bits.read_golomb()
     if chroma == 3:
@@ -239,7 +272,74 @@ def _read_hevc_sps(bits: Bits) -> SpsFacts:
             bits.read_golomb()
     bits.read_golomb()
     bits.read_golomb()
-    bits.read_golomb()
-    bits.read(1)
-    n_kept = bits.read_golomb()
-    return SpsFacts(profile, level, chroma, is_interlaced, n_kept, n_kept, is_high)
+    return chroma, bits.read_golomb() + 4
+
+
+def _pass_hevc_sps(bits: Bits) -> None:
+    """Pass over an H.265 SPS up to where it says whether there is usability information."""
+    *_, n_layers = read_profile(bits)
+    _, n_number_bits = _read_hevc_format(bits)
+    for _ in range(n_layers if bits.read(1) else 1):
+        for _ in range(3):
+            bits.read_golomb()
+    for _ in range(6):
+        bits.read_golomb()  # sizes of blocks
+    if bits.read(1) and bits.read(1):
+        _skip_hevc_scaling(bits)
+    bits.read(2)
+    if bits.read(1):  # samples as they are
+        bits.read(8)
+        bits.read_golomb()
+        bits.read_golomb()
+        bits.read(1)
+    offsets: list[int] = []
+    n_sets = bits.read_golomb()
+    if n_sets > _MOST_SETS:
+        raise ValueError("a parameter set makes no sense")
+    for k in range(n_sets):
+        offsets = _read_references(bits, offsets, is_first=k == 0)
+    if bits.read(1):
+        for _ in range(bits.read_golomb()):
+            bits.read(n_number_bits + 1)
+    bits.read(2)
+
+
+def _skip_hevc_scaling(bits: Bits) -> None:
+    """Pass over scaling lists (H.265, 7.3.4)."""
+    for size in range(4):
+        for _ in range(2 if size == 3 else 6):
+            if not bits.read(1):
+                bits.read_golomb()
+                continue
+            if size > 1:
+                bits.read_signed()
+            for _ in range(min(64, 1 << (4 + 2 * size))):
+                bits.read_signed()
+
+
+def _read_references(bits: Bits, before: list[int], *, is_first: bool) -> list[int]:
+    """A set of pictures to refer to, by how much later they are shown (H.265, 7.3.7, 7.4.8).
+
+    before: the set ahead of it, from which it may be derived.
+    """
+    if not is_first and bits.read(1):
+        sign = -1 if bits.read(1) else 1
+        shift = sign * (bits.read_golomb() + 1)
+        found = []
+        for offset in (*before, 0):
+            is_used = bits.read(1)
+            if (is_used or bits.read(1)) and offset + shift:
+                found.append(offset + shift)
+        # Earlier ones and later ones, the nearest first.
+        return sorted(found, key=lambda offset: (offset > 0, abs(offset)))
+    n_earlier, n_later = bits.read_golomb(), bits.read_golomb()
+    if n_earlier + n_later > _MOST_REFERENCES:
+        raise ValueError("a parameter set makes no sense")
+    offsets = []
+    for n, sign in ((n_earlier, -1), (n_later, 1)):
+        offset = 0
+        for _ in range(n):
+            offset += sign * (bits.read_golomb() + 1)
+            bits.read(1)
+            offsets.append(offset)
+    return offsets

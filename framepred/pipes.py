@@ -21,7 +21,7 @@ from .colour import Frame, bit_depth, find_equal_layouts, repack
 from .encoders import Hdr
 from .errors import MediaError, OutputError
 from .reader import VideoInfo
-from .y4m import PictureFormat, format_header, parse_header
+from .y4m import PictureFormat, choose_tag, format_header, parse_header
 
 __all__ = [
     "PipeReader",
@@ -260,6 +260,7 @@ def describe_pictures(pictures: PictureFormat) -> VideoInfo:
         colorspace=2,
         interlaced=pictures.is_interlaced,
         is_bottom_first=pictures.interlacing == "b",
+        chroma_location=pictures.chroma_location,
         hdr=Hdr(),
         has_dolby_vision=False,
         picture_metadata=(),
@@ -283,6 +284,7 @@ def choose_pictures(info: VideoInfo, rate: Fraction | None) -> PictureFormat:
         info.height,
         rate,
         info.pix_fmt,
+        tag=choose_tag(info.pix_fmt, info.chroma_location),
         interlacing=("b" if info.is_bottom_first else "t") if info.interlaced else "p",
         aspect=info.sample_aspect_ratio,
         color_range=info.color_range,
@@ -302,6 +304,9 @@ def list_losses(info: VideoInfo) -> tuple[str, ...]:
     losses = []
     if info.rotation:
         losses.append(f"rotation ({info.rotation} degrees: the pictures are as they are stored)")
+    tag = choose_tag(info.pix_fmt, info.chroma_location)
+    if not tag and info.chroma_location not in (None, "left"):
+        losses.append(f"where chroma lies ({info.chroma_location})")
     if info.hdr.mastering or info.hdr.light:
         losses.append("HDR mastering metadata")
     return tuple(losses)

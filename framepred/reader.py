@@ -23,6 +23,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .checksums import Ffv1Checker
+from .chroma_location import find_chroma_location
 from .colour import Frame, bit_depth
 from .continuity import follow_numbers
 from .encoders import Hdr
@@ -44,12 +45,14 @@ from .stamps import FrameQueue, Splices, StampClock, Time, to_fraction
 from .verifier import Vp9Verifier
 from .vp9_headers import spoil_tiles
 from .wavefronts import WavefrontVerifier, decode_by_entries
+from .y4m import read_location
 
 __all__ = ["RAW", "OtherStream", "Packet", "VideoInfo", "VideoReader", "probe", "read_end"]
 
 # Demuxers of streams without times: what they give is made up, in the order of storage.
 RAW = ("h264", "hevc", "vvc", "mpegvideo", "m4v")
 # A time in a tag of Matroska: digits without end are no time.
+_LONGEST_LINE = 1000  # bytes of a header of y4m
 _CLOCK = re.compile(r"(\d{1,9}):(\d\d):(\d\d\.\d{1,18})", re.ASCII)
 _BOTTOM_FIRST = (3, 4)  # of FFmpeg's AVFieldOrder: shown first, whichever is stored first
 # Decoders that conceal damage without a word, unless asked to refuse it. A camera whose every
@@ -109,6 +112,7 @@ class VideoInfo:
     colorspace: int
     interlaced: bool
     is_bottom_first: bool  # interlaced: its lower field is the earlier one
+    chroma_location: str | None  # of 4:2:0, in FFmpeg's words
     hdr: Hdr
     has_dolby_vision: bool
     picture_metadata: tuple[str, ...]
@@ -484,11 +488,22 @@ def _describe(path: Path) -> VideoInfo:
             colorspace=int(source.colorspace),
             interlaced=first.interlaced_frame if first is not None else False,
             is_bottom_first=context.field_order in _BOTTOM_FIRST,
+            chroma_location=_read_chroma_location(path, stream, pixels.name if pixels else ""),
             hdr=_read_hdr(side_data),
             has_dolby_vision=any(name.startswith("DOVI") for name in side_data),
             picture_metadata=tuple(_UNWRITTEN[name] for name in _UNWRITTEN if name in side_data),
             other_streams=others,
         )
+
+
+def _read_chroma_location(path: Path, stream: VideoStream, pixels: str) -> str | None:
+    if not pixels.startswith(("yuv420", "yuvj420")):
+        return None
+    context = stream.codec_context
+    if stream.container.format.name == "yuv4mpegpipe":
+        with open_bytes(path) as file:
+            return read_location(file.readline(_LONGEST_LINE))
+    return find_chroma_location(context.codec.canonical_name, context.extradata)
 
 
 def read_end(stream: Stream) -> Fraction | None:

@@ -440,6 +440,7 @@ class VideoWriter:
                 container=muxer,
                 encoding=encoding,
                 hdr=info.hdr,
+                chroma_location=info.chroma_location,
             )
         except OutputError as error:
             raise OutputError(f"{self.path}: {error}") from error

@@ -19,7 +19,15 @@ from fractions import Fraction
 from .errors import MediaError, OutputError
 from .rates import parse_rate
 
-__all__ = ["MAGIC", "PictureFormat", "format_header", "parse_header", "parse_raw"]
+__all__ = [
+    "MAGIC",
+    "PictureFormat",
+    "choose_tag",
+    "format_header",
+    "parse_header",
+    "parse_raw",
+    "read_location",
+]
 
 MAGIC = b"YUV4MPEG2"
 
@@ -38,6 +46,8 @@ _FORMATS = {
     # FFmpeg, which reads what is cut out of a stream, knows no gray of 14 bits in this format.
     **{f"mono{bits}": f"gray{bits}le" for bits in _DEEP if bits != 14},
 }
+# Where chroma lies in pictures of 8 bits, in FFmpeg's words; in others nothing is said.
+_LOCATIONS = {"420jpeg": "center", "420": "center", "420mpeg2": "left", "420paldv": "topleft"}
 _RANGES = {"": 0, "LIMITED": 1, "FULL": 2}
 _LARGEST = 2**28  # pixels: more is no picture but a broken header
 _RATE = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
@@ -61,6 +71,17 @@ class PictureFormat:
     def is_interlaced(self) -> bool:
         """Whether a picture is two fields."""
         return self.interlacing in ("t", "b")
+
+    @property
+    def chroma_location(self) -> str | None:
+        """Where chroma lies, in FFmpeg's words."""
+        return _LOCATIONS.get(self.tag)
+
+
+def choose_tag(pix_fmt: str, chroma_location: str | None) -> str:
+    """The tag of pictures with their chroma at such a place; empty: it says nothing of that."""
+    tags = (tag for tag, place in _LOCATIONS.items() if place == chroma_location)
+    return next(tags, "") if pix_fmt in ("yuv420p", "yuvj420p") else ""
 
 
 def parse_header(line: bytes) -> PictureFormat:
@@ -100,6 +121,12 @@ def parse_header(line: bytes) -> PictureFormat:
         aspect=aspect,
         color_range=color_range,
     )
+
+
+def read_location(line: bytes) -> str | None:
+    """Where the first line of a stream says that chroma lies, whatever else stands there."""
+    tags = [word[1:].decode("ascii", "replace") for word in line.split() if word[:1] == b"C"]
+    return _LOCATIONS.get(tags[0] if tags else "420jpeg")
 
 
 def format_header(pictures: PictureFormat) -> bytes:

@@ -61,8 +61,9 @@ LAYERS = (
     },
     {"composition", "sights", "sides", "observations"},
     {"refinement"},
-    {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection", "encoders"},
-    {"rates", "decisions", "ranges"},
+    {"timeline", "bitstream", "packaged", "losses", "model", "baselines", "detection"},
+    {"chroma_location"},
+    {"rates", "decisions", "ranges", "encoders"},
     {
         "unrolling",
         "repairs",
@@ -96,7 +97,7 @@ LAYERS = (
         "stills",
         "rereading",
     },
-    {"learner", "digits", "pages", "galleries", "previews", "contacts"},
+    {"learner", "operations", "digits", "pages", "galleries", "previews", "contacts"},
     {"adaptation", "session", "gap_pages", "forecast_pages"},
     {"views"},
     {"confidence", "journal"},
@@ -106,7 +107,8 @@ LAYERS = (
     {"filling", "forecasting", "training", "evaluation", "comparison", "installation"},
     {"benchmark", "futures", "moving_mnist", "streaming"},
     {"bars"},
-    {"console", "options", "plots", "scoreboards"},
+    {"console", "options", "encoding_options", "plots", "scoreboards"},
+    {"encoding_options"},
     {"study_options", "batches", "summaries", "findings"},
     {"study_values"},
     {"terminals"},
@@ -120,7 +122,7 @@ STDLIB_ONLY = {
     "splicing", "smears", "insertion", "checksums", "sequences", "rates", "y4m", "settings",
     "phrases", "decisions", "ranges", "continuity", "interrupts", "bool_coder", "vp8_tables",
     "vp8_headers", "vp9_headers", "vp8_modes", "vp8_tokens", "partitions", "workers",
-    "parameter_sets", "rereading",
+    "parameter_sets", "rereading", "chroma_location",
 }  # fmt: skip
 # Who may import which big library.
 OWNERS = {
@@ -136,7 +138,7 @@ OWNERS = {
         "baselines", "predictor", "clips", "digits", "learner", "pace", "processes", "training",
         "evaluation", "albums", "spacing", "compiling",
         "installation", "benchmark", "adaptation", "unrolling", "moving_mnist", "stack", "session",
-        "tiles", "composition", "refinement", "planes", "replays",
+        "operations", "tiles", "composition", "refinement", "planes", "replays",
     },
     "scipy": {"leaps"},
     "skimage": {"metrics", "baselines", "salvage"},
@@ -146,8 +148,8 @@ OWNERS = {
     "jinja2": {"pages"},
     "rich": {"bars", "console", "cli"},
     "typer": {
-        "cli", "options", "study_options", "stream_options", "batches", "studies", "terminals",
-        "study_values",
+        "cli", "options", "encoding_options", "study_options", "stream_options", "batches",
+        "studies", "terminals", "study_values",
     },
 }  # fmt: skip
 
