@@ -37,6 +37,7 @@ __all__ = [
     "find_equal_layouts",
     "from_rgb",
     "limit_samples",
+    "make_blank",
     "read_thumbnail",
     "repack",
     "to_rgb",
@@ -227,7 +228,7 @@ def from_rgb(image: Image, *, like: Frame, time: Fraction) -> Frame:
     if image.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"image must be uint8 or uint16, got {image.dtype}")
     top = 255 if image.dtype == np.uint8 else 65535
-    made = _make_blank(native, layout.planar)
+    made = make_blank(native, layout.planar)
     offset, scale_y, scale_c = _read_range(native, layout)
     targets = _view_samples(made, layout)
     if layout.kind == "rgb":
@@ -360,7 +361,7 @@ def limit_samples(native: VideoFrame) -> VideoFrame:
     planes = _read_planes(native, layout)
     if all(int(plane.max(initial=0)) <= top for plane in planes):
         return native
-    made = _make_blank(native, layout.planar)
+    made = make_blank(native, layout.planar)
     for index, plane in enumerate(planes):
         _write_plane(made, index, plane.astype(np.float32), layout.bits)
     if layout.has_alpha:
@@ -397,7 +398,7 @@ def _copy_tags(native: VideoFrame, made: VideoFrame) -> None:
     made.color_trc = native.color_trc
 
 
-def _make_blank(native: VideoFrame, name: str) -> VideoFrame:
+def make_blank(native: VideoFrame, name: str) -> VideoFrame:
     """A picture of the same size, whose samples mean nothing; interlaced like the other one."""
     if not native.interlaced_frame:
         return VideoFrame(native.width, native.height, name)

@@ -7,6 +7,8 @@ hand; the programs at the other ends are the queue.
 from __future__ import annotations
 
 import dataclasses
+import io
+import math
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,13 +16,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from .colour import Frame, bit_depth, find_equal_layouts, repack
+from .colour import Frame, bit_depth, find_equal_layouts, make_blank, repack
 from .encoders import Hdr
 from .errors import MediaError, OutputError
 from .reader import VideoInfo
+from .timeline import MOST_MISSING
 from .y4m import PictureFormat, choose_tag, format_header, parse_header
 
 __all__ = [
@@ -70,6 +74,7 @@ class PipeReader:
             MediaError: it is no y4m.
         """
         self._stream = stream
+        self._flagged: VideoFrame | None = None
         self.is_raw = raw is not None
         if raw is None:
             line = stream.readline(_LONGEST_LINE)
@@ -124,7 +129,7 @@ class PipeReader:
         return bool(line)
 
     def _wrap(self, data: bytes, sizes: list[tuple[int, int]]) -> VideoFrame:
-        native = VideoFrame(*self._size, self.pictures.pix_fmt)
+        native = self._make_blank()
         first = 0
         for plane, (lines, width) in zip(native.planes, sizes, strict=True):
             given = np.frombuffer(data, np.uint8, lines * width, first).reshape(lines, width)
@@ -135,11 +140,25 @@ class PipeReader:
         native.color_range = self.pictures.color_range
         return native
 
+    def _make_blank(self) -> VideoFrame:
+        """A picture to be filled, which says itself whether it is two fields."""
+        if not self.pictures.is_interlaced:
+            return VideoFrame(*self._size, self.pictures.pix_fmt)
+        if self._flagged is None:
+            # PyAV can set no flags: they come from a picture that FFmpeg has read.
+            pictures = dataclasses.replace(self.pictures, pix_fmt="gray", tag="mono")
+            content = format_header(pictures) + b"FRAME\n" + bytes(math.prod(self._size))
+            with av.open(io.BytesIO(content), "r", format="yuv4mpegpipe") as container:
+                self._flagged = next(container.decode(video=0))
+        return make_blank(self._flagged, self.pictures.pix_fmt)
+
 
 class PipeWriter:
     """Frames to a stream of bytes, at one frame rate.
 
     Where a frame is missing the one before it is repeated, for want of time stamps, and counted.
+    A frame is sent when the next has come: one that is late by more than half a step leaves no
+    hole if the next is in time.
     """
 
     n_streams_copied = 0
@@ -163,7 +182,8 @@ class PipeWriter:
         self._pictures = pictures
         self._losses = losses
         self._start: Fraction | None = None
-        self._last: bytes = b""
+        self._last: bytes = b""  # the frame sent last
+        self._waiting: tuple[int, bytes] | None = None  # the frame to be sent next, and its place
         self.n_frames = 0
         self.n_repeated = 0
         self._send(header)
@@ -177,8 +197,11 @@ class PipeWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None and not self.n_frames:
+        if error is not None:
+            return
+        if self._waiting is None:
             raise OutputError("standard output: there is no frame to write")
+        self._emit_waiting(self._waiting[0])
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -205,20 +228,34 @@ class PipeWriter:
         if self._start is None:
             self._start = frame.time
         place = round((frame.time - self._start) * self._pictures.rate)
-        while self.n_frames < place and self.n_frames:
-            self._emit()
-            self.n_repeated += 1
-        self._last = b"" if self._is_raw else b"FRAME\n"
+        if self._waiting is not None:
+            self._emit_waiting(min(self._waiting[0], place - 1))
+        content = b"" if self._is_raw else b"FRAME\n"
         for plane, (lines, width) in zip(native.planes, _lay_planes(native), strict=True):
             data = np.frombuffer(memoryview(plane), np.uint8)[: lines * plane.line_size]
-            self._last += data.reshape(lines, -1)[:, :width].tobytes()
-        self._emit()
+            content += data.reshape(lines, -1)[:, :width].tobytes()
+        self._waiting = place, content
 
     def copy(self, packet: Any) -> None:
         """Pass over a packet of another stream: a pipe holds pictures alone."""
 
-    def _emit(self) -> None:
-        self._send(self._last)
+    def _emit_waiting(self, place: int) -> None:
+        """Send the frame that waits, at its place; in that of a missing one goes the last again."""
+        assert self._waiting is not None
+        n_missing = max(0, place - self.n_frames) if self.n_frames else 0
+        self.n_repeated += n_missing
+        if self.n_repeated > MOST_MISSING:
+            raise OutputError(
+                f"standard output: there would be {self.n_repeated} frames repeated, which is no "
+                "video's work: split the video at its long pauses, or write a file"
+            )
+        for _ in range(n_missing):
+            self._emit(self._last)
+        self._last = self._waiting[1]
+        self._emit(self._last)
+
+    def _emit(self, data: bytes) -> None:
+        self._send(data)
         self.n_frames += 1
 
     def _send(self, data: bytes) -> None:

@@ -4,6 +4,7 @@ import errno
 import io
 import shutil
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -139,11 +140,12 @@ class Closed(io.BytesIO):
     ],
 )
 def test_nobody_reads(error: OSError, words: str) -> None:
-    (frame,) = make_natives(1, "gray", 4, 2)
+    frame, other = make_natives(2, "gray", 4, 2)
     pictures = PictureFormat(4, 2, Fraction(25), "gray")
     writer = PipeWriter(Closed(error, 7), pictures)
+    writer.write(frame)  # which is sent when the next one has come
     with pytest.raises(OutputError, match=words):
-        writer.write(frame)
+        writer.write(other)
 
 
 def test_where_there_is_no_frame_the_last_one_is_repeated() -> None:
@@ -189,3 +191,51 @@ def test_what_of_a_video_no_pipe_holds_is_named(tmp_path: Path) -> None:
     assert list_losses(probe(write_clip(tmp_path / "plain.mp4", 3))) == ()
     writer = PipeWriter(io.BytesIO(), choose_pictures(probe(turned), Fraction(25)), losses=("it",))
     assert writer.left_out == ("it",)
+
+
+@pytest.mark.parametrize(("mark", "is_top_first"), [("t", True), ("b", False)])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "gray", "yuv422p10le"])
+@pytest.mark.usefixtures("ffprobe")
+def test_pictures_of_two_fields_say_so_themselves(
+    tmp_path: Path, pix_fmt: str, mark: str, is_top_first: bool
+) -> None:
+    (frame,) = make_natives(1, pix_fmt)
+    pictures = PictureFormat(36, 26, Fraction(25), pix_fmt, interlacing=mark)
+    stream = io.BytesIO()
+    with PipeWriter(stream, pictures) as writer:
+        writer.write(frame)
+    (found,) = PipeReader(io.BytesIO(stream.getvalue())).read()
+    assert digest_planes(found.native) == digest_planes(frame.native)
+    # PyAV tells of a frame only whether it is interlaced: FFmpeg tells which field is the first.
+    path = tmp_path / "one.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 36, 26, pix_fmt
+        container.mux([*video.encode(found.native), *video.encode()])
+    said = subprocess.run(
+        ["ffprobe", "-v", "error", "-show_entries", "frame=interlaced_frame,top_field_first",
+         "-of", "csv=p=0", str(path)],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert said.strip().rstrip(",") == f"1,{int(is_top_first)}"
+
+
+def test_a_late_frame_leaves_no_hole_if_the_next_is_in_time() -> None:
+    frames = make_natives(6, "gray")
+    late = [*frames[:3], replace(frames[3], time=Fraction(36, 250)), *frames[4:]]
+    assert send(late) == send(frames)
+    # Two that are late make one hole, and the last of all may be late.
+    gone = [*frames[:3], *(replace(f, time=f.time + Fraction(3, 125)) for f in frames[3:5])]
+    assert send(gone).count(b"FRAME") == 6
+
+
+def test_a_pause_of_days_is_no_work_for_a_pipe() -> None:
+    frames = make_natives(3, "gray")
+    frames[2] = replace(frames[2], time=Fraction(30 * 86400))
+    stream = io.BytesIO()
+    writer = PipeWriter(stream, PictureFormat(36, 26, Fraction(25), "gray"))
+    for frame in frames:
+        writer.write(frame)
+    with pytest.raises(OutputError, match="frames repeated, which is no video's work"):
+        writer.__exit__(None, None, None)
+    assert stream.getvalue().count(b"FRAME") == 2
