@@ -30,7 +30,7 @@ from .reports import HeldReport, InterpolateReport, OnProgress, Progress, StageC
 from .rereading import Rereading
 from .rhythm import Clock
 from .scanning import ScanReport, complain_of_one, scan
-from .scoring import ScoreMean, TrueFrames, align, check_same_size, score_image
+from .scoring import ScoreMean, TrueFrames, align, check_same_size, score_frame
 from .stages import read_video, write_video
 from .timeline import Plan
 from .video import Encoding, Frame, Image, VideoReader, from_rgb, to_rgb
@@ -110,7 +110,8 @@ def interpolate(
     if codec == "copy":
         raise OutputError(f"{source}: new frames lie between all others; leave --codec copy out")
     if not dry_run:
-        check_output(source, target, overwrite=overwrite)
+        others = (None if reference is None else Path(reference),)
+        check_output(source, target, overwrite=overwrite, others=others)
     if reference is not None:
         check_same_size(Path(reference), source)
 
@@ -428,8 +429,9 @@ class Interpolator:
         step = min((b - a for a, b in pairwise(times)), default=Fraction(1, 25))
         # At the same moment, but for the rounding of two clocks: what moves is elsewhere later.
         true = self._truth.find(time, tolerance=min(max(step / 16, _ROUNDING), step / 2))
-        if true is not None:
-            self.tally.scores.add(score_image(image, to_rgb(true)))
+        score = None if true is None else score_frame(image, true)
+        if score is not None:
+            self.tally.scores.add(score)
 
 
 def _hold(stretch: Stretch, before: Frame, after: Frame) -> Iterator[Frame]:

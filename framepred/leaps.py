@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["REACH", "Leap", "LeapFinder"]
+__all__ = ["LEAST_SIZE", "REACH", "Leap", "LeapFinder", "measure_leap"]
 
 Plane = NDArray[np.float32]
 Flow = NDArray[np.float32]  # (2, h, w): down and right, in pixels of the thumbnail
@@ -30,7 +30,7 @@ _LEAP = 1.4  # times the motion around is a leap
 _MOVING = 0.1  # share of the squared motion of the fastest twentieth: less is no motion
 _LEAST_SQUARE = 0.02  # squared pixels
 _FLOOR = 0.15  # levels of 0..255: less change than that is the encoder's
-_LEAST_SIZE = 24  # pixels: in a smaller picture nothing can be followed
+LEAST_SIZE = 24  # pixels: in a smaller picture nothing can be followed
 _LEVELS = 3
 _STEPS = 3  # at each level
 _WINDOW = 3  # pixels on each side that move alike
@@ -95,7 +95,7 @@ class LeapFinder:
         at = len(self._pictures) - 1 - behind  # the frame that ends the step
         changes = list(self._changes)
         middle = len(changes) - 1 - behind
-        if at < 2 or min(self._pictures[at].shape) < _LEAST_SIZE:
+        if at < 2 or min(self._pictures[at].shape) < LEAST_SIZE:
             return
         others = [*changes[max(0, middle - REACH) : middle], *changes[middle + 1 :]]
         if changes[middle] < _OUTSTANDING * (max(others) + _FLOOR):

@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from .leaps import Leap, measure_leap
+from .leaps import LEAST_SIZE, Leap, measure_leap
 
 __all__ = ["Rest", "RestFinder"]
 
@@ -74,6 +74,8 @@ class RestFinder:
             self._motions.append(motion)
         self._pictures.append(thumbnail)
         self._n_frames += 1
+        if min(thumbnail.shape) < LEAST_SIZE:
+            return
         for length in range(1, min(_LONGEST, len(self._pictures) - 4) + 1):
             if self._ends_rest(length):
                 self._measure(length)

@@ -21,6 +21,7 @@ __all__ = [
     "align",
     "check_same_size",
     "mean_score",
+    "score_frame",
     "score_image",
     "to_8_bits",
 ]
@@ -46,6 +47,12 @@ def score_image(image: np.ndarray, true: np.ndarray) -> Score:
     return Score(
         min(psnr(true, image), HIGHEST_PSNR), None if math.isnan(similarity) else similarity
     )
+
+
+def score_frame(image: np.ndarray, true: Frame) -> Score | None:
+    """Score a picture as ``score_image`` does; None if the true one has another size."""
+    true_image = to_rgb(true)
+    return score_image(image, true_image) if image.shape == true_image.shape else None
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
@@ -118,8 +125,8 @@ def align(reference: Path, other: Path) -> Fraction:
         there = early.find(first.time, tolerance=_CLOCK)
     if there is None or there.index == start.index:
         return later
-    image = to_rgb(first)
-    at_start, at_its_time = (psnr(to_rgb(frame), image) for frame in (start, there))
+    image = to_8_bits(to_rgb(first))
+    at_start, at_its_time = (psnr(to_8_bits(to_rgb(frame)), image) for frame in (start, there))
     return later if at_start > at_its_time else Fraction(0)
 
 

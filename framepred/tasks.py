@@ -73,6 +73,7 @@ def list_tasks(
     """
     tasks: list[Task] = []
     runs = Runs(plan)
+    waits = -1  # no gap is filled before an earlier one
     for index, planned in enumerate(plan.gaps):
         checks = []
         if check_context is not None:
@@ -81,7 +82,9 @@ def list_tasks(
             damaged = [slot for slot in range(part.start, part.stop) if slot in mendable]
             if damaged:
                 last = max([*damaged, *(check.ready_at for check in checks)])
-                part = replace(part, waits_for=last)
+                waits = max(waits, last)
+            if waits >= part.start:
+                part = replace(part, waits_for=waits)
             tasks.append(part)
         tasks += checks
     return sorted(tasks, key=lambda task: (task.ready_at, task.waits_for))

@@ -78,3 +78,11 @@ def test_few_pictures_are_kept() -> None:
         finder.add(frame, 5.0)
     assert finder.found == {}
     assert len(finder._pictures) == 12
+
+
+@pytest.mark.parametrize("shape", [(5, 160), (90, 3), (1, 1)])
+def test_pictures_too_small_to_follow_are_not_measured(shape: tuple[int, int]) -> None:
+    """A ticker of 1280x40 has such thumbnails."""
+    height, width = shape
+    clip = [frame[:height, :width].copy() for frame in freeze(pan(40), 15, 2)]
+    assert observe(clip).rests == {}

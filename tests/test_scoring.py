@@ -13,11 +13,13 @@ from framepred.scoring import (
     HIGHEST_PSNR,
     Score,
     TrueFrames,
+    align,
     check_same_size,
     mean_score,
+    score_frame,
     score_image,
 )
-from framepred.video import VideoReader
+from framepred.video import Frame, VideoReader
 
 
 def test_scores_are_those_of_scikit_image() -> None:
@@ -67,3 +69,22 @@ def test_sizes_must_agree(tmp_path: Path) -> None:
     check_same_size(clip, clip)
     with pytest.raises(EvaluationError, match="32x48"):
         check_same_size(clip, other)
+
+
+def test_a_late_start_is_compared_across_depths(tmp_path: Path) -> None:
+    pictures = make_frames(12)
+    times = [Fraction(i, 25) for i in range(3, 12)]
+    deep, late = (tmp_path / f"{name}.mkv" for name in ("deep", "late"))
+    write_clip(deep, pictures, codec="ffv1", pix_fmt="yuv444p10le")
+    write_clip(late, pictures[3:], times=times, codec="ffv1", pix_fmt="yuv444p")
+    assert align(deep, late) == align(late, deep) == 0
+
+
+def test_a_frame_of_another_size_is_not_scored(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mkv", 1)
+    (image,) = make_frames(1)
+    with VideoReader(path) as reader:
+        (frame,) = reader.read()
+    assert isinstance(frame, Frame)
+    assert score_frame(image[:-2], frame) is None
+    assert score_frame(image, frame) is not None

@@ -144,3 +144,13 @@ def test_every_window_can_be_shown(
             for side in (range(task.first, task.start), range(task.stop, task.last)):
                 assert not any(cut in side[1:] for cut in plan.cuts)
     assert len(made) == len(set(made)) == plan.n_to_make
+
+
+def test_no_gap_is_filled_before_an_earlier_one() -> None:
+    """Also where that one waits for what follows its damaged frame; the truth is read once."""
+    plan = make_plan("|" * 60, named=[(10, 12), (18, 19), (40, 41)])
+    tasks = list_tasks(plan, 4, mendable=[10, 11])
+    filled = [task.gap for task in tasks if not task.is_check]
+    assert filled == sorted(filled)
+    ready = [task.ready_at for task in tasks]
+    assert ready == sorted(ready)
