@@ -236,7 +236,8 @@ def fill_gaps(
             others = (*inputs, *outputs.values(), gaps, reference, to_path(json))
             views[path].check(path, others)
             if not dry_run:
-                check_output(path, outputs[path], overwrite=overwrite)
+                others = (*inputs, reference)
+                check_output(path, outputs[path], overwrite=overwrite, others=others)
 
         batch = Batch(terminal, inputs, json)
         batch.check(check)
@@ -357,7 +358,7 @@ def forecast(
             )
             if writes:
                 for target in targets:
-                    check_output(path, target, overwrite=overwrite)
+                    check_output(path, target, overwrite=overwrite, others=inputs)
             views[path].check(path, (*inputs, *targets, to_path(json)))
 
         batch = Batch(terminal, inputs, json)
@@ -465,7 +466,8 @@ def interpolate(
         def check(path: Path) -> None:
             video.probe(path)
             if not dry_run:
-                check_output(path, outputs[path], overwrite=overwrite)
+                others = (*inputs, reference)
+                check_output(path, outputs[path], overwrite=overwrite, others=others)
 
         batch = Batch(terminal, inputs, json)
         batch.check(check)

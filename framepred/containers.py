@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from .chroma_location import name_usual_location
 from .encoders import Encoder
+from .errors import OutputError
 from .inputs import open_bytes
 from .reader import VideoInfo, VideoReader, name_codec
 from .stamps import to_fraction
@@ -29,7 +30,7 @@ __all__ = [
     "COVERED",
     "INTERLACED",
     "MP4_FAMILY",
-    "NO_NEGATIVE",
+    "NO_EARLIER",
     "ROTATED",
     "add_copy",
     "adopt_look",
@@ -39,11 +40,13 @@ __all__ = [
     "choose_clock",
     "choose_rate",
     "copy_metadata",
+    "find_muxer",
     "is_chapter_track",
     "make_container_options",
     "name_losses",
 ]
 
+_ENDINGS = {"matroska": "mkv", "mpegts": "ts"}  # of containers that are not called so
 # Containers that FFmpeg lets write anything, readable or not.
 _HELD = {
     "mpegts": frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"}),
@@ -69,7 +72,8 @@ _NO_DESCRIPTION = b"\0\0\0\x10stsd"
 _MPEG_RATES = tuple(
     Fraction(r) for r in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")
 )
-NO_NEGATIVE = frozenset({"mpegts", "mpeg", "vob", "svcd", "dvd"})
+_MPEG = frozenset({"mpegts", "mpeg", "vob", "svcd", "dvd"})
+NO_EARLIER = _MPEG | {"flv", "nut"}  # where FFmpeg moves all if decoding begins before 0
 MP4_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp", "3g2", "psp", "ismv"})
 # Where a pixel aspect ratio stays: containers that take an encoder's, codecs that write it.
 ASPECT_IN_HEADER = MP4_FAMILY | {"asf", "ogg"}
@@ -191,7 +195,7 @@ def make_container_options(
         if suffix == ".m2ts" or (suffix == ".mts" and _has_long_packets(like.path)):
             options["mpegts_m2ts_mode"] = "1"  # FFmpeg's own choice, by a name it does not see
         return options
-    if muxer in NO_NEGATIVE:
+    if muxer in _MPEG:
         return {"preload": "0"}  # else it moves everything by up to half a second
     if muxer in MP4_FAMILY:
         options = {}
@@ -210,6 +214,8 @@ def make_container_options(
                 options["movie_timescale"] = str(scale)
         if any("." in key for key in like.container.metadata):  # com.apple.quicktime.make
             options["movflags"] = "use_metadata_tags"
+        if (like.info.start or 0) < 0:  # what an edit list leaves out before 0 is not shown
+            options["avoid_negative_ts"] = "make_zero"
         return options
     return {}
 
@@ -219,6 +225,35 @@ def _has_long_packets(path: Path) -> bool:
     with open_bytes(path) as file:
         start = file.read(200)
     return len(start) == 200 and start[4] == start[196] == _SYNC
+
+
+def find_muxer(path: Path, info: VideoInfo) -> str:
+    """Which of FFmpeg's containers a file gets by its ending; the input's own if these agree.
+
+    Raises:
+        OutputError: none.
+    """
+    names = [f"any{path.suffix}"]
+    if path.suffix.lower() == info.path.suffix.lower():
+        names += [f"any.{_ENDINGS.get(name, name)}" for name in info.container.split(",")]
+    for name in names:
+        try:
+            # Nothing is opened on disk before a header is written.
+            with av.open(name, "w") as container:
+                found: str = container.format.name
+        except (ValueError, FFmpegError):
+            continue
+        if not container.format.no_file:  # else it writes many files, or none, as it likes
+            return found
+    if not path.suffix:
+        raise OutputError(
+            f"{path}: neither a folder that exists nor a name with an ending that tells "
+            "the container; make the folder first, or name a file such as out.mkv"
+        )
+    raise OutputError(
+        f"{path}: no video container has the ending {path.suffix!r}; "
+        "name it .mkv, .mp4, .mov, .webm, .avi or .ts"
+    )
 
 
 def name_losses(
@@ -233,6 +268,8 @@ def name_losses(
         losses.append("a start other than 0 (MXF counts frames)")
     if like.stream.disposition & Disposition.multilayer:
         losses.append("the views of a multi-view video beside the base view")
+    if (info.start or 0) < 0 and muxer not in ("avi", "mxf"):
+        losses.append("times before 0 (all comes later, so that it begins at 0)")
     if info.has_dolby_vision:
         losses.append("Dolby Vision metadata")
     if not copies_pictures:

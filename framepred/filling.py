@@ -36,7 +36,7 @@ from .relay import Crew, Promise, work_beside
 from .reports import FillReport, OnProgress, Progress, StageClock
 from .rereading import Rereading
 from .scanning import ScanReport, complain_of_one, read_slots, scan
-from .scoring import Score, TrueFrames, align, check_same_size, score_image
+from .scoring import Score, TrueFrames, align, check_same_size, score_frame, score_image
 from .sequences import is_sequence
 from .shown import ShownFrames
 from .splicing import list_wishes
@@ -147,7 +147,8 @@ def fill_gaps(
     source = Path(input)
     target = name_output(source, "filled", output=None if output is None else Path(output))
     if not dry_run:
-        check_output(source, target, overwrite=overwrite)
+        others = (None if reference is None else Path(reference),)
+        check_output(source, target, overwrite=overwrite, others=others)
     views.check(source, (target, None if reference is None else Path(reference)))
     if reference is not None:
         check_same_size(Path(reference), source)
@@ -184,6 +185,8 @@ def fill_gaps(
             report_fill(scanned, to_write, clock.seconds(), moves=moves, graft=graft, dry_run=True)
         )
     if not plan.n_to_make:
+        if views.preview or views.contact_sheet or views.frames_dir:
+            _say(on_note, f"{source}: nothing was made, so there is nothing to show but a report")
         if output is None:
             return show(report_fill(scanned, None, clock.seconds()))
         predictor = None
@@ -533,8 +536,9 @@ class _Filler:
         true = None
         if self._truth is not None and image is not None:
             true = self._truth.find(made.time, tolerance=_half_step(self._slots, slot))
-            if true is not None:
-                self.scores[task.gap].true[slot] = score_image(image, to_rgb(true))
+            score = None if true is None else score_frame(image, true)
+            if score is not None:
+                self.scores[task.gap].true[slot] = score
         self._watch.see_made(slot, made, true)
 
 

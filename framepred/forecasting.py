@@ -24,7 +24,7 @@ from .ranges import NAMED_TOLERANCE
 from .reports import ForecastReport, OnProgress, Progress, StageClock, StepScore
 from .rereading import complain_of_fewer
 from .scanning import complain_of_one, read_slots, scan
-from .scoring import Score, mean_score, score_image
+from .scoring import Score, mean_score, score_frame
 from .splicing import Wish, list_wishes
 from .stages import VideoSink, read_video, write_video
 from .tasks import Runs, Task
@@ -187,6 +187,7 @@ def forecast(
                     overwrite=overwrite,
                     graft=graft,
                     step=scanned.plan.step,
+                    stop=outlook.stop,
                 )
             )
         items = stack.enter_context(
@@ -404,10 +405,13 @@ class _Walk:
                 self._make()
         elif frame.index in self.outlook.truths:
             step = self.outlook.truths[frame.index]
-            true = to_rgb(frame)
-            self.scores[step] = score_image(self.made[step], true)
-            if self._last_image is not None and self._last_image.shape == true.shape:
-                self.held_scores[step] = score_image(self._last_image, true)
+            for scores, image in (
+                (self.scores, self.made[step]),
+                (self.held_scores, self._last_image),
+            ):
+                score = None if image is None else score_frame(image, frame)
+                if score is not None:
+                    scores[step] = score
             self.watch.see_true(self.outlook.task.start + step, frame)
 
     def pass_packet(self, packet: Any) -> None:

@@ -336,7 +336,13 @@ class Grafter(VideoWriter):
     _copies_pictures = True
 
     def __init__(
-        self, path: str | Path, *, like: VideoReader, graft: Graft, overwrite: bool = False
+        self,
+        path: str | Path,
+        *,
+        like: VideoReader,
+        graft: Graft,
+        overwrite: bool = False,
+        stop: Fraction | None = None,
     ) -> None:
         """Open the output as ``VideoWriter`` does.
 
@@ -350,7 +356,7 @@ class Grafter(VideoWriter):
         self._coded = enumerate(demux(like.container, like.stream))
         self._context: VideoCodecContext | None = None
         self._n_encoded = 0  # of this stretch
-        super().__init__(path, like=like, overwrite=overwrite)
+        super().__init__(path, like=like, overwrite=overwrite, stop=stop)
 
     def write(self, frame: Frame | Unread) -> None:
         """Take the next frame of the output: encode it, or copy a picture in its stead.

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,12 +91,16 @@ def name_output(source: Path, word: str, *, output: Path | None = None) -> Path:
     return output / default.name if os.path.isdir(output) else output
 
 
-def check_output(source: Path, output: Path, *, overwrite: bool = False) -> None:
+def check_output(
+    source: Path, output: Path, *, overwrite: bool = False, others: Iterable[Path | None] = ()
+) -> None:
     """Refuse an output that could not be written or would destroy something.
 
+    others: what else is read.
+
     Raises:
-        OutputError: it is the input, exists already, is a folder, a device or a named pipe, or its
-            folder is not writable.
+        OutputError: it is the input or another file that is read, exists already, is a folder, a
+            device or a named pipe, or its folder is not writable.
     """
     if is_pipe(output):
         return
@@ -112,6 +116,8 @@ def check_output(source: Path, output: Path, *, overwrite: bool = False) -> None
             raise OutputError(f"{output}: is a folder; give the name of a file")
         if is_same_place(source, output):
             raise OutputError(f"{output}: the output is the input itself; choose another name")
+        if any(other is not None and is_same_place(other, output) for other in others):
+            raise OutputError(f"{output}: is to be read too; leave it out, or choose another name")
         if not stat.S_ISREG(mode):
             raise OutputError(
                 f"{output}: is no file but a device or a pipe, which a video cannot replace; "

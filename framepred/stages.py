@@ -94,6 +94,7 @@ def write_video(
     rate: Fraction | None = None,
     time_base: Fraction | None = None,
     step: Fraction | None = None,
+    stop: Fraction | None = None,
 ) -> Iterator[VideoSink]:
     """Write as ``VideoWriter`` does, behind who hands over frames; the stage "encode".
 
@@ -113,7 +114,9 @@ def write_video(
             return
         with VideoReader(like.path, copy_streams=copy_streams, info=like) as reader:
             if graft is not None:
-                writer: VideoWriter = Grafter(target, like=reader, graft=graft, overwrite=overwrite)
+                writer: VideoWriter = Grafter(
+                    target, like=reader, graft=graft, overwrite=overwrite, stop=stop
+                )
             else:
                 writer = VideoWriter(
                     target,
@@ -124,6 +127,7 @@ def write_video(
                     is_sound_moved=is_sound_moved,
                     rate=rate,
                     time_base=time_base,
+                    stop=stop,
                 )
             with writer:
                 yield writer

@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -30,7 +31,7 @@ from .containers import (
     COVERED,
     INTERLACED,
     MP4_FAMILY,
-    NO_NEGATIVE,
+    NO_EARLIER,
     add_copy,
     adopt_look,
     can_hold,
@@ -39,6 +40,7 @@ from .containers import (
     choose_clock,
     choose_rate,
     copy_metadata,
+    find_muxer,
     is_chapter_track,
     make_container_options,
     name_losses,
@@ -94,6 +96,7 @@ class VideoWriter:
         is_sound_moved: bool = False,
         rate: Fraction | None = None,
         time_base: Fraction | None = None,
+        stop: Fraction | None = None,
     ) -> None:
         """Open the encoder and write the container's header, so that all that can fail fails now.
 
@@ -102,7 +105,7 @@ class VideoWriter:
         the frames come than in ``like``, for those who move them. is_sound_moved: the packets and
         chapters are moved so too, except those of a second video. rate: frames a second where they
         are not the input's, a hint; time_base: seconds of a tick that holds the times, where the
-        container lets choose.
+        container lets choose. stop: seconds at which it ends, if that is before ``like`` does.
 
         Raises:
             OutputError: the file exists (and not ``overwrite``), is the input, cannot be written,
@@ -118,6 +121,7 @@ class VideoWriter:
         self._sound_delay = delay if is_sound_moved else NO_DELAY
         self._rate = rate
         self._time_base = time_base or like.info.time_base
+        self._stop = stop
         self._overwrite = overwrite
         check_output(like.path, self.path, overwrite=overwrite)
         self._place = find_place(self.path)
@@ -126,7 +130,7 @@ class VideoWriter:
         # Now, as whoever writes for hours should not find the input gone at the end.
         is_mp4 = "mp4" in like.info.container.split(",")
         self._marks = read_marks(like.path, like.stream.id) if is_mp4 else Marks()
-        muxer = self._find_muxer()
+        muxer = find_muxer(self.path, like.info)
         self.encoder = self._choose(muxer, encoding)
         told = [f"{name}={value}" for name, value in self.encoder.options.items()]
         _log.info(
@@ -403,30 +407,6 @@ class VideoWriter:
         """The pixel aspect ratio that the written pictures tell, if their codec can."""
         return self._like.info.sample_aspect_ratio
 
-    def _find_muxer(self) -> str:
-        """The container by the output's ending; the input's own where the endings agree."""
-        names = [f"any{self.path.suffix}"]
-        if self.path.suffix.lower() == self._like.path.suffix.lower():
-            names += [f"any.{name}" for name in self._like.info.container.split(",")]
-        for name in names:
-            try:
-                # Nothing is opened on disk before a header is written.
-                with av.open(name, "w") as container:
-                    found = container.format.name
-            except (ValueError, FFmpegError):
-                continue
-            if not container.format.no_file:  # else it writes many files, or none, as it likes
-                return found
-        if not self.path.suffix:
-            raise OutputError(
-                f"{self.path}: neither a folder that exists nor a name with an ending that tells "
-                "the container; make the folder first, or name a file such as out.mkv"
-            )
-        raise OutputError(
-            f"{self.path}: no video container has the ending {self.path.suffix!r}; "
-            "name it .mkv, .mp4, .mov, .webm, .avi or .ts"
-        )
-
     def _choose(self, muxer: str, encoding: Encoding) -> Encoder:
         info = self._like.info
         if encoding.codec is None and self._like.images is not None:
@@ -473,7 +453,7 @@ class VideoWriter:
             context.global_quality = encoder.qscale * 118  # FF_QP2LAMBDA
         if container.format.name in ("avi", "asf"):
             context.max_b_frames = 0  # these keep but one time for each packet
-        elif container.format.name in NO_NEGATIVE and (info.start or 0) < 1:
+        elif container.format.name in NO_EARLIER and (info.start or 0) < 1:
             context.max_b_frames = 0  # their decoding times would lie before 0 and move everything
         context.options = dict(encoder.options)
         if encoder.name == "libsvtav1":
@@ -536,7 +516,20 @@ class VideoWriter:
         self.left_out += tuple(left_out)
         self.n_streams_copied += len(self._streams)
         if chapters:
-            container.set_chapters([self._move_chapter(chapter) for chapter in chapters])
+            container.set_chapters(self._list_chapters(chapters))
+
+    def _list_chapters(self, chapters: Sequence[Any]) -> list[Any]:
+        """The chapters as the output has them: moved, and none behind its end."""
+        kept = []
+        for chapter in map(self._move_chapter, chapters):
+            base = to_fraction(chapter["time_base"])
+            if self._stop is not None and base is not None:
+                last = math.ceil(self._stop / base)
+                if chapter["start"] >= last:
+                    continue
+                chapter = {**chapter, "end": min(chapter["end"], last)}
+            kept.append(chapter)
+        return kept
 
     def _move_chapter(self, chapter: Any) -> Any:
         base = to_fraction(chapter["time_base"])

@@ -53,6 +53,15 @@ def ffprobe() -> Callable[[Path], dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    """FFmpeg's own program, where its ffprobe is too."""
+    program = shutil.which("ffmpeg")
+    if program is None or shutil.which("ffprobe") is None:
+        pytest.skip("ffmpeg and ffprobe are not installed")
+    return program
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A real browser, which asks no network for anything by itself."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")

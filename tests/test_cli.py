@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -879,3 +880,34 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert result.code == 1
     assert "Permission denied" in one_error(result)
     assert names(clip.parent) == ["clip.mkv"]
+
+
+def test_what_is_read_is_not_written_over(run: Run, clip: Path, tmp_path: Path) -> None:
+    """As when a command for all videos of a folder is given once more."""
+    one, two = tmp_path / "a.mkv", tmp_path / "a.filled.mkv"
+    for path in (one, two):
+        shutil.copy(clip, path)
+    result = run("fill-gaps", "-y", one, two)
+    assert result.code == 3
+    assert "a.filled.mkv: is to be read too; leave it out" in result.err
+    assert two.read_bytes() == clip.read_bytes()
+    assert (tmp_path / "a.filled.filled.mkv").exists()
+    for command in (["forecast", "--frames", "1"], ["interpolate", "--times", "2"]):
+        word = {"forecast": "forecast", "interpolate": "interpolated"}[command[0]]
+        target = tmp_path / f"a.{word}.mkv"
+        shutil.copy(clip, target)
+        assert run(*command, "-y", one, target).code == 3
+        assert target.read_bytes() == clip.read_bytes()
+    for command in (["fill-gaps"], ["interpolate", "--times", "2"]):
+        result = run(*command, one, "--reference", two, "-o", two, "-y")
+        assert result.code == 1
+        assert "is to be read too" in result.err
+        assert two.read_bytes() == clip.read_bytes()
+
+
+def test_views_of_nothing_are_named(run: Run, tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mkv", 12)
+    result = run("fill-gaps", whole, "--contact-sheet", tmp_path / "sheet.png")
+    assert result.code == 0
+    assert "nothing was made, so there is nothing to show but a report" in result.err
+    assert not (tmp_path / "sheet.png").exists()

@@ -4,6 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from blending import BlendPredictor, GrayPredictor, SlidePredictor
@@ -258,3 +259,28 @@ def test_bad_requests(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(MediaError):
         forecast(single, n_frames=2, predictor=predictor)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.mkv"]
+
+
+def read_chapters(path: Path) -> list[tuple[Fraction, Fraction]]:
+    with av.open(str(path)) as container:
+        return [
+            (c["start"] * c["time_base"], c["end"] * c["time_base"]) for c in container.chapters()
+        ]
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "libx264", "copy"])
+def test_chapters_end_where_the_output_does(tmp_path: Path, codec: str) -> None:
+    suffix = "mkv" if codec == "ffv1" else "mp4"
+    source, output = tmp_path / f"clip.{suffix}", tmp_path / f"out.{suffix}"
+    write_clip(source, 2 * N, gop=6, chapters=True, lossless=False)
+    before = read_chapters(source)
+    assert before[-1][0] > 0.9
+    forecast(
+        source, output, n_frames=2, start=Fraction("0.5"), codec=codec, predictor=BlendPredictor()
+    )
+    stop, after = Fraction(15, 25), read_chapters(output)
+    assert [start for start, _ in after] == [start for start, _ in before if start < stop]
+    assert all(abs(end - stop) < Fraction(1, 500) for _, end in after)
+    with av.open(str(output)) as container:
+        assert container.duration is not None
+        assert container.duration / 1_000_000 == pytest.approx(15 / 25, abs=0.03)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,14 +40,6 @@ HOLES = [14, 15, 32]
 N = 48
 GOP = 8
 X265 = "log-level=none:pools=1"
-
-
-@pytest.fixture(scope="module")
-def ffmpeg() -> str:
-    program = shutil.which("ffmpeg")
-    if program is None or shutil.which("ffprobe") is None:
-        pytest.skip("ffmpeg and ffprobe are not installed")
-    return program
 
 
 def make_clip(path: Path, codec: str, **options: Any) -> Path:

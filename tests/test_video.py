@@ -1269,3 +1269,45 @@ def test_a_clock_too_coarse_for_the_frames_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["fast.mp4"]
     copy_video(fast, tmp_path / "out.mov")
     assert len({frame.time for frame in read_all(tmp_path / "out.mov")}) == 8
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_what_begins_before_0_is_whole(
+    tmp_path: Path, ffmpeg: str, ffprobe: Ffprobe, suffix: str
+) -> None:
+    """As a transport stream does that begins a little before its clock turns over."""
+    source, target = tmp_path / "a.ts", tmp_path / f"b.{suffix}"
+    picture = "testsrc2=s=128x96:r=25:d=2"
+    wrapping = ["-output_ts_offset", "95442.5", "-mpegts_copyts", "1"]
+    subprocess.run(
+        [ffmpeg, "-v", "error", "-f", "lavfi", "-i", picture, "-bf", "2", *wrapping, str(source)],
+        check=True,
+    )
+    assert (probe(source).start or 0) < 0
+    writer = copy_video(source, target)
+    assert any("times before 0" in loss for loss in writer.left_out)
+    first, second = read_all(source), read_all(target)
+    assert len(first) == len(second) == 50
+    steps = [{b.time - a.time for a, b in pairwise(frames)} for frames in (first, second)]
+    assert steps[0] == steps[1] == {Fraction(1, 25)}
+    assert ffprobe(target)["streams"][0]["nb_read_frames"] == "50"
+
+
+@pytest.mark.parametrize(
+    ("name", "container"), [("a.mk3d", "matroska,webm"), ("a.tp", "mpegts"), ("a.trp", "mpegts")]
+)
+def test_rarer_endings_of_the_input_are_kept(tmp_path: Path, name: str, container: str) -> None:
+    usual = tmp_path / ("a.mkv" if name.endswith("3d") else "a.ts")
+    source = write_clip(usual, 4, lossless=False).rename(tmp_path / name)
+    target = tmp_path / f"b{source.suffix}"
+    copy_video(source, target)
+    assert probe(target).container == container
+    assert len(read_all(target)) == 4
+
+
+@pytest.mark.parametrize("suffix", ["flv", "nut"])
+def test_nothing_moves_where_decoding_would_begin_before_0(tmp_path: Path, suffix: str) -> None:
+    source = write_clip(tmp_path / "a.mkv", 12, lossless=False, b_frames=2)
+    target = tmp_path / f"b.{suffix}"
+    copy_video(source, target)
+    assert [frame.time for frame in read_all(target)] == make_times(12)
