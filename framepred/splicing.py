@@ -203,9 +203,6 @@ class _Runs:
     ) -> None:
         self._coded = coded
         self._places = {tick: i for i, tick in enumerate(ticks) if wishes[i].is_kept}
-        self._eras: list[int] = []  # how many losses came before
-        for wish in wishes:
-            self._eras.append((self._eras[-1] if self._eras else 0) + wish.is_behind_loss)
         # A lost picture may have been decoded before others that are shown before it, and these
         # may look at it.
         if all(a.pts < b.pts for a, b in pairwise(coded)):
@@ -245,7 +242,7 @@ class _Runs:
             if first < i <= first + n_left_out:
                 continue
             place = self._places.get(self._coded[i].pts)
-            if place is None or place < start or self._eras[place] != self._eras[start]:
+            if place is None or place < start:
                 break
             n += 1
             highest = max(highest, place)

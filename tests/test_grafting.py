@@ -472,6 +472,23 @@ def test_forecast_frames_follow_copied_ones(
     assert len(read_planes(earlier)) == 22
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_behind_a_hole_that_stays_pictures_are_copied(
+    tmp_path: Path, ffmpeg: str, codec: str
+) -> None:
+    """They follow one another as in the input, with all that is wrong about them there."""
+    source, output = tmp_path / "clip.mp4", tmp_path / "out.mp4"
+    options = {"x265-params": X265} if codec == "libx265" else {}
+    times = make_times(60, holes=range(20, 30))
+    frames = [frame for i, frame in enumerate(make_frames(60)) if not 20 <= i < 30]
+    write_clip(source, frames, times=times, codec=codec, lossless=False, gop=250, options=options)
+    report = forecast(source, output, n_frames=2, codec="copy", predictor=BlendPredictor())
+    assert report.copied is not None
+    assert (report.copied.packets_copied, report.copied.frames_reencoded) == (50, 0)
+    check(ffmpeg, source, output, report.copied)
+    assert read_planes(output)[:50] == read_planes(source)
+
+
 # What is refused.
 
 
