@@ -38,6 +38,7 @@ from .inputs import (
     open_image,
     open_input,
 )
+from .matroska import read_chroma_location
 from .order_hints import OrderHintChecker, split_units
 from .partitions import PartitionChecker
 from .sequences import RATE, ImageSequence, find_images, is_sequence
@@ -503,7 +504,13 @@ def _read_chroma_location(path: Path, stream: VideoStream, pixels: str) -> str |
     if stream.container.format.name == "yuv4mpegpipe":
         with open_bytes(path) as file:
             return read_location(file.readline(_LONGEST_LINE))
-    return find_chroma_location(context.codec.canonical_name, context.extradata)
+    codec = context.codec.canonical_name
+    if codec not in ("h264", "hevc", "av1") and "matroska" in stream.container.format.name:
+        earlier = [s for s in stream.container.streams.video if s.index < stream.index]
+        told = read_chroma_location(path, len(earlier))
+        if told is not None:
+            return told
+    return find_chroma_location(codec, context.extradata)
 
 
 def read_end(stream: Stream) -> Fraction | None:

@@ -25,7 +25,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .colour import Frame, find_loss, limit_samples, repack
-from .container_headers import amend_header
+from .container_headers import amend_header, find_marks
 from .containers import (
     CHAPTERED,
     COVERED,
@@ -49,7 +49,6 @@ from .encoders import Encoder, Encoding, choose_encoder
 from .errors import MediaError, OutputError, describe_error
 from .inputs import demux, open_input
 from .insertion import NO_DELAY, Delay
-from .mp4_marks import Marks, read_marks
 from .outputs import check_output, create_temporary, find_place, translate_errors
 from .reader import VideoReader, name_codec, read_end
 from .stamps import to_fraction
@@ -128,8 +127,7 @@ class VideoWriter:
         if not like.info.pix_fmt:
             raise MediaError(f"{like.path}: not one picture could be decoded")
         # Now, as whoever writes for hours should not find the input gone at the end.
-        is_mp4 = "mp4" in like.info.container.split(",")
-        self._marks = read_marks(like.path, like.stream.id) if is_mp4 else Marks()
+        self._marks = find_marks(like)
         muxer = find_muxer(self.path, like.info)
         self.encoder = self._choose(muxer, encoding)
         told = [f"{name}={value}" for name, value in self.encoder.options.items()]

@@ -74,6 +74,9 @@ def test_av1_keeps_it(tmp_path: Path, ffprobe: Ffprobe, location: str | None) ->
         ("libx264", "mp4", {"codec": "ffv1"}, "topleft"),  # which Matroska keeps
         ("libx264", "mp4", {"codec": "libvpx-vp9"}, "topleft"),
         ("libx264", "mp4", {"lossless": True}, "topleft"),
+        ("ffv1", "mkv", {}, "topleft"),
+        ("ffv1", "mkv", {"codec": "libx264"}, "topleft"),
+        ("libvpx-vp9", "mkv", {}, "topleft"),
     ],
 )
 def test_another_codec_is_told(
@@ -84,7 +87,7 @@ def test_another_codec_is_told(
     wishes: dict[str, Any],
     expected: str,
 ) -> None:
-    location = "topleft" if codec == "libx264" else None
+    location = None if codec.startswith("mpeg") else "topleft"
     source = write(tmp_path / f"in.{suffix}", location, codec=codec)
     assert tell(ffprobe, fill(source, tmp_path / "out.mkv", **wishes)) == expected
 

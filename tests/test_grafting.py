@@ -30,7 +30,7 @@ from framepred.cli import app
 from framepred.errors import OutputError
 from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
-from framepred.matroska import set_aspect
+from framepred.matroska import amend_video
 from framepred.metrics import psnr
 from framepred.parameter_sets import read_sps
 from framepred.reports import CopyReport, FillReport
@@ -411,7 +411,7 @@ def test_the_pixel_aspect_is_that_of_the_container(
 ) -> None:
     """Also where copied pictures say nothing of it, or something else."""
     source = make_clip(tmp_path / "clip.mkv", "libx264", sample_aspect_ratio=own)
-    assert set_aspect(source, Fraction(5, 4))
+    assert amend_video(source, aspect=Fraction(5, 4))
     assert probe(source).sample_aspect_ratio == Fraction(5, 4)
     output = tmp_path / f"out{suffix}"
     fill(source, output, gaps=["20:22"])
