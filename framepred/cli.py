@@ -181,6 +181,7 @@ def fill_gaps(
     """
     kinds = options.parse_detect(detect)
     side = options.parse_tile(tile)
+    crf, lossless = encoding_options.choose_quality(ctx, crf=crf, lossless=lossless)
     outputs = name_outputs(inputs, output, "filled")
     check_json(json, [*inputs, *outputs.values(), gaps, reference, report, preview, contact_sheet])
     is_stream = stream_options.check_streams(
@@ -312,6 +313,7 @@ def forecast(
     if samples is not None and adapt is not None:
         raise typer.BadParameter("does not go with --adapt", param_hint="--samples")
     side = options.parse_tile(tile)
+    crf, lossless = encoding_options.choose_quality(ctx, crf=crf, lossless=lossless)
     outputs = name_outputs(inputs, output, "forecast")
     check_json(json, [*inputs, *outputs.values(), report])
     is_stream = stream_options.check_streams(
@@ -431,6 +433,7 @@ def interpolate(
         raise typer.BadParameter("say how many: --fps RATE or --times N, one of the two")
     rate = None if fps is None else _parse_rate(fps)
     side = options.parse_tile(tile)
+    crf, lossless = encoding_options.choose_quality(ctx, crf=crf, lossless=lossless)
     outputs = name_outputs(inputs, output, "interpolated")
     check_json(json, [*inputs, *outputs.values(), reference])
     is_stream = stream_options.check_streams(

@@ -9,7 +9,7 @@ import typer
 
 from .options import FILE
 
-__all__ = ["Codec", "Crf", "Lossless", "PaceName", "Preset"]
+__all__ = ["Codec", "Crf", "Lossless", "PaceName", "Preset", "choose_quality"]
 
 
 class PaceName(StrEnum):
@@ -68,3 +68,16 @@ Lossless = Annotated[
         rich_help_panel=FILE,
     ),
 ]
+
+
+def choose_quality(
+    ctx: typer.Context, *, crf: int | None, lossless: bool
+) -> tuple[int | None, bool]:
+    """Of a crf and lossless that of the command line, where a file of settings says the other."""
+    if crf is None or not lossless:
+        return crf, lossless
+    sources = map(ctx.get_parameter_source, ("crf", "lossless"))
+    is_given = [source is not None and source.name == "COMMANDLINE" for source in sources]
+    if is_given[0] == is_given[1]:
+        return crf, lossless
+    return (crf, False) if is_given[0] else (None, lossless)

@@ -744,6 +744,14 @@ def test_the_command_line_goes_before_a_file_of_settings(
     assert both.code == 2
     filled = run("fill-gaps", clip, "--no-self-check", "--no-lossless", "--crf", "40")
     assert filled.code == 0, filled.err
+    filled = run("-v", "fill-gaps", clip, "--no-self-check", "--crf", "40")
+    assert "crf=40" in filled.err, "lossless of the file steps back"
+    Path("framepred.toml").write_text(
+        '[fill-gaps]\ncrf = 20\noverwrite = true\ncodec = "libx264"\n'
+    )
+    filled = run("-v", "fill-gaps", clip, "--no-self-check", "--lossless")
+    assert "qp=0" in filled.err, "crf of the file steps back"
+    assert run("fill-gaps", clip, "--crf", "20", "--lossless").code == 1
     again = run("fill-gaps", clip, "--no-self-check", "--no-overwrite")
     assert again.code == 1
     assert "exists already" in again.err
