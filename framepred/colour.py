@@ -155,6 +155,7 @@ def find_equal_layouts(name: str, others: Iterable[str]) -> list[str]:
             continue
         pixels = VideoFormat(other, 16, 16)
         same = bit_depth(pixels) == wanted.bits and not pixels.has_palette
+        same = same and layout.has_alpha == wanted.has_alpha
         if same and layout.planar.replace("yuvj", "yuv") == wanted.planar.replace("yuvj", "yuv"):
             found.append(other)
     return found
@@ -254,12 +255,31 @@ def from_rgb(image: Image, *, like: Frame, time: Fraction) -> Frame:
                 plane += 2 ** (layout.bits - 1)
                 first = rows.start // layout.step_y
                 _store_samples(plane, target[first : first + len(plane)], layout.bits)
-    if layout.has_alpha:
+    if layout.has_alpha and layout.kind != "gray":
         source = repack(native, layout.planar)
         made.planes[-1].update(_fit(source.planes[-1], made.planes[-1].line_size))
     _copy_tags(native, made)
     made = repack(made, native.format.name)
+    if layout.has_alpha and layout.kind == "gray":
+        _copy_second_samples(native, made)
     return Frame(native=made, time=time, index=-1)
+
+
+def _copy_second_samples(native: VideoFrame, made: VideoFrame) -> None:
+    """Of pictures with two samples a pixel, one behind the other, take over the second ones."""
+    n_bytes = 2 if bit_depth(native.format) > 8 else 1
+    place = made.planes[0]
+    samples, given = (
+        np.frombuffer(bytes(plane), np.uint8)[: native.height * plane.line_size]
+        .reshape(native.height, -1)[:, : native.width * 2 * n_bytes]
+        .reshape(native.height, native.width, 2, n_bytes)
+        for plane in (place, native.planes[0])
+    )
+    samples = samples.copy()
+    samples[:, :, 1] = given[:, :, 1]
+    padded = np.zeros((native.height, place.line_size), np.uint8)
+    padded[:, : native.width * 2 * n_bytes] = samples.reshape(native.height, -1)
+    place.update(_pad(padded.tobytes(), place.buffer_size))
 
 
 def read_thumbnail(frame: Frame, *, width: int = 160) -> Plane:
@@ -309,8 +329,8 @@ def _lay_out(name: str) -> _Layout:
             bits = 8
         return _Layout(f"gbr{'a' if alpha else ''}p{deep}", "rgb", bits, 1, 1, has_alpha=alpha)
     n_colours = sum(not c.is_alpha for c in pixels.components)
-    if n_colours == 1:
-        return _Layout(f"gray{deep}", "gray", max(bits, 8), 1, 1, has_alpha=False)
+    if n_colours == 1:  # whose alpha has no plane of its own
+        return _Layout(f"gray{deep}", "gray", max(bits, 8), 1, 1, has_alpha=alpha)
     steps = (16 // pixels.chroma_width(16), 16 // pixels.chroma_height(16))
     if n_colours != 3 or steps not in _SUBSAMPLING or bits < 8:
         raise MediaError(f"pixel format {name}: cannot be read as planes; convert the video first")

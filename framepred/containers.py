@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,15 @@ __all__ = [
     "choose_clock",
     "choose_rate",
     "copy_metadata",
+    "cut_chapters",
     "find_muxer",
     "is_chapter_track",
     "make_container_options",
     "name_losses",
 ]
 
+_HEAD_OF_PNG = 2**16  # bytes in which an animation says that it is one
+_VIDEO_FIRST = frozenset({"dv"})  # it takes no sound without a picture before it
 _ENDINGS = {"matroska": "mkv", "mpegts": "ts"}  # of containers that are not called so
 # Containers that FFmpeg lets write anything, readable or not.
 _HELD = {
@@ -77,7 +81,16 @@ NO_EARLIER = _MPEG | {"flv", "nut"}  # where FFmpeg moves all if decoding begins
 MP4_FAMILY = frozenset({"mp4", "mov", "ipod", "3gp", "3g2", "psp", "ismv"})
 # Where a pixel aspect ratio stays: containers that take an encoder's, codecs that write it.
 ASPECT_IN_HEADER = MP4_FAMILY | {"asf", "ogg"}
-ASPECT_IN_PICTURES = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "png")
+ASPECT_IN_PICTURES = (
+    "h264",
+    "hevc",
+    "mpeg4",
+    "mpeg1video",
+    "mpeg2video",
+    "mjpeg",
+    "png",
+    "dvvideo",
+)
 # Containers that keep covers, chapters, a rotation; codecs whose field order is kept.
 COVERED = MP4_FAMILY - {"mov"} | {"matroska", "asf"}
 CHAPTERED = MP4_FAMILY | {"matroska", "webm", "asf", "ogg", "nut"}
@@ -125,6 +138,8 @@ def can_hold(muxer: str, stream: Stream) -> bool:
     file = io.BytesIO()
     try:
         with av.open(file, "w", format=muxer) as container:
+            if muxer in _VIDEO_FIRST and stream.type != "video":
+                add_copy(container, stream.container.streams.video[0])
             made = add_copy(container, stream)
             container.start_encoding()
             if is_described:
@@ -139,6 +154,20 @@ def can_hold(muxer: str, stream: Stream) -> bool:
             return bool(again.streams.data) and _NO_DESCRIPTION not in written
     except (FFmpegError, ValueError):
         return False
+
+
+def cut_chapters(chapters: Iterable[Any], stop: Fraction | None) -> list[Any]:
+    """Chapters as a file has them that ends at ``stop``, in seconds; None: all."""
+    kept = []
+    for chapter in chapters:
+        base = to_fraction(chapter["time_base"])
+        if stop is not None and base is not None:
+            last = math.ceil(stop / base)
+            if chapter["start"] >= last:
+                continue
+            chapter = {**chapter, "end": min(chapter["end"], last)}
+        kept.append(chapter)
+    return kept
 
 
 def is_chapter_track(stream: Stream, n_chapters: int) -> bool:
@@ -195,6 +224,8 @@ def make_container_options(
         if suffix == ".m2ts" or (suffix == ".mts" and _has_long_packets(like.path)):
             options["mpegts_m2ts_mode"] = "1"  # FFmpeg's own choice, by a name it does not see
         return options
+    if muxer == "apng":
+        return {"plays": str(_count_plays(like.path))}
     if muxer in _MPEG:
         return {"preload": "0"}  # else it moves everything by up to half a second
     if muxer in MP4_FAMILY:
@@ -225,6 +256,14 @@ def _has_long_packets(path: Path) -> bool:
     with open_bytes(path) as file:
         start = file.read(200)
     return len(start) == 200 and start[4] == start[196] == _SYNC
+
+
+def _count_plays(path: Path) -> int:
+    """How often an animated PNG is to be shown, 0: for ever; any other animation is so too."""
+    with open_bytes(path) as file:
+        head = file.read(_HEAD_OF_PNG)
+    place = head.find(b"acTL")
+    return int.from_bytes(head[place + 8 : place + 12], "big") if place > 0 else 0
 
 
 def find_muxer(path: Path, info: VideoInfo) -> str:
@@ -264,7 +303,7 @@ def name_losses(
     losses = []
     if encoder.is_narrowed:
         losses.append(f"bits beyond {encoder.pix_fmt} (of {info.pix_fmt})")
-    if muxer == "mxf":
+    if muxer == "mxf" and info.start:
         losses.append("a start other than 0 (MXF counts frames)")
     if like.stream.disposition & Disposition.multilayer:
         losses.append("the views of a multi-view video beside the base view")
@@ -278,7 +317,7 @@ def name_losses(
             losses.append(f"the mark of interlacing ({encoder.name} sets none)")
     tags = {key.upper(): value for key, value in like.stream.metadata.items()}
     if tags.get("ALPHA_MODE") == "1" and info.pix_fmt in ("yuv420p", "yuv420p10le"):
-        losses.append("the alpha channel (FFmpeg decodes none of this codec)")
+        losses.append("the alpha channel (FFmpeg's own decoder of this codec gives none)")
     if info.rotation and muxer not in ROTATED:
         losses.append(f"rotation ({info.rotation} degrees)")
     if not copies_pictures and not _tells_chroma_location(info, muxer, encoder.codec):

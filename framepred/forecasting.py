@@ -188,6 +188,7 @@ def forecast(
                     graft=graft,
                     step=scanned.plan.step,
                     stop=outlook.stop,
+                    is_recounted=only_new,
                 )
             )
         items = stack.enter_context(

@@ -66,15 +66,23 @@ def open_image(file: Path) -> InputContainer:
     return av.open(str(file.absolute()), "r", format="image2", options=options)
 
 
+def _make_strict(codec: str) -> dict[str, str]:
+    """Options with which a decoder refuses a damaged picture instead of guessing."""
+    # That of TIFF refuses tags that it does not know, which most of these files have.
+    return {} if codec == "tiff" else {"err_detect": "explode"}
+
+
 def _open_first(path: Path) -> InputContainer:
     """Open the first picture of a sequence that decodes: it stands for all."""
     for file in find_images(path).files[:N_PROBES]:
         with contextlib.suppress(FFmpegError, OSError, IndexError, StopIteration):
             with open_image(file) as container:
-                container.streams.video[0].codec_context.options = {
-                    **BOUND,
-                    "err_detect": "explode",
-                }
+                context: Any = container.streams.video[0].codec_context
+                if context is None:
+                    raise MediaError(
+                        f"{file}: this FFmpeg has no decoder for such pictures; convert them first"
+                    )
+                context.options = {**BOUND, **_make_strict(context.name)}
                 next(container.decode(video=0))
             return open_image(file)
     raise MediaError(f"{path}: none of its pictures can be read; give a video file")

@@ -164,6 +164,7 @@ def interpolate(
                 rate=script.rate,
                 time_base=choose_base(scanned.info.time_base, script.rate, times),
                 step=None if script.rate is None else 1 / script.rate,
+                is_recounted=True,
             )
         )
         items = stack.enter_context(

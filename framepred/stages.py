@@ -95,6 +95,7 @@ def write_video(
     time_base: Fraction | None = None,
     step: Fraction | None = None,
     stop: Fraction | None = None,
+    is_recounted: bool = False,
 ) -> Iterator[VideoSink]:
     """Write as ``VideoWriter`` does, behind who hands over frames; the stage "encode".
 
@@ -128,6 +129,7 @@ def write_video(
                     rate=rate,
                     time_base=time_base,
                     stop=stop,
+                    is_recounted=is_recounted,
                 )
             with writer:
                 yield writer

@@ -7,7 +7,6 @@ import io
 import logging
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -40,6 +39,7 @@ from .containers import (
     choose_clock,
     choose_rate,
     copy_metadata,
+    cut_chapters,
     find_muxer,
     is_chapter_track,
     make_container_options,
@@ -96,6 +96,7 @@ class VideoWriter:
         rate: Fraction | None = None,
         time_base: Fraction | None = None,
         stop: Fraction | None = None,
+        is_recounted: bool = False,
     ) -> None:
         """Open the encoder and write the container's header, so that all that can fail fails now.
 
@@ -105,6 +106,7 @@ class VideoWriter:
         chapters are moved so too, except those of a second video. rate: frames a second where they
         are not the input's, a hint; time_base: seconds of a tick that holds the times, where the
         container lets choose. stop: seconds at which it ends, if that is before ``like`` does.
+        is_recounted: its frames are counted otherwise, so that a time code would be wrong.
 
         Raises:
             OutputError: the file exists (and not ``overwrite``), is the input, cannot be written,
@@ -121,6 +123,7 @@ class VideoWriter:
         self._rate = rate
         self._time_base = time_base or like.info.time_base
         self._stop = stop
+        self._is_recounted = is_recounted
         self._overwrite = overwrite
         check_output(like.path, self.path, overwrite=overwrite)
         self._place = find_place(self.path)
@@ -168,6 +171,8 @@ class VideoWriter:
                 if like.copy_streams:
                     self._add_others(self._container, muxer)
                 copy_metadata(like.container.metadata, self._container.metadata, muxer)
+                if is_recounted:
+                    self._drop_time_code()
                 self._container.start_encoding()
         except BaseException:
             self._abandon()
@@ -484,7 +489,7 @@ class VideoWriter:
             code = stream.metadata.get("timecode") if stream.type == "data" else None
             if code is not None and muxer in _TIME_CODED:
                 # A track of one number, which the video's own tag says too.
-                if code != video.metadata.get("timecode"):
+                if code != video.metadata.get("timecode") and not self._is_recounted:
                     left_out.append(f"stream {stream.index} (time code)")
                 continue
             if muxer in ("matroska", "webm") and stream.disposition & Disposition.attached_pic:
@@ -514,20 +519,16 @@ class VideoWriter:
         self.left_out += tuple(left_out)
         self.n_streams_copied += len(self._streams)
         if chapters:
-            container.set_chapters(self._list_chapters(chapters))
+            moved = map(self._move_chapter, chapters)
+            container.set_chapters(cut_chapters(moved, self._stop))
 
-    def _list_chapters(self, chapters: Sequence[Any]) -> list[Any]:
-        """The chapters as the output has them: moved, and none behind its end."""
-        kept = []
-        for chapter in map(self._move_chapter, chapters):
-            base = to_fraction(chapter["time_base"])
-            if self._stop is not None and base is not None:
-                last = math.ceil(self._stop / base)
-                if chapter["start"] >= last:
-                    continue
-                chapter = {**chapter, "end": min(chapter["end"], last)}
-            kept.append(chapter)
-        return kept
+    def _drop_time_code(self) -> None:
+        """It is the number of the first frame, and says how many there are in a second."""
+        assert self._container is not None
+        tags = (self._container.metadata, self._stream.metadata)
+        kept = [each.pop("timecode", None) for each in tags]
+        if any(kept) or any("timecode" in s.metadata for s in self._like.container.streams):
+            self.left_out += ("time code (the frames are counted anew)",)
 
     def _move_chapter(self, chapter: Any) -> Any:
         base = to_fraction(chapter["time_base"])

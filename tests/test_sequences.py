@@ -19,7 +19,7 @@ from framepred.outputs import name_output
 from framepred.scanning import scan
 from framepred.sequences import find_images, is_sequence
 from framepred.stills import encode_png
-from framepred.video import VideoReader, to_rgb
+from framepred.video import Frame, VideoReader, open_rgb_frames, to_rgb
 
 N, FIRST = 16, 98  # the numbers grow a digit on the way
 FRAMES = make_frames(N)
@@ -137,3 +137,58 @@ def test_commands_take_a_folder(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["scan", str(folder), "--progress", "none"])
     assert result.exit_code == 0
     assert "4:6" in result.stdout
+
+
+@pytest.mark.parametrize("compression", ["raw", "lzw", "deflate"])
+def test_tiff_with_the_usual_tags_is_read(tmp_path: Path, compression: str) -> None:
+    """FFmpeg itself writes a tag (of the resolution's unit) that its strict decoder refuses."""
+    folder = tmp_path / "shot"
+    folder.mkdir()
+    for number, image in enumerate(make_frames(4, width=48, height=32)):
+        with av.open(str(folder / f"{number:03d}.tif"), "w", format="image2") as container:
+            stream = container.add_stream("tiff", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "rgb24"
+            stream.codec_context.options = {"compression_algo": compression, "dpi": "72"}
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+    assert len(list(open_rgb_frames(folder))) == 4
+
+
+@pytest.mark.parametrize("pix_fmt", ["ya8", "ya16be"])
+def test_transparent_grey_stays_transparent(tmp_path: Path, pix_fmt: str) -> None:
+    folder = tmp_path / "shot"
+    folder.mkdir()
+    n_bytes = 2 if pix_fmt == "ya16be" else 1
+    dice = np.random.default_rng(1)
+    alpha = dice.integers(0, 256, (32, 48, n_bytes), np.uint8)
+    for number, image in enumerate(make_frames(8, width=48, height=32)):
+        native = av.VideoFrame(48, 32, pix_fmt)
+        plane = native.planes[0]
+        samples = np.zeros((32, plane.line_size), np.uint8)
+        pairs = np.stack((image[:, :, :1].repeat(n_bytes, 2), alpha), 2)
+        samples[:, : 96 * n_bytes] = pairs.reshape(32, -1)
+        plane.update(samples.tobytes().ljust(plane.buffer_size, b"\0"))
+        with av.open(str(folder / f"{number:03d}.png"), "w", format="image2") as container:
+            stream = container.add_stream("png", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, pix_fmt
+            container.mux(stream.encode(native))
+            container.mux(stream.encode())
+    output = tmp_path / "out.mov"
+    fill_gaps(folder, output, gaps="4:5", codec="png", predictor=SlidePredictor(), self_check=False)
+    with VideoReader(output) as reader:
+        for frame in reader.read():
+            assert isinstance(frame, Frame)
+            plane = frame.native.planes[0]
+            found = np.frombuffer(bytes(plane), np.uint8)[: 32 * plane.line_size].reshape(32, -1)
+            pairs = found[:, : 96 * n_bytes].reshape(32, 48, 2, n_bytes)
+            assert frame.native.format.name == pix_fmt
+            assert np.array_equal(pairs[:, :, 1], alpha)
+    with pytest.raises(OutputError, match="libx264 cannot hold"):
+        fill_gaps(
+            folder,
+            tmp_path / "b.mp4",
+            gaps="4:5",
+            codec="libx264",
+            self_check=False,
+            predictor=SlidePredictor(),
+        )

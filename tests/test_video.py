@@ -773,7 +773,7 @@ def test_an_alpha_channel_that_is_not_decoded_is_named(tmp_path: Path) -> None:
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
     writer = copy_video(source, tmp_path / "b.webm")
-    assert writer.left_out == ("the alpha channel (FFmpeg decodes none of this codec)",)
+    assert writer.left_out == ("the alpha channel (FFmpeg's own decoder of this codec gives none)",)
     with av.open(str(tmp_path / "b.webm")) as container:
         assert "alpha_mode" not in {key.lower() for key in container.streams.video[0].metadata}
 
@@ -1311,3 +1311,39 @@ def test_nothing_moves_where_decoding_would_begin_before_0(tmp_path: Path, suffi
     target = tmp_path / f"b.{suffix}"
     copy_video(source, target)
     assert [frame.time for frame in read_all(target)] == make_times(12)
+
+
+@pytest.mark.parametrize("plays", [0, 1, 3])
+def test_an_animation_is_played_as_often(tmp_path: Path, plays: int) -> None:
+    source, target = tmp_path / "a.apng", tmp_path / "b.apng"
+    with av.open(str(source), "w", container_options={"plays": str(plays)}) as container:
+        stream = container.add_stream("apng", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "rgb24"
+        for image in make_frames(5, width=48, height=32):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    copy_video(source, target)
+    written = target.read_bytes()
+    place = written.index(b"acTL")
+    assert int.from_bytes(written[place + 8 : place + 12], "big") == plays
+
+
+def test_a_time_code_that_would_be_wrong_is_named(tmp_path: Path, ffmpeg: str) -> None:
+    source = tmp_path / "a.mov"
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=1"]
+    subprocess.run(
+        [ffmpeg, "-v", "error", *picture, "-timecode", "10:11:12:13", str(source)], check=True
+    )
+    for is_recounted in (False, True):
+        target = tmp_path / f"{is_recounted}.mov"
+        with (
+            VideoReader(source, copy_streams=True) as reader,
+            VideoWriter(target, like=reader, is_recounted=is_recounted) as writer,
+        ):
+            for item in reader.read():
+                if isinstance(item, Frame):
+                    writer.write(item)
+        with av.open(str(target)) as container:
+            codes = {stream.metadata.get("timecode") for stream in container.streams}
+        assert codes == ({None} if is_recounted else {"10:11:12:13"})
+        assert any("time code" in loss for loss in writer.left_out) == is_recounted
