@@ -227,6 +227,8 @@ def _suggest(pix_fmt: str, holds: Callable[[str], bool], lossless: bool) -> str:
             fitting.append(name)
     if fitting:
         return "use --codec " + " or ".join(fitting)
+    if holds("ffv1"):  # which has just been seen not to hold the pictures
+        return "convert the pictures first, to rgba or gray"
     return "name the output .mkv and use --codec ffv1"
 
 

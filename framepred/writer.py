@@ -473,7 +473,8 @@ class VideoWriter:
         except FFmpegError as error:
             raise OutputError(
                 f"{self.path}: {encoder.name} refuses {info.width}x{info.height} pictures in "
-                f"{encoder.pix_fmt} ({describe_error(error)}); use --codec libx264 or --codec ffv1"
+                f"{encoder.pix_fmt} ({describe_error(error)}); use --codec "
+                + ("libx264" if encoder.name == "ffv1" else "ffv1, in .mkv")
             ) from error
         return stream
 
