@@ -26,7 +26,8 @@ _LOCKING = frozenset(("concurrent", "logging", "queue", "rich", "threading"))
 _LOADING = "ExtensionFileLoader."  # of compiled modules, and all that they call
 _ENTERING = "contextlib"  # itself alone: the blocks that it enters may take long
 _PAUSE = 0.01  # seconds until the next try
-_PATIENCE = 0.5  # seconds after which a signal counts wherever the thread stands
+_PATIENCE = 0.5  # seconds after which a signal counts wherever the thread stands,
+_FEWEST_TRIES = 40  # but not before so many: on a busy machine they are far apart
 _LOST = 0.2  # seconds after which it is looked whether what was raised is being handled
 
 
@@ -58,6 +59,7 @@ class _Leaver:
     def __init__(self) -> None:
         self.is_over = False
         self._since: float | None = None
+        self._n_tries = 0  # since then
         self._raised: BaseException | None = None
         self._is_own = False  # called by itself, not by somebody who has lost patience
 
@@ -68,8 +70,10 @@ class _Leaver:
             return
         now = time.monotonic()
         if self._since is None:
-            self._since = now
-        if _is_delicate(frame) and now - self._since < _PATIENCE:
+            self._since, self._n_tries = now, 0
+        self._n_tries += 1
+        is_early = now - self._since < _PATIENCE or self._n_tries < _FEWEST_TRIES
+        if _is_delicate(frame) and is_early:
             self._call_again(number, _PAUSE)
             return
         self._since = None

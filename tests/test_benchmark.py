@@ -55,6 +55,7 @@ def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Measure small pictures, briefly, in a folder that can be looked into."""
     monkeypatch.setattr(bench, "_FIRST_HEIGHT", 64)
     monkeypatch.setattr(bench, "_MOST_RUNS", 1)
+    monkeypatch.setattr(bench, "_MOST_PATTERNS", 4)
     monkeypatch.setattr(bench, "_MATRIX_SIDE", 256)
     monkeypatch.setattr(bench, "_CEILING_SECONDS", 0.01)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -182,7 +183,8 @@ def test_what_would_take_too_much_memory_is_skipped(monkeypatch: pytest.MonkeyPa
     assert find(report, 64, **USUAL).peak_bytes is not None
     (skip,) = (skip for skip in report.skipped if skip.variant == Variant(**USUAL))
     assert skip.heights == (128,)
-    assert skip.reason == "128p would take about 0.1 GB, and 0.1 GB are free"
+    # The first measurement of all has in it what torch loads for it.
+    assert re.fullmatch(r"128p would take about 0\.\d GB, and 0\.1 GB are free", skip.reason)
 
 
 @pytest.mark.usefixtures("_small")
