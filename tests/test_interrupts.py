@@ -182,8 +182,5 @@ print("all threads ended")
 """
 
 
-# Within a run of all tests its process has stood still, why is not known; alone it passes.
-@pytest.mark.slow
-@pytest.mark.exhaustive
 def test_no_lock_stays_held() -> None:
     assert run_apart(HAMMER) == "all threads ended\n"
