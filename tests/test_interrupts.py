@@ -154,11 +154,12 @@ def test_a_second_signal_counts_in_cleaning_up_too() -> None:
 
 # In a process of its own: what is tested for is standing still for ever.
 HAMMER = """
-import random, signal, sys, threading, time
+import os, random, signal, sys, threading, time
 from framepred.interrupts import heed_signals
 signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.setswitchinterval(1e-5)  # seconds; so that a signal may come at any place, and soon
 random.seed(0)
-for _ in range(300):
+for _ in range(100):
     condition, is_over = threading.Condition(), []
     def work():
         while not is_over:
@@ -172,9 +173,11 @@ for _ in range(300):
         with heed_signals():
             timer.start()
             while True:
-                with condition:
-                    condition.notify()
-                sum(range(200))
+                for _ in range(1000):
+                    with condition:
+                        condition.notify()
+                    sum(range(200))
+                os.sched_yield()  # on a busy machine the other threads may be left without a turn
     except KeyboardInterrupt:
         is_over.append(True)
     thread.join()

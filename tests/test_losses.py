@@ -406,7 +406,7 @@ def test_descent_leads_to_the_truth(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_network_learns_by_every_name(name: str) -> None:
-    config = TrainConfig(n_steps=8, losses={name: 1.0}, warmup_steps=1, learning_rate=2e-3)
+    config = TrainConfig(n_steps=8, losses={name: 1.0}, warmup_steps=1, learning_rate=1e-3)
     config.check()
     frames = to_tensor(film(5, 24, 32, speed=(2.0, 1.0)))
     batch = Batch(frames, Situation(n_before=2, n_missing=1, n_after=2, stride=1))
