@@ -15,7 +15,6 @@ whole plane would have become there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +26,14 @@ Plane = NDArray[np.float32]
 _BESIDE = 2  # rows of chroma on each side of a strip that its own ones are made from, at most
 
 
-def enlarge_rows(
-    plane: NDArray[Any], rows: slice, step: int, convert: Callable[[NDArray[Any]], Plane]
-) -> Plane:
+def enlarge_rows(read: Callable[[slice], Plane], rows: slice, step: int) -> Plane:
     """Rows ``rows`` of the luma's of a plane that has one for each ``step`` of them.
 
-    convert: makes numbers of the samples, each for itself.
+    read: gives a copy of some of the plane's own rows, of which the last may lie beyond its end.
     """
     beside = _BESIDE if step > 1 else 0
     first = max(0, rows.start // step - beside)
-    made = convert(plane[first : -(-rows.stop // step) + beside])
+    made = read(slice(first, -(-rows.stop // step) + beside))
     top = rows.start - first * step
     while step > 1:
         made = _double_rows(made)

@@ -23,14 +23,14 @@ Images = NDArray[Any]
 def by_fields(predict: Callable[..., Images]) -> Callable[..., Images]:
     """Make a prediction work on interlaced frames.
 
-    predict: takes and returns images (T, H, W, 3), as ``Predictor.fill`` and ``forecast`` do; what
-    else it takes is handed on.
+    predict: takes and returns images (T, H, W, 3), as ``Predictor.fill`` and ``forecast`` do, or
+    takes lists of (H, W, 3); what else it takes is handed on.
     """
 
     def predict_fields(*given: Any, **options: Any) -> Images:
         fields = []
         for parity in (0, 1):
-            halved = (x[:, parity::2] if isinstance(x, np.ndarray) else x for x in given)
+            halved = (_halve(each, parity) for each in given)
             fields.append(predict(*halved, **options))
         height = sum(field.shape[1] for field in fields)
         first = fields[0]
@@ -39,3 +39,10 @@ def by_fields(predict: Callable[..., Images]) -> Callable[..., Images]:
         return made
 
     return predict_fields
+
+
+def _halve(given: Any, parity: int) -> Any:
+    """Every other row of images, from row ``parity`` on."""
+    if isinstance(given, np.ndarray):
+        return given[:, parity::2]
+    return [image[parity::2] for image in given] if isinstance(given, list) else given

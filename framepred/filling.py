@@ -24,7 +24,7 @@ import numpy as np
 from .accounts import GapScores, report_fill, report_frames
 from .confidence import GapEvidence, estimate_score, measure_calm
 from .decisions import explain_gap, explain_made
-from .errors import MediaError, OutputError
+from .errors import OutputError
 from .excerpts import plan_excerpts
 from .fields import by_fields
 from .insertion import InsertionLike, SoundChoice, SoundRule, choose_sound, parse_insertions
@@ -32,15 +32,15 @@ from .journal import Journal, Outcome, name_window, open_journal
 from .mending import Mended, Mender
 from .outputs import check_output, copy_file, is_pipe, name_output
 from .ranges import GapLike
-from .relay import Crew, Promise, work_beside
+from .relay import Crew, Promise, await_value, work_beside
 from .reports import FillReport, OnProgress, Progress, StageClock
 from .rereading import Rereading
 from .scanning import ScanReport, complain_of_one, read_slots, scan
 from .scoring import Score, TrueFrames, align, check_same_size, score_frame, score_image
 from .sequences import is_sequence
-from .shown import ShownFrames
+from .shown import ShownFrames, check_alike
 from .splicing import list_wishes
-from .stages import VideoSink, choose_crew_size, read_video, write_video
+from .stages import VideoSink, choose_crew_size, choose_lead, read_video, write_video
 from .tasks import Task, list_tasks
 from .timeline import CONTEXT, Kind, Plan, Slot
 from .video import Encoding, Frame, Unread, VideoReader, from_rgb, plan_graft, to_rgb
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 __all__ = ["fill_gaps"]
 
 _log = logging.getLogger(__name__)
+
+Shown = tuple[list[np.ndarray], list[np.ndarray]]  # the frames before and after, (H, W, 3) each
 
 _SCORED_PIXELS = 2**23  # at a time: PSNR takes about 50 bytes for each of them
 
@@ -237,6 +239,7 @@ def fill_gaps(
         if reference is not None:
             later = align(Path(reference), source)
             truth = TrueFrames(stack.enter_context(VideoReader(reference)), later=later)
+        crew = stack.enter_context(work_beside(choose_crew_size()))  # the writer waits for it
         writer = stack.enter_context(
             write_video(
                 target,
@@ -268,11 +271,12 @@ def fill_gaps(
             predictor,
             journal,
             clock,
-            stack.enter_context(work_beside(choose_crew_size())),
+            crew,
             self_check=self_check,
             truth=truth,
             watch=watch,
             is_interlaced=scanned.info.interlaced,
+            lead=choose_lead(scanned.info),
         )
         for item in items:
             if isinstance(item, Frame | Unread):
@@ -330,8 +334,10 @@ class _Filler:
         truth: TrueFrames | None,
         watch: Watch,
         is_interlaced: bool,
+        lead: int,  # slots that are taken ahead of a task: the crew works on them beside it
     ) -> None:
         self._slots = plan.slots
+        self._lead = lead
         self._is_interlaced = is_interlaced
         self._predictor = predictor
         self._journal = journal
@@ -356,12 +362,13 @@ class _Filler:
         }
         self._rereading = Rereading(plan.slots)
         self._shown = ShownFrames(self._tasks, crew)  # real frames that a task will look at
-        self._ready: dict[int, Frame | Unread] = {}  # frames whose turn to be written has not come
+        # Frames whose turn to be written has not come.
+        self._ready: dict[int, Frame | Unread | Promise[Frame]] = {}
         self.n_done = 0  # slots written or passed over
         self.n_made = 0
         self.scores = [GapScores(GapEvidence(p.gap.start, p.gap.stop)) for p in plan.gaps]
 
-    def take(self, frame: Frame | Unread) -> Iterator[Frame | Unread]:
+    def take(self, frame: Frame | Unread) -> Iterator[Frame | Unread | Promise[Frame]]:
         """Take the next frame; yield the frames that can be written now.
 
         Raises:
@@ -379,11 +386,11 @@ class _Filler:
             is_looked_at = self._needed_from and slot >= self._needed_from[0]
             if slot in self._ready and is_looked_at:
                 self._shown.add(slot, frame)
-        while self._tasks and self._tasks[0].ready_at <= slot:
+        while self._tasks and self._tasks[0].ready_at + self._lead <= slot:
             self._perform(self._tasks.popleft())
         yield from self._release()
 
-    def finish(self, source: Path) -> Iterator[Frame | Unread]:
+    def finish(self, source: Path) -> Iterator[Frame | Unread | Promise[Frame]]:
         """Yield the rest after the last decoded frame.
 
         Raises:
@@ -394,7 +401,7 @@ class _Filler:
             self._perform(self._tasks.popleft())
         yield from self._release()
 
-    def _release(self) -> Iterator[Frame | Unread]:
+    def _release(self) -> Iterator[Frame | Unread | Promise[Frame]]:
         """Yield what is ready, up to the first slot that still waits for its frame."""
         while self.n_done < len(self._slots):
             slot = self.n_done
@@ -431,10 +438,14 @@ class _Filler:
         outcome = self._find(name, task, shown)
         made: dict[int, Promise[Frame]] = {}
         if outcome is None:
-            images = self._predict(*shown, task)
+            images = self._predict(shown, task)
+            measured = [
+                self._crew.begin(partial(measure_calm, image, *shown, task, slot))
+                for slot, image in zip(task.made, images, strict=True)
+            ]
             made = self._begin_frames(task, images)
             scores = self._score_check(task, images) if task.is_check else ()
-            calms = tuple(measure_calm(images, *shown, task))
+            calms = tuple(calm.get() for calm in measured)
             outcome = Outcome(None if task.is_check else images, calms, scores)
             assert self._journal is not None
             self._journal.add(name, outcome)
@@ -447,10 +458,10 @@ class _Filler:
         nearest = [*shown[0][-1:], *shown[1][:1]]
         for slot, image in zip(range(task.start, task.stop), outcome.images, strict=True):
             if slot in made:
-                self._keep(slot, made[slot].get(), image, task)
+                self._keep(slot, made[slot], image, task)
                 continue
             mended = self._mend(slot, image, nearest, task)
-            frame = mended.decoded or self._to_frame(task, slot, mended.image)
+            frame = mended.decoded or self._plan_frame(task, slot, mended.image)()
             self._keep(slot, frame, mended.image, task)
 
     def _begin_frames(self, task: Task, images: np.ndarray) -> dict[int, Promise[Frame]]:
@@ -458,21 +469,23 @@ class _Filler:
         if task.is_check:
             return {}
         return {
-            slot: self._crew.begin(partial(self._to_frame, task, slot, image))
+            slot: self._crew.begin(self._plan_frame(task, slot, image))
             for slot, image in zip(range(task.start, task.stop), images, strict=True)
             if not self._mender.waits(slot)
         }
 
-    def _to_frame(self, task: Task, slot: int, image: np.ndarray) -> Frame:
+    def _plan_frame(self, task: Task, slot: int, image: np.ndarray) -> Callable[[], Frame]:
+        """How to make a frame of an image: the real ones may be forgotten until it is made."""
         near = task.start - 1 if task.start > task.first else task.stop
-        return from_rgb(image, like=self._shown[near], time=self._slots[slot].time)
+        return partial(from_rgb, image, like=self._shown[near], time=self._slots[slot].time)
 
-    def _show(self, task: Task) -> tuple[tuple[np.ndarray, np.ndarray], list[bytes]]:
-        """What the network is shown for a task, both sides (T, H, W, 3), and the digests of it."""
+    def _show(self, task: Task) -> tuple[Shown, list[bytes]]:
+        """What the network is shown for a task, and the digests of it."""
         known = self._shown.look_up([*range(task.first, task.start), *range(task.stop, task.last)])
-        stacked = _stack_images([picture.image for picture in known], self._crew)
+        images = [picture.image for picture in known]
+        check_alike(images)
         n_before = task.start - task.first
-        return (stacked[:n_before], stacked[n_before:]), [picture.digest for picture in known]
+        return (images[:n_before], images[n_before:]), [picture.digest for picture in known]
 
     def _name_window(self, task: Task, digests: list[bytes]) -> str:
         """The name by which the journal knows a task; digests: those of what is shown."""
@@ -481,12 +494,12 @@ class _Filler:
         sides = (task.start - task.first, task.stop - task.start, task.last - task.stop)
         return name_window(self._network, digests, sides, task.is_check, self._is_interlaced)
 
-    def _find(self, name: str, task: Task, shown: tuple[np.ndarray, np.ndarray]) -> Outcome | None:
+    def _find(self, name: str, task: Task, shown: Shown) -> Outcome | None:
         """What the journal knows of a task."""
         assert self._journal is not None
         n = len(task.made)
-        like = shown[0] if len(shown[0]) else shown[1]
-        size = (n, 0, 0, 3) if task.is_check else (n, *like.shape[1:])
+        like = (shown[0] or shown[1])[0]
+        size = (n, 0, 0, 3) if task.is_check else (n, *like.shape)
         return self._journal.find(name, size, like.dtype)
 
     def _score_check(self, task: Task, images: np.ndarray) -> tuple[Score, ...]:
@@ -520,46 +533,30 @@ class _Filler:
             scores.kept[slot] = mended.kept
         return mended
 
-    def _predict(self, before: np.ndarray, after: np.ndarray, task: Task) -> np.ndarray:
+    def _predict(self, shown: Shown, task: Task) -> np.ndarray:
         assert self._predictor is not None
         with self._clock.measure("model"):
             fill = self._predictor.fill
             predict = by_fields(fill) if self._is_interlaced else fill
             n_missing = task.stop - task.start
-            made: np.ndarray = predict(before, after, n_missing, steps=task.steps)
+            made: np.ndarray = predict(*shown, n_missing, steps=task.steps)
         return made
 
-    def _keep(self, slot: int, made: Frame, image: np.ndarray | None, task: Task) -> None:
+    def _keep(
+        self, slot: int, made: Frame | Promise[Frame], image: np.ndarray | None, task: Task
+    ) -> None:
         """Put a made frame in the line of those to be written, and score it if there is a truth."""
         self._ready[slot] = made
         self.n_made += 1
         true = None
         if self._truth is not None and image is not None:
-            true = self._truth.find(made.time, tolerance=_half_step(self._slots, slot))
+            time, tolerance = self._slots[slot].time, _half_step(self._slots, slot)
+            true = self._truth.find(time, tolerance=tolerance)
             score = None if true is None else score_frame(image, true)
             if score is not None:
                 self.scores[task.gap].true[slot] = score
-        self._watch.see_made(slot, made, true)
-
-
-def _stack_images(images: list[np.ndarray], crew: Crew) -> np.ndarray:
-    """Pictures as RGB (T, H, W, 3)."""
-    if any(image.shape != images[0].shape for image in images):
-        raise MediaError(
-            "the video changes its size beside a gap, which cannot be filled; "
-            "cut the video where its size changes"
-        )
-    if any(image.dtype != images[0].dtype for image in images):
-        raise MediaError(
-            "the pictures change between 8 and more bits beside a gap, which cannot be filled; "
-            "convert them to one kind first"
-        )
-    stacked = np.empty((len(images), *images[0].shape), images[0].dtype)
-    # What takes long is that the system finds so much memory: side by side it takes less.
-    copies = [crew.begin(partial(np.copyto, *pair)) for pair in zip(stacked, images, strict=True)]
-    for copy in copies:
-        copy.get()
-    return stacked
+        if self._watch.watchers:
+            self._watch.see_made(slot, await_value(made), true)
 
 
 def _nearest(slot: int, task: Task, before: list[Frame], after: list[Frame]) -> Frame:
@@ -581,6 +578,6 @@ def _say(on_note: Callable[[str], None] | None, line: str) -> None:
         on_note(line)
 
 
-def _write(writer: VideoSink, frames: Iterable[Frame | Unread]) -> None:
+def _write(writer: VideoSink, frames: Iterable[Frame | Unread | Promise[Frame]]) -> None:
     for frame in frames:
         writer.write(frame)

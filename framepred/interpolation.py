@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
 from math import lcm
 from pathlib import Path
@@ -22,16 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import MediaError, OutputError, check_counts
+from .errors import OutputError, check_counts
 from .fields import by_fields
 from .outputs import check_output, name_output
 from .rates import ConstantRate, Conversion, Multiple, Stretch, check_choice, read_rate
+from .relay import Crew, Promise, work_beside
 from .reports import HeldReport, InterpolateReport, OnProgress, Progress, StageClock
 from .rereading import Rereading
 from .rhythm import Clock
 from .scanning import ScanReport, complain_of_one, scan
 from .scoring import ScoreMean, TrueFrames, align, check_same_size, score_frame
-from .stages import read_video, write_video
+from .shown import check_alike
+from .stages import choose_crew_size, choose_lead, read_video, write_video
 from .timeline import Plan
 from .video import Encoding, Frame, Image, VideoReader, from_rgb, to_rgb
 
@@ -153,6 +155,7 @@ def interpolate(
         if reference is not None:
             later = align(Path(reference), source)
             truth = TrueFrames(stack.enter_context(VideoReader(reference)), later=later)
+        crew = stack.enter_context(work_beside(choose_crew_size()))  # the writer waits for it
         writer = stack.enter_context(
             write_video(
                 target,
@@ -179,7 +182,9 @@ def interpolate(
             script.conversion,
             predictor,
             clock,
+            crew,
             context=context,
+            lead=choose_lead(scanned.info),
             truth=truth,
             is_interlaced=scanned.info.interlaced,
         )
@@ -319,10 +324,13 @@ class _Known:
 
     frame: Frame
     is_cut: bool  # it begins a shot
+    promise: Promise[Image] | None = None  # it as RGB
 
-    @cached_property
-    def image(self) -> Image:
-        return to_rgb(self.frame)
+    def begin(self, crew: Crew) -> Promise[Image]:
+        """Have it made RGB."""
+        if self.promise is None:
+            self.promise = crew.begin(partial(to_rgb, self.frame))
+        return self.promise
 
 
 class Interpolator:
@@ -333,28 +341,35 @@ class Interpolator:
         conversion: Conversion,
         predictor: Predictor,
         clock: StageClock,
+        crew: Crew,
         *,
         context: int,
+        lead: int = 0,  # frames that are taken ahead: the crew works on them beside the network
         truth: TrueFrames | None,
         is_interlaced: bool,
     ) -> None:
+        self._lead = lead
         self._conversion = conversion
         self._predictor = predictor
         self._clock = clock
+        self._crew = crew
         self._context = context
         self._truth = truth
         self._is_interlaced = is_interlaced
         self._known: deque[_Known] = deque()
         self._at = 0  # the one whose stretch is next
+        self._is_making = False  # in the stretch before; then the next ones are likely to be shown
         self.tally = Tally()
 
-    def take(self, frame: Frame, *, is_cut: bool) -> Iterator[Frame]:
+    def take(self, frame: Frame, *, is_cut: bool) -> Iterator[Frame | Promise[Frame]]:
         """Take the next real frame; yield the frames that can be written now."""
         self._known.append(_Known(frame, is_cut))
-        while len(self._known) - self._at > self._context:
+        if self._is_making:
+            self._known[-1].begin(self._crew)
+        while len(self._known) - self._at > self._context + self._lead:
             yield from self._pass()
 
-    def finish(self, usual: Fraction) -> Iterator[Frame]:
+    def finish(self, usual: Fraction) -> Iterator[Frame | Promise[Frame]]:
         """Yield the rest; the last frame is shown for ``usual`` seconds."""
         while self._at < len(self._known) - 1:
             yield from self._pass()
@@ -364,11 +379,12 @@ class Interpolator:
             self.tally.add(stretch)
             yield from _hold(stretch, last, last)
 
-    def _pass(self) -> Iterator[Frame]:
+    def _pass(self) -> Iterator[Frame | Promise[Frame]]:
         one, two = self._known[self._at], self._known[self._at + 1]
         stretch = self._conversion.pass_frame(one.frame.time, two.frame.time, is_cut=two.is_cut)
         self.tally.add(stretch, is_cut=two.is_cut)
-        if stretch.reason is not None or not stretch.times:
+        self._is_making = stretch.reason is None and bool(stretch.times)
+        if not self._is_making:
             yield from _hold(stretch, one.frame, two.frame)
         else:
             if stretch.kept is not None:
@@ -379,8 +395,8 @@ class Interpolator:
             self._known.popleft()
             self._at -= 1
 
-    def _make(self, stretch: Stretch) -> Iterator[Frame]:
-        before, after = (np.stack([each.image for each in side]) for side in self._choose())
+    def _make(self, stretch: Stretch) -> Iterator[Promise[Frame]]:
+        before, after = self._show()
         like = self._known[self._at].frame
         for first in range(0, len(stretch.steps), _AT_ONCE):
             steps = stretch.steps[first : first + _AT_ONCE]
@@ -391,7 +407,15 @@ class Interpolator:
                 images = predict(before, after, stretch.n_frames)
             for image, time in zip(images, stretch.times[first:], strict=False):
                 self._score(image, time, stretch)
-                yield from_rgb(image, like=like, time=time)
+                yield self._crew.begin(partial(from_rgb, image, like=like, time=time))
+
+    def _show(self) -> tuple[list[Image], list[Image]]:
+        """What the network is shown on both sides."""
+        before, after = self._choose()
+        promises = [each.begin(self._crew) for each in (*before, *after)]
+        images = [promise.get() for promise in promises]
+        check_alike(images)
+        return images[: len(before)], images[len(before) :]
 
     def _choose(self) -> tuple[list[_Known], list[_Known]]:
         """The frames to show on both sides: of one shot and evenly spaced."""
@@ -410,18 +434,7 @@ class Interpolator:
         while last < min(len(known), at + 1 + self._context) and follows(last):
             last += 1
         shown = list(known)
-        sides = shown[first : at + 1], shown[at + 1 : last]
-        if len({each.image.shape for side in sides for each in side}) > 1:
-            raise MediaError(
-                "the picture changes its size, which cannot be interpolated; "
-                "split the video there first"
-            )
-        if len({each.image.dtype for side in sides for each in side}) > 1:
-            raise MediaError(
-                "the pictures change between 8 and more bits, which cannot be interpolated; "
-                "convert them to one kind first"
-            )
-        return sides
+        return shown[first : at + 1], shown[at + 1 : last]
 
     def _score(self, image: np.ndarray, time: Fraction, stretch: Stretch) -> None:
         if self._truth is None:

@@ -5,6 +5,7 @@ They travel as whole numbers, a quarter of the bytes, and are converted where th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,27 @@ __all__ = ["Images", "to_images", "to_planes"]
 Images = NDArray[Any]  # (..., H, W, 3) RGB, uint8 or uint16
 
 
-def to_planes(images: Images, device: torch.device) -> Tensor:
-    """(T, H, W, 3) uint8 or uint16 -> (T, 3, H, W) float32 in [0, 1] on the device."""
-    peak = float(np.iinfo(images.dtype).max)
-    # What may not be written to, such as a mapped file, torch would complain of.
-    whole = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-    if (
-        device.type == "cuda"
-    ):  # which fetches by itself what is never paged out, several times as fast
-        whole = whole.pin_memory()
-    whole = whole.to(device, non_blocking=True)
-    planes = whole.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    return planes.div_(peak)
+def to_planes(images: Images | Sequence[Images], device: torch.device) -> Tensor:
+    """(T, H, W, 3) uint8 or uint16 -> (T, 3, H, W) float32 in [0, 1] on the device.
+
+    images: an array, or so many (H, W, 3) of one size and type wherever they lie.
+    """
+    if device.type == "cuda":
+        # Which fetches by itself what is never paged out, several times as fast.
+        dtype = torch.from_numpy(np.empty(0, images[0].dtype)).dtype
+        whole = torch.empty((len(images), *images[0].shape), dtype=dtype, pin_memory=True)
+        for place, image in zip(whole.numpy(), images, strict=True):
+            place[...] = image
+        planes = whole.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        planes = planes.to(torch.float32, memory_format=torch.contiguous_format)
+    else:
+        height, width, n_channels = images[0].shape
+        planes = torch.empty((len(images), n_channels, height, width), device=device)
+        for place, image in zip(planes, images, strict=True):
+            # What may not be written to, such as a mapped file, torch would complain of.
+            whole = torch.from_numpy(np.require(image, requirements=["C", "W"]))
+            place.copy_(whole.permute(2, 0, 1))
+    return planes.div_(float(np.iinfo(images[0].dtype).max))
 
 
 def to_images(planes: Tensor, dtype: np.dtype[Any]) -> Images:

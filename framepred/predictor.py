@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 _FEATURE_BYTES = 2**28
 _FLOW_BYTES = 2**27
 
-Frames = NDArray[np.generic]  # (T, H, W, 3) RGB, uint8 or uint16
+Frames = NDArray[np.generic]  # (T, H, W, 3) RGB, uint8 or uint16; or of several one, (H, W, 3)
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -191,20 +191,21 @@ class Predictor:
         n_frames: int,
         steps: Sequence[int] | None,
     ) -> Frames:
-        sides = [np.asarray(side) for side in (before, after)]
-        known = [side for side in sides if len(side)]
+        # Never as one array: so much memory, and a copy, for what is taken apart again.
+        sides = [[np.asarray(frame) for frame in side] for side in (before, after)]
+        known = [frame for side in sides for frame in side]
         if not known:
             raise ValueError("a frame on at least one side is needed, got none")
         first = known[0]
-        sound = first.dtype in (np.uint8, np.uint16) and first.ndim == 4 and first.size > 0
+        sound = first.dtype in (np.uint8, np.uint16) and first.ndim == 3 and first.size > 0
         if not sound or first.shape[-1] != 3:
             raise ValueError(
-                f"expected (T, H, W, 3) uint8 or uint16, got {first.shape} {first.dtype}"
+                "expected (T, H, W, 3) uint8 or uint16, got "
+                f"{(len(known), *first.shape)} {first.dtype}"
             )
-        if any(side.shape[1:] != first.shape[1:] or side.dtype != first.dtype for side in known):
-            raise ValueError(
-                f"both sides must match, got {[(s.shape, str(s.dtype)) for s in known]}"
-            )
+        if any(frame.shape != first.shape or frame.dtype != first.dtype for frame in known):
+            kinds = sorted({(frame.shape, str(frame.dtype)) for frame in known})
+            raise ValueError(f"all frames must match in shape and type, got {kinds}")
         if n_frames < 1:
             raise ValueError(f"expected n_frames of at least 1, got {n_frames}")
         wanted = range(1, n_frames + 1) if steps is None else list(steps)
@@ -213,11 +214,11 @@ class Predictor:
         steps = None if len(wanted) == n_frames else wanted
         memory = self._open_memory(sides)
         latent = None if all(len(side) for side in sides) else self._latent
-        size = (first.shape[1], first.shape[2])
+        size = (first.shape[0], first.shape[1])
         with torch.inference_mode(), self._autocast():
             if self.tiling.is_off or choose_scale(*size) == 1:
                 return self._make_whole(model, sides, n_frames, steps, memory, latent)
-            if not self.tiling.is_needed(self._device, size, sum(map(len, sides)) + len(wanted)):
+            if not self.tiling.is_needed(self._device, size, len(known) + len(wanted)):
                 try:
                     return self._make_whole(model, sides, n_frames, steps, memory, latent)
                 except torch.OutOfMemoryError:
@@ -240,7 +241,7 @@ class Predictor:
     def _make_whole(
         self,
         model: FramePredictor,
-        sides: Sequence[Frames],
+        sides: Sequence[Sequence[Frames]],
         n_frames: int,
         steps: Sequence[int] | None,
         memory: Memory | None,
@@ -256,7 +257,7 @@ class Predictor:
 
         name = ("whole", model.traits, n_frames, None if steps is None else tuple(steps))
         made = self._replays.run(name, compute, (*planes, latent))
-        return to_images(made[0], next(side.dtype for side in sides if len(side)))
+        return to_images(made[0], next(frame.dtype for side in sides for frame in side))
 
     def forecast(self, context: Frames | Sequence[Frames], n_frames: int) -> Frames:
         """Make the ``n_frames`` frames that follow ``context``; shapes as in ``fill``."""
@@ -294,7 +295,7 @@ class Predictor:
             enabled=self._precision == torch.bfloat16,
         )
 
-    def _open_memory(self, sides: Sequence[Frames]) -> Memory | None:
+    def _open_memory(self, sides: Sequence[Sequence[Frames]]) -> Memory | None:
         """What is known of frames already; on a GPU it is faster to find out anew."""
         if self._replays.is_on:
             return None

@@ -26,7 +26,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
 
-__all__ = ["Behind", "Crew", "Promise", "read_ahead", "work_beside", "write_behind"]
+__all__ = ["Behind", "Crew", "Promise", "await_value", "read_ahead", "work_beside", "write_behind"]
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -212,6 +212,11 @@ class Promise(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._value
+
+
+def await_value(value: T | Promise[T]) -> T:
+    """What is there already, or what a promise comes to; raises what its work raised."""
+    return value.get() if isinstance(value, Promise) else value
 
 
 class _AbandonedError(Exception):

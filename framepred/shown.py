@@ -7,7 +7,7 @@ each asking.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,12 +15,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .colour import bit_depth
+from .errors import MediaError
 from .journal import digest_picture
 from .relay import Crew, Promise
 from .tasks import Task
 from .video import Frame, to_rgb
 
-__all__ = ["Picture", "ShownFrames"]
+__all__ = ["Picture", "ShownFrames", "check_alike"]
 
 _MOST_BYTES = 2**28  # 43 pictures at 1080p
 
@@ -86,6 +87,25 @@ class ShownFrames:
 
     def _has_room(self, frame: Frame) -> bool:
         return self._n_bytes + _count_bytes(frame) <= self._max_bytes
+
+
+def check_alike(images: Sequence[NDArray[Any]]) -> None:
+    """See that pictures (H, W, 3) can be shown to the network together.
+
+    Raises:
+        MediaError: they differ in size or type.
+    """
+    first = images[0]
+    if any(image.shape != first.shape for image in images):
+        raise MediaError(
+            "the video changes its size where frames are to be made; "
+            "cut the video where its size changes"
+        )
+    if any(image.dtype != first.dtype for image in images):
+        raise MediaError(
+            "the pictures change between 8 and more bits where frames are to be made; "
+            "convert them to one kind first"
+        )
 
 
 def _convert(frame: Frame) -> Picture:

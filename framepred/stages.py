@@ -19,14 +19,23 @@ from .excerpts import Excerpts, read_excerpts
 from .insertion import NO_DELAY, Delay
 from .outputs import is_pipe
 from .pipes import PipeWriter, choose_pictures, list_losses, open_stdout
-from .relay import Behind, read_ahead, write_behind
+from .relay import Behind, Promise, read_ahead, write_behind
 from .reports import StageClock
 from .video import Encoding, Frame, Graft, Grafter, Unread, VideoInfo, VideoReader, VideoWriter
 
-__all__ = ["VideoSink", "choose_crew_size", "choose_depth", "read_video", "write_video"]
+__all__ = [
+    "VideoSink",
+    "choose_crew_size",
+    "choose_depth",
+    "choose_lead",
+    "read_video",
+    "write_video",
+]
 
 _QUEUE_BYTES = 2**27
 _SHORTEST, _LONGEST = 4, 64  # frames in a queue
+_LEAD_BYTES = 2**26
+_LONGEST_LEAD = 8  # frames
 _MOST_BESIDE = 4  # threads: more of them wait for Python's lock than work
 
 
@@ -34,6 +43,12 @@ def choose_depth(info: VideoInfo) -> int:
     """How many frames of a video may wait in a queue."""
     n_bytes = info.width * info.height * (3 if info.bit_depth > 8 else 1.5)  # as 4:2:0
     return int(max(_SHORTEST, min(_QUEUE_BYTES / max(n_bytes, 1), _LONGEST)))
+
+
+def choose_lead(info: VideoInfo) -> int:
+    """How many frames are taken ahead of a call of the network, to be made RGB meanwhile."""
+    n_bytes = info.width * info.height * (9 if info.bit_depth > 8 else 4.5)  # as 4:2:0 and as RGB
+    return int(min(_LEAD_BYTES / max(n_bytes, 1), _LONGEST_LEAD))
 
 
 def choose_crew_size() -> int:
@@ -145,16 +160,21 @@ class VideoSink:
         self._behind = behind
         self._clock = clock
 
-    def write(self, frame: Frame | Unread) -> None:
-        """Hand over a frame; from now on only its samples may be looked at."""
+    def write(self, frame: Frame | Unread | Promise[Frame]) -> None:
+        """Hand over a frame, or one that a crew is still at work on, which must outlive this.
+
+        From now on only its samples may be looked at. What its work raised is raised as an error
+        in writing is.
+        """
 
         def job(writer: VideoWriter | PipeWriter) -> None:
+            done = frame.get() if isinstance(frame, Promise) else frame
             with self._clock.measure("encode"):
-                if isinstance(frame, Unread):
+                if isinstance(done, Unread):
                     assert isinstance(writer, Grafter)
-                    writer.write(frame)
+                    writer.write(done)
                 else:
-                    writer.write(frame)
+                    writer.write(done)
 
         self._behind.call(job)
 

@@ -31,6 +31,7 @@ from .outputs import check_output, is_pipe
 from .pipes import PipeReader, PipeWriter, open_stdout
 from .ranges import GapLike, SlotRange, parse_gaps, to_slots
 from .rates import ConstantRate, Conversion, Multiple, check_choice, read_rate
+from .relay import await_value, work_beside
 from .reports import (
     FillReport,
     ForecastReport,
@@ -41,7 +42,7 @@ from .reports import (
     Seconds,
     StageClock,
 )
-from .stages import VideoSink, write_video
+from .stages import VideoSink, choose_crew_size, write_video
 from .timeline import CONTEXT
 from .video import Encoding, Frame, VideoReader, probe, read_thumbnail
 from .y4m import PictureFormat, parse_raw
@@ -287,28 +288,33 @@ def interpolate_stream(
             wanted, start=Fraction(0), tick=Fraction(0), usual=step, max_gap=max_gap
         )
     predictor = predictor or _load(device)
-    walk = Interpolator(
-        conversion,
-        predictor,
-        clock,
-        context=context,
-        truth=None,
-        is_interlaced=reader.pictures.is_interlaced,
-    )
-    with _open_sink(
-        output,
-        reader,
-        clock,
-        rate=wanted,
-        encoding=Encoding(codec=codec, crf=crf, preset=preset, lossless=lossless),
-        overwrite=overwrite,
-    ) as (frames, sink):
+    with ExitStack() as stack:
+        crew = stack.enter_context(work_beside(choose_crew_size()))
+        frames, sink = stack.enter_context(
+            _open_sink(
+                output,
+                reader,
+                clock,
+                rate=wanted,
+                encoding=Encoding(codec=codec, crf=crf, preset=preset, lossless=lossless),
+                overwrite=overwrite,
+            )
+        )
+        walk = Interpolator(
+            conversion,
+            predictor,
+            clock,
+            crew,
+            context=context,
+            truth=None,
+            is_interlaced=reader.pictures.is_interlaced,
+        )
         for frame, is_cut in _mark_cuts(frames):
             for each in walk.take(frame, is_cut=is_cut):
-                sink.write(each)
+                sink.write(await_value(each))
             _tell(on_progress, "interpolate", frame.index)
         for each in walk.finish(step):
-            sink.write(each)
+            sink.write(await_value(each))
     return make_report(
         Path("-"),
         _name(output) or Path("-"),

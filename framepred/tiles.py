@@ -157,8 +157,8 @@ class _Region:
 
 def make_large(
     model: FramePredictor,
-    before: Images,
-    after: Images,
+    before: Sequence[Images],
+    after: Sequence[Images],
     n_frames: int,
     *,
     steps: Sequence[int] | None = None,
@@ -170,7 +170,7 @@ def make_large(
 ) -> Images:
     """What ``model`` makes of large pictures, in bounded memory.
 
-    before, after: (T, H, W, 3) uint8 or uint16 of one size, one side may be empty; the shorter
+    before, after: (H, W, 3) uint8 or uint16 each, of one size, one side may be empty; the shorter
     side has ``choose_scale`` above 1. steps: which of the n_frames to make, from 1 on; default:
     all. Returns (len(steps), H, W, 3) of the same type; apart from rounding the same as without
     tiles, whatever their size.

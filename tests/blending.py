@@ -24,9 +24,15 @@ class BlendPredictor:
         self.calls: list[tuple[int, int, int]] = []  # frames before, frames after, frames to make
 
     def fill(
-        self, before: Images, after: Images, n_frames: int, *, steps: Sequence[int] | None = None
+        self,
+        before: Images | list[Images],
+        after: Images | list[Images],
+        n_frames: int,
+        *,
+        steps: Sequence[int] | None = None,
     ) -> Images:
         self.calls.append((len(before), len(after), n_frames))
+        before, after = _stack(before, after), _stack(after, before)
         assert before.dtype == after.dtype
         assert before.ndim == after.ndim == 4
         made = self.make(before, after, n_frames)
@@ -48,6 +54,11 @@ class BlendPredictor:
 
     def forecast(self, context: Images, n_frames: int) -> Images:
         return self.fill(context, context[:0], n_frames)
+
+
+def _stack(images: Images | list[Images], others: Images | list[Images]) -> Images:
+    """Images as an array (T, H, W, 3), also where there are none."""
+    return np.stack(images) if len(images) else np.asarray(others)[:0]
 
 
 class GrayPredictor(BlendPredictor):

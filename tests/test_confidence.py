@@ -95,7 +95,7 @@ def test_calm_is_the_psnr_of_doing_nothing(dtype: type) -> None:
     evidence = gathered.weigh(4)
     assert evidence is not None
     expected = peak_signal_noise_ratio(made[0].astype(float), still, data_range=peak)
-    # Every second row and column is looked at; a picture that stands still is 100 dB calm.
+    # Every fourth row is looked at; a picture that stands still is 100 dB calm.
     assert evidence.calmer + 100 == pytest.approx(expected, abs=0.5)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from synthetic import make_frames, read_packets, read_planes, write_clip, write_
 from framepred.errors import MediaError, OutputError
 from framepred.filling import fill_gaps
 from framepred.forecasting import forecast
+from framepred.interpolation import interpolate
 from framepred.reports import StageClock
-from framepred.stages import choose_depth, read_video, write_video
-from framepred.video import Encoding, Frame, VideoReader, VideoWriter, probe
+from framepred.stages import choose_depth, choose_lead, read_video, write_video
+from framepred.video import Encoding, Frame, VideoReader, VideoWriter, from_rgb, probe
 
 HOLES = [8, 15, 16]
 
@@ -97,6 +99,35 @@ def test_queues_of_large_frames_are_short(clip: Path) -> None:
     assert choose_depth(dataclasses.replace(large, width=15360, height=8640)) == 4
 
 
+def test_few_large_frames_are_taken_ahead(clip: Path) -> None:
+    info = probe(clip)
+    assert choose_lead(info) == 8
+    large = dataclasses.replace(info, width=3840, height=2160)
+    assert choose_lead(large) == 1  # of 37 MB each
+    assert choose_lead(dataclasses.replace(large, bit_depth=10)) == 0
+
+
+def raise_rate(source: Path, target: Path) -> None:
+    interpolate(source, target, times=2, predictor=BlendPredictor())
+
+
+@pytest.mark.parametrize("name", ["filling", "interpolation"])
+def test_frames_still_in_work_are_waited_for(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """In their place, however long it takes to make them of what the network has said."""
+    work = fill if name == "filling" else raise_rate
+    work(clip, tmp_path / "fast.mkv")
+
+    def convert(*given: Any, **options: Any) -> Frame:
+        time.sleep(0.02)
+        return from_rgb(*given, **options)
+
+    monkeypatch.setattr(f"framepred.{name}.from_rgb", convert)
+    work(clip, tmp_path / "slow.mkv")
+    assert read_planes(tmp_path / "slow.mkv") == read_planes(tmp_path / "fast.mkv")
+
+
 # What goes wrong in another thread.
 
 
@@ -127,6 +158,19 @@ def test_an_error_in_writing_is_raised_and_leaves_nothing(
     monkeypatch.setattr(VideoWriter, method, fail)
     with pytest.raises(OutputError, match="disk is full"):
         work(clip, tmp_path / "out.mkv")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("name", ["filling", "interpolation"])
+def test_an_error_in_making_a_frame_is_raised_and_leaves_nothing(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def fail(*given: Any, **options: Any) -> Frame:
+        raise MediaError("no such pixels")
+
+    monkeypatch.setattr(f"framepred.{name}.from_rgb", fail)
+    with pytest.raises(MediaError, match="no such pixels"):
+        (fill if name == "filling" else raise_rate)(clip, tmp_path / "out.mkv")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
