@@ -43,6 +43,7 @@ __all__ = [
     "copy_metadata",
     "cut_chapters",
     "find_muxer",
+    "find_origin",
     "is_chapter_track",
     "make_container_options",
     "name_losses",
@@ -216,7 +217,32 @@ def choose_clock(encoder: Encoder, rate: Fraction, base: Fraction) -> tuple[Frac
     return base, rate
 
 
+def find_origin(muxer: str, like: VideoReader) -> Fraction:
+    """Seconds on the input's clock at which the output's begins; 0: they are the same.
+
+    The clock of a transport stream has run for hours when a recording begins. Other containers say
+    so too, and players show nothing for as long. In whole hundredths, which all clocks can hold, so
+    that all streams move alike. Without copies of the other streams times are the caller's own.
+    """
+    if like.info.container not in _MPEG or muxer in _MPEG or not like.copy_streams:
+        return Fraction(0)
+    starts = [(s.start_time, to_fraction(s.time_base)) for s in like.container.streams]
+    known = [start * base for start, base in starts if start is not None and base is not None]
+    return Fraction(math.floor(min(known, default=Fraction(0)) * 100), 100)
+
+
 def make_container_options(
+    muxer: str, like: VideoReader, time_base: Fraction, *, suffix: str
+) -> dict[str, str]:
+    options = _choose_options(muxer, like, time_base, suffix=suffix)
+    origin = int(find_origin(muxer, like) * 100)
+    if origin:
+        whole, hundredths = divmod(abs(origin), 100)
+        options["output_ts_offset"] = f"{'-' if origin > 0 else ''}{whole}.{hundredths:02}"
+    return options
+
+
+def _choose_options(
     muxer: str, like: VideoReader, time_base: Fraction, *, suffix: str
 ) -> dict[str, str]:
     if muxer == "mpegts":
@@ -245,7 +271,9 @@ def make_container_options(
                 options["movie_timescale"] = str(scale)
         if any("." in key for key in like.container.metadata):  # com.apple.quicktime.make
             options["movflags"] = "use_metadata_tags"
-        if (like.info.start or 0) < 0:  # what an edit list leaves out before 0 is not shown
+        if (like.info.start or 0) < find_origin(
+            muxer, like
+        ):  # what an edit list leaves out before 0 is not shown
             options["avoid_negative_ts"] = "make_zero"
         return options
     return {}
@@ -307,7 +335,10 @@ def name_losses(
         losses.append("a start other than 0 (MXF counts frames)")
     if like.stream.disposition & Disposition.multilayer:
         losses.append("the views of a multi-view video beside the base view")
-    if (info.start or 0) < 0 and muxer not in ("avi", "mxf"):
+    origin = find_origin(muxer, like)
+    if origin:
+        losses.append(f"a start at {float(origin):.2f} s (it begins at 0)")
+    elif (info.start or 0) < 0 and muxer not in ("avi", "mxf"):
         losses.append("times before 0 (all comes later, so that it begins at 0)")
     if info.has_dolby_vision:
         losses.append("Dolby Vision metadata")

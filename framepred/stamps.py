@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 __all__ = ["FrameQueue", "Splices", "StampClock", "Time", "to_fraction"]
 
 _LEAST_SPLICE = Fraction(1, 2)  # seconds that times must go back to count as a new beginning
+_TURN = Fraction(2**33, 90_000)  # seconds until the clock of a transport stream begins anew
 _LEAST_STEP = Fraction(1, 1000)  # seconds between frames whose times had to be moved
 _MOST_WAITING = 16  # frames, as many as H.264 lets a decoder hold back
 _FEWEST_KNOWN = 6  # stamps from which a step is told
@@ -37,7 +38,8 @@ class Splices:
         given   0 1 2 3 | 0 1 2        joined   0 1 2 3 4 5 6
 
     All streams move by the same amount, so that sound stays with its picture. A jump forward is
-    left alone: it may be a real hole.
+    left alone: it may be a real hole. But one of more than half the turn of their clock (26 hours)
+    is one back, which the demuxer has taken for the end of a turn.
     """
 
     def __init__(self) -> None:
@@ -53,7 +55,7 @@ class Splices:
         shift = self._shifts.get(index, Fraction(0))
         begin = packet.dts * base + shift
         end = self._ends.get(index)
-        if end is not None and begin < end - _LEAST_SPLICE:
+        if end is not None and not -_LEAST_SPLICE <= begin - end <= _TURN / 2:
             shift += end - begin
             if abs(shift - self._newest) < _LEAST_SPLICE:
                 shift = self._newest  # another stream has passed this splice before

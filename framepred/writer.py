@@ -41,6 +41,7 @@ from .containers import (
     copy_metadata,
     cut_chapters,
     find_muxer,
+    find_origin,
     is_chapter_track,
     make_container_options,
     name_losses,
@@ -454,9 +455,10 @@ class VideoWriter:
         if encoder.qscale is not None:
             context.flags |= Flags.qscale
             context.global_quality = encoder.qscale * 118  # FF_QP2LAMBDA
+        begin = (info.start or 0) - find_origin(container.format.name, self._like)
         if container.format.name in ("avi", "asf"):
             context.max_b_frames = 0  # these keep but one time for each packet
-        elif container.format.name in NO_EARLIER and (info.start or 0) < 1:
+        elif container.format.name in NO_EARLIER and begin < 1:
             context.max_b_frames = 0  # their decoding times would lie before 0 and move everything
         context.options = dict(encoder.options)
         if encoder.name == "libsvtav1":

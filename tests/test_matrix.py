@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise, product
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -364,8 +365,14 @@ def check_kept(
     assert len(found) == len(written), "lost or added frames"
     times = [time for time, *_ in found if time is not None]
     assert all(a < b for a, b in pairwise(times)), "times go back"
-    # Matroska moves everything that begins before zero.
-    shift = min(plan.slots[0].time, Fraction(0))
+    # The clock of a transport stream begins anew, and Matroska moves what begins before zero.
+    origin = Fraction(0)
+    if source.suffix in (".ts", ".mpg") and output.suffix != source.suffix:
+        with av.open(str(source)) as container:
+            starts = [(stream.start_time, stream.time_base) for stream in container.streams]
+        begin = min(start * base for start, base in starts if start is not None and base)
+        origin = Fraction(floor(begin * 100), 100)
+    shift = origin + min(plan.slots[0].time - origin, Fraction(0))
     order = {slot.source: slot.source for _, slot in written}
     if has_times and report.n_repaired_times and report.is_damaged and is_sorted:
         # Pictures go by their times; those whose time was moved are what is left, in order.

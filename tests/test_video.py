@@ -288,10 +288,17 @@ def test_truncated_file_gives_what_is_there(tmp_path: Path) -> None:
     assert 5 < len(frames) < 40
 
 
-def test_spliced_transport_streams_go_on(tmp_path: Path) -> None:
-    part = write_clip(tmp_path / "a.ts", 50, audio=True)
+@pytest.mark.parametrize("second", [600, 590, 100, 0])
+def test_spliced_transport_streams_go_on(tmp_path: Path, second: int) -> None:
+    """The parts begin at 600 s and at ``second``."""
+    parts = []
+    for begin in (600, second):
+        path = tmp_path / f"{begin}.ts"
+        if not path.exists():
+            write_clip(path, 50, times=[begin + t for t in make_times(50)], audio=True)
+        parts.append(path.read_bytes())
     both = tmp_path / "b.ts"
-    both.write_bytes(2 * part.read_bytes())
+    both.write_bytes(b"".join(parts))
     with VideoReader(both, copy_streams=True) as reader:
         items = list(reader.read())
     frames = [item for item in items if isinstance(item, Frame)]
@@ -1285,12 +1292,44 @@ def test_what_begins_before_0_is_whole(
     )
     assert (probe(source).start or 0) < 0
     writer = copy_video(source, target)
-    assert any("times before 0" in loss for loss in writer.left_out)
+    assert any("it begins at 0" in loss for loss in writer.left_out)
     first, second = read_all(source), read_all(target)
     assert len(first) == len(second) == 50
     steps = [{b.time - a.time for a, b in pairwise(frames)} for frames in (first, second)]
     assert steps[0] == steps[1] == {Fraction(1, 25)}
     assert ffprobe(target)["streams"][0]["nb_read_frames"] == "50"
+
+
+@pytest.mark.parametrize("start", [Fraction(601) + Fraction(1, 3), Fraction(7, 5), Fraction(0)])
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "nut", "ts"])
+def test_the_clock_of_a_transport_stream_begins_anew_elsewhere(
+    tmp_path: Path, ffprobe: Ffprobe, suffix: str, start: Fraction
+) -> None:
+    """All streams move alike; players would show nothing until the time of the start."""
+    source, target = tmp_path / "a.ts", tmp_path / f"b.{suffix}"
+    times = [start + t for t in make_times(30, holes=[11])]
+    base = Fraction(1, 90_000)
+    write_clip(source, make_frames(29), times=times, time_base=base, audio=True, b_frames=2)
+    writer = copy_video(source, target)
+
+    streams = [
+        [Fraction(stream["start_time"]) for stream in ffprobe(path)["streams"]]
+        for path in (source, target)
+    ]
+    moved = [before - after for before, after in zip(*streams, strict=True)]
+    tick = 1e-3 if suffix in ("mkv", "nut") else 1 / 90_000
+    assert float(moved[0]) == pytest.approx(float(moved[1]), abs=tick + 2e-6)
+    is_told = any(loss.endswith("s (it begins at 0)") for loss in writer.left_out)
+    if suffix == "ts":
+        assert moved[0] == 0
+        assert not is_told
+    else:
+        assert 0 <= min(streams[1]) < 0.01 + tick
+        assert is_told == (moved[0] > tick)
+    steps = [[b.time - a.time for a, b in pairwise(read_all(path))] for path in (source, target)]
+    assert [float(step) for step in steps[1]] == pytest.approx(
+        [float(step) for step in steps[0]], abs=tick
+    )
 
 
 @pytest.mark.parametrize(
