@@ -21,6 +21,7 @@ from .chroma_location import name_usual_location
 from .encoders import Encoder
 from .errors import OutputError
 from .inputs import open_bytes
+from .mp4_marks import has_header_first, read_marks
 from .reader import VideoInfo, VideoReader, name_codec
 from .stamps import to_fraction
 
@@ -269,8 +270,14 @@ def _choose_options(
                 scale = math.lcm(1000, like.info.time_base.denominator)
             if scale <= 2**31 - 1:
                 options["movie_timescale"] = str(scale)
+        flags = []
         if any("." in key for key in like.container.metadata):  # com.apple.quicktime.make
-            options["movflags"] = "use_metadata_tags"
+            flags.append("use_metadata_tags")
+        is_first = "mp4" in like.info.container.split(",") and has_header_first(like.path)
+        if is_first and not read_marks(like.path, like.stream.id):  # for which it must be last
+            flags.append("faststart")
+        if flags:
+            options["movflags"] = "+".join(flags)
         if (like.info.start or 0) < find_origin(
             muxer, like
         ):  # what an edit list leaves out before 0 is not shown

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from .errors import MediaError, describe_error
 
-__all__ = ["Marks", "read_marks", "write_marks"]
+__all__ = ["Marks", "has_header_first", "read_marks", "write_marks"]
 
 _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 _IN_ENTRY = (b"st3d", b"sv3d")
@@ -48,6 +48,19 @@ class _Box:
     start: int
     body: int
     stop: int
+
+
+def has_header_first(path: Path) -> bool:
+    """Whether a player on a network can begin before it has the whole file.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return any(kind == b"moov" for kind, *_ in _list_parts(file, until=b"mdat"))
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({describe_error(error)})") from error
 
 
 def read_marks(path: Path, track: int) -> Marks:
@@ -91,6 +104,19 @@ def write_marks(path: Path, marks: Marks) -> bool:
 
 def _find_header(file: BinaryIO) -> tuple[int, bytes]:
     """Where the box "moov" begins, and its content; ValueError if there is none."""
+    for kind, start, body, stop in _list_parts(file):
+        if kind == b"moov":
+            if stop - start > _LONGEST_HEADER:
+                break
+            file.seek(body)
+            return start, file.read(stop - body)
+    raise ValueError("no header")
+
+
+def _list_parts(
+    file: BinaryIO, *, until: bytes | None = None
+) -> Iterator[tuple[bytes, int, int, int]]:
+    """The outermost boxes of a file, up to one of a kind: that, and where box and content lie."""
     size = file.seek(0, 2)
     start = 0
     while start < size:
@@ -101,15 +127,10 @@ def _find_header(file: BinaryIO) -> tuple[int, bytes]:
             length, n_head = int.from_bytes(head[8:16], "big"), 16
         elif length == 0:
             length = size - start
-        if length < n_head or start + length > size:
-            break
-        if kind == b"moov":
-            if length > _LONGEST_HEADER:
-                break
-            file.seek(start + n_head)
-            return start, file.read(length - n_head)
+        if length < n_head or start + length > size or kind == until:
+            return
+        yield kind, start, start + n_head, start + length
         start += length
-    raise ValueError("no header")
 
 
 def _walk(data: bytes, start: int, stop: int) -> Iterator[_Box]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import av
 import pytest
-from synthetic import read_packets, read_planes, write_clip
+from blending import BlendPredictor
+from synthetic import read_packets, read_planes, write_clip, write_gappy_clip
 
 from framepred import fill_gaps
 from framepred.errors import MediaError
-from framepred.mp4_marks import Marks, read_marks, write_marks
+from framepred.mp4_marks import Marks, has_header_first, read_marks, write_marks
 
 _NOTHING = b"\0\0\0\0"  # version and flags
 _XML = b"""<?xml version="1.0"?><rdf:SphericalVideo
@@ -144,6 +145,29 @@ def test_a_header_before_the_pictures_stays(tmp_path: Path) -> None:
     path.write_bytes(ahead)
     assert not write_marks(path, Marks(SPHERE))
     assert path.read_bytes() == ahead
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+@pytest.mark.parametrize("codec", [None, "copy"])
+def test_a_header_lies_where_it_lay(
+    tmp_path: Path, codec: str | None, suffix: str, is_first: bool
+) -> None:
+    usual = write_gappy_clip(tmp_path / "usual.mp4", 30, [12], audio=True)[0]
+    clip = tmp_path / "clip.mp4"
+    with av.open(str(usual)) as source:
+        flags = {"movflags": "faststart"} if is_first else {}
+        with av.open(str(clip), "w", container_options=flags) as target:
+            copies = {s.index: target.add_stream_from_template(s) for s in source.streams}
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = copies[packet.stream_index]
+                    target.mux(packet)
+    assert has_header_first(clip) == is_first
+    output = tmp_path / f"out.{suffix}"
+    fill_gaps(clip, output, predictor=BlendPredictor(), codec=codec)  # type: ignore[arg-type]
+    assert has_header_first(output) == is_first
+    assert len(read_planes(output)) == 30
 
 
 def test_any_damage_is_no_mark_or_a_mark(marked: Path) -> None:
