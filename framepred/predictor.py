@@ -67,7 +67,8 @@ def choose_precision(device: torch.device) -> torch.dtype:
     """The number format for convolutions: bfloat16 where the hardware is made for it."""
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
-    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
+    has_units = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    if device.type == "cpu" and has_units:
         return torch.bfloat16
     return torch.float32
 

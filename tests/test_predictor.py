@@ -52,12 +52,19 @@ def test_cuda_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
             choose_device(name)
 
 
-@pytest.mark.parametrize("fast", [True, False])
+def set_units(monkeypatch: pytest.MonkeyPatch, *, amx: bool, avx512: bool) -> None:
+    """Pretend that the processor has units for products of bfloat16, or none."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+
+
+@pytest.mark.parametrize("amx", [True, False])
+@pytest.mark.parametrize("avx512", [True, False])
 def test_half_precision_only_where_the_hardware_is_made_for_it(
-    monkeypatch: pytest.MonkeyPatch, fast: bool
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512: bool
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: fast)
-    assert choose_precision(CPU) == (torch.bfloat16 if fast else torch.float32)
+    set_units(monkeypatch, amx=amx, avx512=avx512)
+    assert choose_precision(CPU) == (torch.bfloat16 if amx or avx512 else torch.float32)
 
 
 def test_half_precision_costs_next_to_nothing(
@@ -65,7 +72,7 @@ def test_half_precision_costs_next_to_nothing(
 ) -> None:
     made = []
     for fast in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda fast=fast: fast)
+        set_units(monkeypatch, amx=fast, avx512=False)
         stirred = Predictor(build_network(strength=0.02), name="stirred", device=CPU)
         made.append(stirred.fill(frames[:3], frames[5:], 2))
     assert psnr(made[1], made[0]) > 45
