@@ -218,28 +218,36 @@ def choose_clock(encoder: Encoder, rate: Fraction, base: Fraction) -> tuple[Frac
     return base, rate
 
 
-def find_origin(muxer: str, like: VideoReader) -> Fraction:
+def find_origin(muxer: str, like: VideoReader, begin: Fraction | None) -> Fraction:
     """Seconds on the input's clock at which the output's begins; 0: they are the same.
 
-    The clock of a transport stream has run for hours when a recording begins. Other containers say
-    so too, and players show nothing for as long. In whole hundredths, which all clocks can hold, so
-    that all streams move alike. Without copies of the other streams times are the caller's own.
+    The clock of a transport stream has run for hours when a recording begins. Other containers
+    would say so too, and players show nothing for as long. In whole hundredths, which all clocks
+    can hold, so that all streams move alike.
+
+    begin: time of the first frame that is written; None: times are left as they are.
     """
-    if like.info.container not in _MPEG or muxer in _MPEG or not like.copy_streams:
+    if begin is None or like.info.container not in _MPEG or muxer in _MPEG:
         return Fraction(0)
-    starts = [(s.start_time, to_fraction(s.time_base)) for s in like.container.streams]
-    known = [start * base for start, base in starts if start is not None and base is not None]
-    return Fraction(math.floor(min(known, default=Fraction(0)) * 100), 100)
+    starts = [begin]
+    for stream in like.container.streams if like.copy_streams else ():
+        base = to_fraction(stream.time_base)
+        is_other = stream.index != like.stream.index and can_hold(muxer, stream)
+        if is_other and base is not None and stream.start_time is not None:
+            starts.append(stream.start_time * base)
+    return Fraction(math.floor(min(starts) * 100), 100)
 
 
 def make_container_options(
-    muxer: str, like: VideoReader, time_base: Fraction, *, suffix: str
+    muxer: str, like: VideoReader, time_base: Fraction, *, suffix: str, origin: Fraction
 ) -> dict[str, str]:
+    """What FFmpeg's muxer is told; ``origin`` as ``find_origin`` has it."""
     options = _choose_options(muxer, like, time_base, suffix=suffix)
-    origin = int(find_origin(muxer, like) * 100)
     if origin:
-        whole, hundredths = divmod(abs(origin), 100)
+        whole, hundredths = divmod(abs(int(origin * 100)), 100)
         options["output_ts_offset"] = f"{'-' if origin > 0 else ''}{whole}.{hundredths:02}"
+    elif muxer in MP4_FAMILY and (like.info.start or 0) < 0:
+        options["avoid_negative_ts"] = "make_zero"  # an edit list leaves out what is before 0
     return options
 
 
@@ -278,10 +286,6 @@ def _choose_options(
             flags.append("faststart")
         if flags:
             options["movflags"] = "+".join(flags)
-        if (like.info.start or 0) < find_origin(
-            muxer, like
-        ):  # what an edit list leaves out before 0 is not shown
-            options["avoid_negative_ts"] = "make_zero"
         return options
     return {}
 
@@ -331,21 +335,18 @@ def find_muxer(path: Path, info: VideoInfo) -> str:
 
 
 def name_losses(
-    muxer: str, like: VideoReader, encoder: Encoder, *, copies_pictures: bool
+    muxer: str, like: VideoReader, encoder: Encoder, *, copies_pictures: bool, origin: Fraction
 ) -> tuple[str, ...]:
-    """What of a video's pictures its copy cannot have, in words."""
+    """What of a video's pictures its copy cannot have, in words; origin as of ``find_origin``."""
     info = like.info
     losses = []
     if encoder.is_narrowed:
         losses.append(f"bits beyond {encoder.pix_fmt} (of {info.pix_fmt})")
-    if muxer == "mxf" and info.start:
+    if muxer == "mxf" and info.start and not origin:
         losses.append("a start other than 0 (MXF counts frames)")
     if like.stream.disposition & Disposition.multilayer:
         losses.append("the views of a multi-view video beside the base view")
-    origin = find_origin(muxer, like)
-    if origin:
-        losses.append(f"a start at {float(origin):.2f} s (it begins at 0)")
-    elif (info.start or 0) < 0 and muxer not in ("avi", "mxf"):
+    if (info.start or 0) < 0 and not origin and muxer not in ("avi", "mxf"):
         losses.append("times before 0 (all comes later, so that it begins at 0)")
     if info.has_dolby_vision:
         losses.append("Dolby Vision metadata")

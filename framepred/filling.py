@@ -249,6 +249,7 @@ def fill_gaps(
                 encoding=encoding,
                 overwrite=overwrite,
                 graft=graft,
+                begin=plan.slots[0].time,
                 step=plan.step,
                 delay=scanned.delay,
                 is_sound_moved=moves is not None and moves.is_moved,

@@ -175,6 +175,7 @@ def forecast(
     with ExitStack() as stack:
         watch = stack.enter_context(views.watch(scanned.info, seen_plan))
         copy_streams = writes and not only_new
+        first_time = next(s.time for s in scanned.plan.slots if s.source is not None)
         writer = None
         if writes:
             writer = stack.enter_context(
@@ -186,6 +187,7 @@ def forecast(
                     encoding=encoding,
                     overwrite=overwrite,
                     graft=graft,
+                    begin=None if only_new else first_time,
                     step=scanned.plan.step,
                     stop=outlook.stop,
                     is_recounted=only_new,

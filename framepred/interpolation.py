@@ -166,6 +166,7 @@ def interpolate(
                 overwrite=overwrite,
                 rate=script.rate,
                 time_base=choose_base(scanned.info.time_base, script.rate, times),
+                begin=script.times[0],
                 step=None if script.rate is None else 1 / script.rate,
                 is_recounted=True,
             )

@@ -53,7 +53,7 @@ __all__ = [
 
 Images = NDArray[Any]  # (T, H, W, 3) RGB, uint8 or uint16
 
-_FORMAT = "framepred-journal-3"
+_FORMAT = "framepred-journal-4"
 # What some file systems over a network say to a lock.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _MAGIC = b"framepred-window-1\n"

@@ -257,7 +257,8 @@ class VideoReader:
         streams: list[Stream] = [self.stream]
         if self.copy_streams:
             streams = list(self.container.streams)
-        splices = Splices() if self.info.container in ("mpegts", "mpeg") else None
+        is_joined = self.info.container in ("mpegts", "mpeg")
+        splices = Splices(self.stream.index) if is_joined else None
         n_frames = 0
         packets = self._demux(streams) if self.images is None else self._load(self.images)
         for packet in packets if self._partitions is None else self._look_ahead(packets):

@@ -46,9 +46,13 @@ def choose_depth(info: VideoInfo) -> int:
 
 
 def choose_lead(info: VideoInfo) -> int:
-    """How many frames are taken ahead of a call of the network, to be made RGB meanwhile."""
+    """How many frames are taken ahead of a call of the network, to be made RGB meanwhile.
+
+    A second of video at most: so much later the pictures come than the sound beside them.
+    """
     n_bytes = info.width * info.height * (9 if info.bit_depth > 8 else 4.5)  # as 4:2:0 and as RGB
-    return int(min(_LEAD_BYTES / max(n_bytes, 1), _LONGEST_LEAD))
+    n_in_second = info.average_rate or _LONGEST_LEAD
+    return int(min(_LEAD_BYTES / max(n_bytes, 1), n_in_second, _LONGEST_LEAD))
 
 
 def choose_crew_size() -> int:
@@ -108,6 +112,7 @@ def write_video(
     is_sound_moved: bool = False,
     rate: Fraction | None = None,
     time_base: Fraction | None = None,
+    begin: Fraction | None = None,
     step: Fraction | None = None,
     stop: Fraction | None = None,
     is_recounted: bool = False,
@@ -143,6 +148,7 @@ def write_video(
                     is_sound_moved=is_sound_moved,
                     rate=rate,
                     time_base=time_base,
+                    begin=begin,
                     stop=stop,
                     is_recounted=is_recounted,
                 )

@@ -96,6 +96,7 @@ class VideoWriter:
         is_sound_moved: bool = False,
         rate: Fraction | None = None,
         time_base: Fraction | None = None,
+        begin: Fraction | None = None,
         stop: Fraction | None = None,
         is_recounted: bool = False,
     ) -> None:
@@ -106,7 +107,9 @@ class VideoWriter:
         the frames come than in ``like``, for those who move them. is_sound_moved: the packets and
         chapters are moved so too, except those of a second video. rate: frames a second where they
         are not the input's, a hint; time_base: seconds of a tick that holds the times, where the
-        container lets choose. stop: seconds at which it ends, if that is before ``like`` does.
+        container lets choose. begin: time of the first frame, from where a transport stream's
+        clock is counted anew in another container; None: as it is. stop: seconds at which it ends,
+        if that is before ``like`` does.
         is_recounted: its frames are counted otherwise, so that a time code would be wrong.
 
         Raises:
@@ -133,6 +136,8 @@ class VideoWriter:
         # Now, as whoever writes for hours should not find the input gone at the end.
         self._marks = find_marks(like)
         muxer = find_muxer(self.path, like.info)
+        origin = find_origin(muxer, like, begin)
+        self._begin = (like.info.start or 0) - origin
         self.encoder = self._choose(muxer, encoding)
         told = [f"{name}={value}" for name, value in self.encoder.options.items()]
         _log.info(
@@ -144,7 +149,7 @@ class VideoWriter:
             else f"the codec asked for, {encoding.codec}",
         )
         self.left_out = name_losses(
-            muxer, like, self.encoder, copies_pictures=self._copies_pictures
+            muxer, like, self.encoder, copies_pictures=self._copies_pictures, origin=origin
         )
         self._streams: dict[int, Stream] = {}
         self._last_dts: dict[int, int] = {}
@@ -162,8 +167,9 @@ class VideoWriter:
         self._container: OutputContainer | None = None
         try:
             with translate_errors(self.path, FFmpegError):
+                suffix = self.path.suffix.lower()
                 options = make_container_options(
-                    muxer, like, self._time_base, suffix=self.path.suffix.lower()
+                    muxer, like, self._time_base, suffix=suffix, origin=origin
                 )
                 self._container = av.open(
                     str(self._temporary), "w", format=muxer, container_options=options
@@ -255,7 +261,7 @@ class VideoWriter:
             if packet.has_sidedata("skip_samples"):
                 self._shift_end(packet)
             _trim_duration(packet, self._ends.get(index))
-        self._keep_order(packet, stream, strict=muxer in MP4_FAMILY or muxer == "avi")
+        self._keep_order(packet, stream, strict=muxer not in ("matroska", "webm"))
         packet.stream = stream
         with translate_errors(self.path, FFmpegError):
             self._container.mux_one(packet)
@@ -334,7 +340,7 @@ class VideoWriter:
         packet.dts = None if packet.dts is None else packet.dts + later
 
     def _keep_order(self, packet: Packet[Any], stream: Stream, *, strict: bool) -> None:
-        """Move a packet whose decoding time goes back, or in some containers stands still.
+        """Move a packet whose decoding time goes back, or in most containers stands still.
 
         Such a packet stops the muxer; FFmpeg's own tool moves it by a tick too.
         """
@@ -455,10 +461,9 @@ class VideoWriter:
         if encoder.qscale is not None:
             context.flags |= Flags.qscale
             context.global_quality = encoder.qscale * 118  # FF_QP2LAMBDA
-        begin = (info.start or 0) - find_origin(container.format.name, self._like)
         if container.format.name in ("avi", "asf"):
             context.max_b_frames = 0  # these keep but one time for each packet
-        elif container.format.name in NO_EARLIER and begin < 1:
+        elif container.format.name in NO_EARLIER and self._begin < 1:
             context.max_b_frames = 0  # their decoding times would lie before 0 and move everything
         context.options = dict(encoder.options)
         if encoder.name == "libsvtav1":

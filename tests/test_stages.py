@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,8 @@ def test_few_large_frames_are_taken_ahead(clip: Path) -> None:
     large = dataclasses.replace(info, width=3840, height=2160)
     assert choose_lead(large) == 1  # of 37 MB each
     assert choose_lead(dataclasses.replace(large, bit_depth=10)) == 0
+    assert choose_lead(dataclasses.replace(info, average_rate=Fraction(5, 2))) == 2
+    assert choose_lead(dataclasses.replace(info, average_rate=None)) == 8
 
 
 def raise_rate(source: Path, target: Path) -> None:
@@ -126,6 +129,19 @@ def test_frames_still_in_work_are_waited_for(
     monkeypatch.setattr(f"framepred.{name}.from_rgb", convert)
     work(clip, tmp_path / "slow.mkv")
     assert read_planes(tmp_path / "slow.mkv") == read_planes(tmp_path / "fast.mkv")
+
+
+@pytest.mark.parametrize("name", ["filling", "interpolation"])
+def test_how_many_are_taken_ahead_changes_nothing(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    found = []
+    for lead in (0, 1, 8, 100):
+        monkeypatch.setattr(f"framepred.{name}.choose_lead", lambda info, lead=lead: lead)
+        target = tmp_path / f"{lead}.mkv"
+        (fill if name == "filling" else raise_rate)(clip, target)
+        found.append((read_planes(target), read_packets(target)))
+    assert found[0] == found[1] == found[2] == found[3]
 
 
 # What goes wrong in another thread.
