@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import statistics
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import MediaError, TrainingError
+from .relay import Promise, work_beside
 from .reports import OnProgress, Progress
 from .scenes import Scene, SceneMaker
 from .video import open_rgb_frames
@@ -44,6 +48,7 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 SHORTEST_CLIP = 4  # frames: two known, one missing, one known
+_MOST_AT_ONCE = 8  # videos that are decoded side by side
 _CUT_JUMP = 24.0  # grey levels of 255: mean change that, beside a calm neighbourhood, is a cut
 _CUT_RATIO = 4.0
 
@@ -144,7 +149,7 @@ def load_clips(
     max_bytes: int = 12 * 2**30,
     on_progress: OnProgress = None,
 ) -> ClipLibrary:
-    """Decode videos into memory, cut at scene changes.
+    """Decode videos into memory, cut at scene changes, several at a time.
 
     When they do not fit into ``max_bytes``, each video keeps an even share of it, from its start;
     how many frames were left out is in the result. Files that cannot be read are listed in
@@ -152,35 +157,31 @@ def load_clips(
     """
     clips: list[Clip] = []
     problems: list[str] = []
-    n_left_out = 0
-    spent = 0
-    for index, path in enumerate(paths):
-        if on_progress:
-            on_progress(Progress("decode", index, len(paths)))
-        share = (max_bytes - spent) // (len(paths) - index)
-        frames: list[np.ndarray] = []
-        size = 0
-        n_left_out_before = n_left_out
+    n_left_out = spent = 0
+    ended: list[bool] = []
+    waiting: deque[tuple[int, Promise[_Decoded]]] = deque()
+    n_at_once = min(os.cpu_count() or 1, _MOST_AT_ONCE)
+    with work_beside(n_at_once) as crew:
         try:
-            for image in open_rgb_frames(path):
-                if frames and image.shape != frames[0].shape:
-                    raise MediaError(f"{path}: the picture changes size midway")
-                if size + image.nbytes > share:
-                    n_left_out += 1
-                    continue
-                size += image.nbytes
-                frames.append(image)
-        except MediaError as error:
-            problems.append(str(error))
-            continue
-        spent += size
-        shots = [shot for shot in _split_shots(frames) if len(shot) >= SHORTEST_CLIP]
-        if not shots:
-            why = " in its share of the memory" if n_left_out > n_left_out_before else ""
-            problems.append(f"{path}: no shot of at least {SHORTEST_CLIP} frames{why}")
-        for shot in shots:
-            planes = torch.from_numpy(np.stack(shot)).permute(0, 3, 1, 2).contiguous()
-            clips.append(Clip(path, planes))
+            for index, path in enumerate(paths):
+                if on_progress:
+                    on_progress(Progress("decode", index, len(paths)))
+                # No video takes more than its share, so that those behind it have no less.
+                share = (max_bytes - spent) // (len(paths) - index)
+                # Frames lie in memory up to three times until a video is done.
+                n_begun = max(1, min(n_at_once, max_bytes // (4 * share + 1)))
+                for later in paths[index + len(waiting) : index + n_begun]:
+                    waiting.append((share, crew.begin(partial(_decode, later, share, ended))))
+                given, promise = waiting.popleft()
+                decoded = promise.get()
+                if decoded.n_left_out and share > given:
+                    decoded = _decode(path, share, ended)
+                clips += decoded.clips
+                spent += decoded.n_bytes
+                n_left_out += decoded.n_left_out
+                problems += [decoded.problem] if decoded.problem else []
+        finally:
+            ended.append(True)
     if on_progress:
         on_progress(Progress("decode", len(paths), len(paths)))
     if not clips:
@@ -188,6 +189,45 @@ def load_clips(
         raise TrainingError(f"nothing to learn from in {len(paths)} file(s): {reason}")
     n_frames = sum(len(clip.frames) for clip in clips)
     return ClipLibrary(tuple(clips), n_frames, n_left_out, tuple(problems))
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """What came of one video."""
+
+    clips: tuple[Clip, ...] = ()
+    n_bytes: int = 0  # of all frames that were kept
+    n_left_out: int = 0  # frames that did not fit
+    problem: str = ""
+
+
+def _decode(path: Path, share: int, ended: list[bool]) -> _Decoded:
+    """The shots of a video that fit into ``share`` bytes; it stops when there is an ``ended``."""
+    frames: list[np.ndarray] = []
+    n_bytes = n_left_out = 0
+    try:
+        for image in open_rgb_frames(path):
+            if ended:
+                return _Decoded()
+            if frames and image.shape != frames[0].shape:
+                raise MediaError(f"{path}: the picture changes size midway")
+            if n_bytes + image.nbytes > share:
+                n_left_out += 1
+                continue
+            n_bytes += image.nbytes
+            frames.append(image)
+    except MediaError as error:
+        return _Decoded(n_left_out=n_left_out, problem=str(error))
+    shots = [shot for shot in _split_shots(frames) if len(shot) >= SHORTEST_CLIP]
+    problem = ""
+    if not shots:
+        why = " in its share of the memory" if n_left_out else ""
+        problem = f"{path}: no shot of at least {SHORTEST_CLIP} frames{why}"
+    clips = tuple(
+        Clip(path, torch.from_numpy(np.stack(shot)).permute(0, 3, 1, 2).contiguous())
+        for shot in shots
+    )
+    return _Decoded(clips, n_bytes, n_left_out, problem)
 
 
 def leave_out_small(library: ClipLibrary, *, crop: int) -> ClipLibrary:

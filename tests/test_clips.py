@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import _thread
+import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -158,6 +162,48 @@ def test_what_one_video_leaves_the_next_may_use(videos: Videos) -> None:
     assert [len(clip.frames) for clip in library.clips] == [4, 16]
     assert library.n_frames_left_out == 24
     assert sum(clip.frames.nbytes for clip in library.clips) <= 20 * size
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_side_by_side_is_as_one_after_the_other(
+    videos: Videos, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    dice = np.random.default_rng(seed)
+    monkeypatch.setattr(clips, "_MOST_AT_ONCE", int(dice.integers(1, 5)))
+    lengths = [int(n) for n in dice.choice([4, 5, 9, 30], 12)]
+    room = int(dice.integers(60, 200))  # frames
+    expected = []
+    spent = 0
+    for k, n in enumerate(lengths):
+        expected.append(min(n, (room - spent) // (len(lengths) - k)))
+        spent += expected[-1]
+    library = load_clips(
+        videos(**{f"v{k}": [flat(7)] * n for k, n in enumerate(lengths)}),
+        max_bytes=room * flat(0).nbytes,
+    )
+    assert [len(clip.frames) for clip in library.clips] == [n for n in expected if n >= 4]
+    assert library.n_frames_left_out == sum(lengths) - sum(expected)
+
+
+def test_whoever_interrupts_waits_for_no_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path) -> Iterator[Image]:
+        while True:
+            time.sleep(0.001)
+            yield flat(0)
+
+    def interrupt(progress: Progress) -> None:
+        threading.Timer(0.1, _thread.interrupt_main).start()
+
+    monkeypatch.setattr(clips, "open_rgb_frames", read)
+    begin = time.monotonic()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            load_clips([Path("a.mp4"), Path("b.mp4")], max_bytes=2**40, on_progress=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - begin < 5
+    assert not [t for t in threading.enumerate() if t.name.startswith("beside")]
 
 
 def test_no_room_for_anything(videos: Videos) -> None:
