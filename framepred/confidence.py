@@ -37,7 +37,7 @@ __all__ = [
 Image = NDArray[np.generic]  # (H, W, 3) RGB, uint8 or uint16
 Images = NDArray[np.generic]  # (T, H, W, 3), likewise
 
-_STRIDE = 4  # every fourth row tells as much about calm as all of them
+_ENOUGH_ROWS = 256  # of a picture, evenly spaced: they tell as much about calm as all of them
 _ROWS = 16  # of these, that are compared at a time: so many fit into a processor's cache
 
 # dB of the estimate for a dB of calm, by whether both sides of the gap are known: what
@@ -110,10 +110,11 @@ def measure_calm(
     """
     t = np.float32((slot - task.start + 1) / (task.stop - task.start + 1))
     sides = [(before[-1:], 1 - t), (after[:1], t)]
-    known = [(side[0][::_STRIDE], share) for side, share in sides if len(side)]
+    step = max(1, len(image) // _ENOUGH_ROWS)
+    known = [(side[0][::step], share) for side, share in sides if len(side)]
     if len(known) == 1:
         known = [(known[0][0], np.float32(1))]
-    image = image[::_STRIDE]
+    image = image[::step]
     squares = 0.0
     for top in range(0, len(image), _ROWS):
         rows = slice(top, top + _ROWS)
