@@ -254,18 +254,19 @@ class VideoReader:
             MediaError: the disk or drive does not give all of the file.
         """
         clock = StampClock(self.stream, by_dts=self.info.container == "avi")
+        splices = Splices() if self.info.container in ("mpegts", "mpeg") else None
         streams: list[Stream] = [self.stream]
-        if self.copy_streams:
+        # How far a part is moved depends on all streams: who reads for the pictures alone, too.
+        if self.copy_streams or splices is not None:
             streams = list(self.container.streams)
-        is_joined = self.info.container in ("mpegts", "mpeg")
-        splices = Splices(self.stream.index) if is_joined else None
         n_frames = 0
         packets = self._demux(streams) if self.images is None else self._load(self.images)
         for packet in packets if self._partitions is None else self._look_ahead(packets):
             if splices is not None:
                 splices.join(packet)
             if packet.stream_index != self.stream.index:
-                yield packet
+                if self.copy_streams:
+                    yield packet
                 continue
             time = clock.read_packet(packet)
             self.n_packets += 1

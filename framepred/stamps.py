@@ -8,7 +8,6 @@ still or go back (``StampClock``).
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -22,7 +21,6 @@ from av.video.stream import VideoStream
 __all__ = ["FrameQueue", "Splices", "StampClock", "Time", "to_fraction"]
 
 _LEAST_SPLICE = Fraction(1, 2)  # seconds that times must go back to count as a new beginning
-_MOST_APART = 10  # seconds, between what lies side by side in a file
 _TURN = Fraction(2**33, 90_000)  # seconds until the clock of a transport stream begins anew
 _LEAST_STEP = Fraction(1, 1000)  # seconds between frames whose times had to be moved
 _MOST_WAITING = 16  # frames, as many as H.264 lets a decoder hold back
@@ -39,71 +37,36 @@ class Splices:
 
         given   0 1 2 3 | 0 1 2        joined   0 1 2 3 4 5 6
 
-    The pictures decide how far all is moved, whether or not the other streams are read; these move
-    as far as the pictures do at the same place in the file. What passes a splice before them
-    follows its own stream until they do. A jump forward is left alone: it may be a real hole. But
-    one of more than half the turn of the clock (26 hours) is one back, which the demuxer has taken
-    for the end of a turn.
+    All streams move by the same amount, so that sound stays with its picture. A jump forward is
+    left alone: it may be a real hole. But one of more than half the turn of their clock (26 hours)
+    is one back, which the demuxer has taken for the end of a turn.
     """
 
-    def __init__(self, video: int) -> None:
-        """video: the index of the stream that decides."""
-        self._video = video
-        self._of_video = [Fraction(0)]  # how far it moves, before its last splice and behind it
-        self._shifts: dict[int, Fraction] = {}
+    def __init__(self) -> None:
         self._ends: dict[int, Fraction] = {}  # end of the last packet of a stream, joined
-        self._ahead: dict[int, Fraction] = {}  # streams that wait for the pictures to pass
-        self._given = Fraction(0)  # time of the last picture's packet
-        self._steps: deque[Fraction] = deque(maxlen=2)  # between the last ones
+        self._shifts: dict[int, Fraction] = {}
+        self._newest = Fraction(0)
 
     def join(self, packet: Packet[Any]) -> None:
         base = to_fraction(packet.time_base)
         if packet.dts is None or base is None:
             return
-        index, given = packet.stream_index, packet.dts * base
-        shift = self._choose(index, given)
-        length = (packet.duration or 0) * base
-        if index == self._video:  # whose packets are said to last a field, or nothing
-            if shift == self._shifts.get(index) and given > self._given:
-                self._steps.append(given - self._given)
-            length, self._given = min(self._steps, default=length), given
-        self._shifts[index] = shift
-        self._ends[index] = given + shift + length
+        index = packet.stream_index
+        shift = self._shifts.get(index, Fraction(0))
+        begin = packet.dts * base + shift
+        end = self._ends.get(index)
+        if end is not None and not -_LEAST_SPLICE <= begin - end <= _TURN / 2:
+            shift += end - begin
+            if abs(shift - self._newest) < _LEAST_SPLICE:
+                shift = self._newest  # another stream has passed this splice before
+            self._newest = self._shifts[index] = shift
+            begin = packet.dts * base + shift
+        self._ends[index] = begin + (packet.duration or 0) * base
         if shift:
             ticks = round(shift / base)
             packet.dts += ticks
             if packet.pts is not None:
                 packet.pts += ticks
-
-    def _choose(self, index: int, given: Fraction) -> Fraction:
-        """How far a packet is to be moved."""
-        shift, end = self._shifts.get(index, Fraction(0)), self._ends.get(index)
-        newest = self._of_video[-1]
-        if index != self._video and self._ahead.get(index) != newest:
-            self._ahead.pop(index, None)
-            moved = self._follow(given, shift)
-            if end is None or moved != shift or not _jumps(given + moved, end):
-                return moved
-            self._ahead[index] = newest
-        if end is not None and _jumps(given + shift, end):
-            shift = end - given
-            if index == self._video:
-                self._of_video = [newest, shift]
-        return shift
-
-    def _follow(self, given: Fraction, shift: Fraction) -> Fraction:
-        """How far the pictures near a packet of another stream are moved."""
-        place = self._ends.get(self._video)
-        if place is None:
-            return shift
-        apart = {each: abs(given + each - place) for each in self._of_video}
-        nearest = min(apart, key=lambda each: apart[each])
-        return nearest if apart[nearest] < _MOST_APART else shift
-
-
-def _jumps(begin: Fraction, end: Fraction) -> bool:
-    """Whether a stream that came to its end begins anew."""
-    return not -_LEAST_SPLICE <= begin - end <= _TURN / 2
 
 
 class FrameQueue:

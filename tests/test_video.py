@@ -319,8 +319,7 @@ def test_spliced_transport_streams_go_on(tmp_path: Path, second: int) -> None:
     assert min(steps) > 0
     assert max(steps) < Fraction(3, 25)
     sound = [item.pts for item in items if not isinstance(item, Frame)]
-    packet = 90_000 * 1024 // 48_000  # ticks; what came before the pictures may overlap by less
-    assert all(b - a > -packet for a, b in pairwise(sound))
+    assert sound == sorted(sound)
     copy_video(both, tmp_path / "c.ts", lossless=True)
     assert [f.time for f in read_all(tmp_path / "c.ts")] == [f.time for f in frames]
     assert [f.time for f in read_all(both)] == [f.time for f in frames], "without the sound"
