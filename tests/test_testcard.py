@@ -50,8 +50,9 @@ def test_footage_has_its_holes_and_can_be_written_twice(tmp_path: Path) -> None:
     times = [time for time, _ in read_planes(tmp_path / "clip.mkv")]
     assert times == make_times(7, holes=[3, 4])
     assert times[-1] == Fraction(6, 25)
-    # The encoder does not promise the same bits twice.
+    # x264 does not write the same bits twice on every processor: 39.0 dB were seen.
     for first, picture in zip(once, open_rgb_frames(tmp_path / "clip.mkv"), strict=True):
-        assert psnr(first, picture) > 40
+        assert psnr(first, picture) > 35
+    assert psnr(once[0], once[1]) < 30, "of another moment"
     for slot, picture in zip(slots, open_rgb_frames(tmp_path / "clip.mkv"), strict=True):
         assert psnr(draw_frame(64, 112, slot), picture) > 25  # fine colour is lost in 4:2:0
