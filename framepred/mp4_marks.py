@@ -5,7 +5,8 @@ FFmpeg reads these boxes, and writes none of them for what is encoded::
     moov [ trak [ tkhd, mdia [ minf [ stbl [ stsd [ avc1 [ ..., st3d, sv3d ]]]]], uuid ], ... ]
 
 They are copied whole, from the track of one file to that of another. The header grows, so it must
-be what a file ends with, as it is in those that FFmpeg writes unless asked otherwise.
+be what a file ends with, as it is in those that FFmpeg writes unless asked otherwise. Whether it is
+told here too, for those who would have it first.
 """
 
 from __future__ import annotations
