@@ -23,10 +23,11 @@ def to_planes(images: Images | Sequence[Images], device: torch.device) -> Tensor
 
     images: an array, or so many (H, W, 3) of one size and type wherever they lie.
     """
-    if device.type == "cuda":
-        # Which fetches by itself what is never paged out, several times as fast.
+    if device.type != "cpu":
+        # CUDA fetches by itself what is never paged out, several times as fast.
         dtype = torch.from_numpy(np.empty(0, images[0].dtype)).dtype
-        whole = torch.empty((len(images), *images[0].shape), dtype=dtype, pin_memory=True)
+        shape, is_pinned = (len(images), *images[0].shape), device.type == "cuda"
+        whole = torch.empty(shape, dtype=dtype, pin_memory=is_pinned)
         for place, image in zip(whole.numpy(), images, strict=True):
             place[...] = image
         planes = whole.to(device, non_blocking=True).permute(0, 3, 1, 2)

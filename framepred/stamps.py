@@ -37,9 +37,10 @@ class Splices:
 
         given   0 1 2 3 | 0 1 2        joined   0 1 2 3 4 5 6
 
-    All streams move by the same amount, so that sound stays with its picture. A jump forward is
-    left alone: it may be a real hole. But one of more than half the turn of their clock (26 hours)
-    is one back, which the demuxer has taken for the end of a turn.
+    Streams that end and begin together, but for half a second, move by the same amount, so that
+    sound stays with its picture. A jump forward is left alone: it may be a real hole. But one of
+    more than half the turn of their clock (26 hours) is one back, which the demuxer has taken for
+    the end of a turn.
     """
 
     def __init__(self) -> None:
